@@ -1,0 +1,174 @@
+"""What is asked: the paper's sentences with their parts tagged, the answers, and the scoring of what a model says.
+
+A part of a sentence that an experiment may want to find again (the colour word of the second object, say) is a
+``Span`` of characters from the moment the sentence is written. Nothing is searched for afterwards.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from finst.errors import FinstError, choice
+from finst.scenes.object import Obj, Scene
+
+Placement = Literal["prefill", "user_turn"]
+"""Where an unfinished sentence stands: begun in the assistant's turn, or whole in the user's turn."""
+
+SpanRole = Literal["colour", "noun", "comma"]
+"""``comma`` is what follows a described object: a comma, or the "and" after the last one."""
+
+Relation = Literal["above", "below", "left", "right"]
+
+DESCRIBE = "Describe the image."
+"""The user's words before a prefilled sentence (not stated in the paper; the same for every model)."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """Characters [start, stop) of a prompt's sentence that speak of object ``object`` of the scene."""
+
+    start: int
+    stop: int
+    role: SpanRole
+    object: int
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One question about one picture.
+
+    ``sentence`` is the text that ``spans`` index. With ``placement="prefill"`` the user says ``instruction`` and the
+    assistant's turn begins with the sentence; with ``"user_turn"`` the user says the sentence.
+    """
+
+    sentence: str
+    spans: tuple[Span, ...]
+    placement: Placement
+    answer: str
+    instruction: str = DESCRIBE
+
+    def __post_init__(self) -> None:
+        if self.placement not in get_args(Placement):
+            raise choice("prompt placement", self.placement, get_args(Placement))
+
+    @property
+    def user(self) -> str:
+        """The text of the user's turn, after the image."""
+        return self.instruction if self.placement == "prefill" else self.sentence
+
+    @property
+    def prefill(self) -> str:
+        """The beginning of the assistant's turn; empty when the sentence stands in the user's turn."""
+        return self.sentence if self.placement == "prefill" else ""
+
+    def continuation(self, answer: str) -> str:
+        """``answer`` as the very next characters after the prompt."""
+        return f" {answer}" if self.placement == "prefill" else answer
+
+
+class _Writer:
+    """A sentence under construction, with the spans of its parts."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.spans: list[Span] = []
+
+    def add(self, text: str, role: SpanRole | None = None, index: int = -1) -> None:
+        if role is not None:
+            lead = len(text) - len(text.lstrip())
+            self.spans.append(Span(len(self.text) + lead, len(self.text) + len(text), role, index))
+        self.text += text
+
+    def name(self, obj: Obj, index: int) -> None:
+        self.add(f" {obj.colour}", "colour", index)
+        self.add(f" {obj.shape}", "noun", index)
+
+
+def scene_description(scene: Scene, described: Sequence[int], target: int, placement: Placement = "prefill") -> Prompt:
+    """``In this image there is a {C0} {S0}, a {C1} {S1} and a`` for the ``described`` objects, in that order.
+
+    The answer names the ``target``, of which the sentence must not speak. Paper, section "Prompts".
+    """
+    if target in described or not described or len(set(described)) != len(described):
+        raise FinstError(
+            f"a scene description needs distinct described objects and another target; got {list(described)} and {target}"
+        )
+    writer = _Writer("In this image there is")
+    for place, index in enumerate(described):
+        writer.add(" a")
+        writer.name(scene.objects[index], index)
+        writer.add("," if place < len(described) - 1 else " and", "comma", index)
+    writer.add(" a")
+    return Prompt(writer.text, tuple(writer.spans), placement, scene.objects[target].name)
+
+
+def colour_retrieval(scene: Scene, target: int) -> Prompt:
+    """``In this image what is the color of the {SHAPE}. ...`` (Fig 4). The shape must be unique in the scene."""
+    shape = scene.objects[target].shape
+    if sum(obj.shape == shape for obj in scene.objects) != 1:
+        raise FinstError(f"colour retrieval asks for a unique shape, and the scene has more than one {shape}")
+    writer = _Writer("In this image what is the color of the")
+    writer.add(f" {shape}", "noun", target)
+    writer.add(". Answer with the correct color only.")
+    return Prompt(writer.text, tuple(writer.spans), "user_turn", scene.objects[target].colour)
+
+
+STEPS: dict[Relation, tuple[int, int]] = {"above": (-1, 0), "below": (1, 0), "left": (0, -1), "right": (0, 1)}
+"""(rows, columns) from a reference object to the one in that relation to it."""
+
+
+def spatial_relation(scene: Scene, relation: Relation, reference: int) -> Prompt:
+    """``In this image, what is the color of the object that is directly {RELATION} of {REF}. ...`` (Fig 5).
+
+    Raises FinstError when the reference is not unique or has no neighbour there.
+    """
+    ref = scene.objects[reference]
+    if sum(obj.name == ref.name for obj in scene.objects) != 1:
+        raise FinstError(f"a spatial question needs a unique reference, and the scene has more than one {ref.name}")
+    target = neighbour(scene, relation, reference)
+    if target is None:
+        raise FinstError(f"nothing lies directly {relation} of the {ref.name}")
+    writer = _Writer(f"In this image, what is the color of the object that is directly {relation} of the")
+    writer.name(ref, reference)
+    writer.add(". Answer with the relevant color only.")
+    return Prompt(writer.text, tuple(writer.spans), "user_turn", scene.objects[target].colour)
+
+
+def neighbour(scene: Scene, relation: Relation, reference: int) -> int | None:
+    """Index of the object in the next cell in that direction, if there is one."""
+    cell = scene.objects[reference].cell
+    if cell is None:
+        return None
+    rows, cols = STEPS[relation]
+    cells = [obj.cell for obj in scene.objects]
+    wanted = (cell[0] + rows, cell[1] + cols)
+    return cells.index(wanted) if wanted in cells else None
+
+
+def enumeration(scene: Scene, order: Sequence[int]) -> Prompt:
+    """Asks for a numbered list of all objects and then their number (Fig 46); the answer lists them in ``order``."""
+    listed = " ".join(f"{k}. a {scene.objects[i].name}" for k, i in enumerate(order, 1))
+    sentence = (
+        "List all unique colored objects in this image as a numbered list, then give the total as Answer: TOTAL_COUNT."
+    )
+    return Prompt(sentence, (), "user_turn", f"{listed} Answer: {len(order)}")
+
+
+def words(text: str) -> list[str]:
+    """Lower-case words and numbers of a text, without articles and punctuation."""
+    return [w for w in re.findall(r"[a-z]+|\d+", text.lower()) if w not in ("a", "an", "the")]
+
+
+def correct(generated: str, answer: str) -> bool:
+    """Whether a generated text begins with the answer, word by word. The same rule with and without edits."""
+    expected = words(answer)
+    return words(generated)[: len(expected)] == expected
+
+
+def spoken_colours(generated: str, colours: Iterable[str]) -> list[str]:
+    """The colour words of a generated text, in order."""
+    known = set(colours)
+    return [word for word in words(generated) if word in known]

@@ -1,0 +1,136 @@
+"""What is shown: coloured shapes at places on a white canvas."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+
+from finst.errors import FinstError, choice
+from finst.scenes.shapes import COLOURS, SHAPES, coverage
+
+Cell = tuple[int, int]
+"""(row, column) on a grid, counted from the top left."""
+
+Box = tuple[int, int, int, int]
+"""(left, top, right, bottom) in px; right and bottom are exclusive."""
+
+OBJECT_PX = 56
+"""Side of an object: 2x2 merged patches of 28 px in the Qwen family (paper, section "Scenes")."""
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Objects of ``OBJECT_PX`` with gaps of ``OBJECT_PX`` between and around them.
+
+    Every object then lies on whole 28-px patches; 2x2 gives the paper's 280x280 px canvas and 3x3 its 392x392 px.
+    """
+
+    rows: int
+    cols: int
+
+    @classmethod
+    def parse(cls, text: str) -> Grid:
+        """``"3x2"`` -> 3 rows, 2 columns. Raises FinstError for anything else."""
+        rows, _, cols = text.partition("x")
+        if not (rows.isdigit() and cols.isdigit() and int(rows) and int(cols)):
+            raise FinstError(f"unknown grid {text!r}: expected ROWSxCOLUMNS such as 2x2, 3x3 or 3x2")
+        return cls(int(rows), int(cols))
+
+    @property
+    def width(self) -> int:
+        return OBJECT_PX * (2 * self.cols + 1)
+
+    @property
+    def height(self) -> int:
+        return OBJECT_PX * (2 * self.rows + 1)
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """All cells in reading order."""
+        return tuple((row, col) for row in range(self.rows) for col in range(self.cols))
+
+    def box(self, cell: Cell, dx: int = 0, dy: int = 0) -> Box:
+        """The box of an object in ``cell``, moved by ``dx``, ``dy`` px."""
+        if cell not in self.cells:
+            raise FinstError(f"cell {cell} is not on the {self.rows}x{self.cols} grid")
+        left, top = OBJECT_PX * (2 * cell[1] + 1) + dx, OBJECT_PX * (2 * cell[0] + 1) + dy
+        return left, top, left + OBJECT_PX, top + OBJECT_PX
+
+
+@dataclass(frozen=True)
+class Obj:
+    """One object. ``cell`` is None when it was placed freely."""
+
+    colour: str
+    shape: str
+    box: Box
+    cell: Cell | None = None
+
+    def __post_init__(self) -> None:
+        if self.colour not in COLOURS:
+            raise choice("colour", self.colour, COLOURS)
+        if self.shape not in SHAPES:
+            raise choice("shape", self.shape, SHAPES)
+
+    @property
+    def name(self) -> str:
+        return f"{self.colour} {self.shape}"
+
+    @property
+    def mask(self) -> Bool[np.ndarray, "box_height box_width"]:
+        """Pixels of the object's own box of which the shape covers at least half."""
+        left, top, right, bottom = self.box
+        return coverage(self.shape, bottom - top, right - left) >= 0.5
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Objects on a white canvas of ``width`` x ``height`` px, later ones in front.
+
+    Raises FinstError when an object leaves the canvas.
+    """
+
+    width: int
+    height: int
+    objects: tuple[Obj, ...]
+
+    def __post_init__(self) -> None:
+        for obj in self.objects:
+            left, top, right, bottom = obj.box
+            if not (0 <= left < right <= self.width and 0 <= top < bottom <= self.height):
+                raise FinstError(
+                    f"the {obj.name} with box {obj.box} is off the canvas: "
+                    f"expected 0 <= left < right <= {self.width} and 0 <= top < bottom <= {self.height} px"
+                )
+
+    def with_object(self, index: int, **changes: object) -> Scene:
+        """The same scene with fields of one object changed."""
+        changed = replace(self.objects[index], **changes)  # pyright: ignore[reportArgumentType]
+        return replace(self, objects=(*self.objects[:index], changed, *self.objects[index + 1 :]))
+
+    def swapped(self, first: int, second: int) -> Scene:
+        """The same scene with two objects in each other's place; indices keep naming the same objects."""
+        a, b = self.objects[first], self.objects[second]
+        moved = self.with_object(first, box=b.box, cell=b.cell)
+        return moved.with_object(second, box=a.box, cell=a.cell)
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """A scene as pixels: what every renderer returns and what encoding takes."""
+
+    scene: Scene
+    image: UInt8[np.ndarray, "height width 3"]
+    masks: Bool[np.ndarray, "object height width"]
+    """Visible pixels of each object of the scene."""
+
+
+def on_grid(features: Sequence[tuple[str, str]], cells: Sequence[Cell], grid: Grid) -> Scene:
+    """A scene with the i-th (colour, shape) of ``features`` in the i-th of ``cells``."""
+    objects = [
+        Obj(colour, shape, grid.box(cell), cell) for (colour, shape), cell in zip(features, cells, strict=True)
+    ]
+    return Scene(grid.width, grid.height, tuple(objects))
