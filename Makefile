@@ -1,0 +1,63 @@
+# Everything a newcomer or CI runs. Needs make and Python >= 3.11; the rest goes into $(VENV).
+PYTHON ?= python3
+VENV ?= .venv
+WORKERS ?= 2
+# A further package index that offers CPU builds of torch, where the default index would bring CUDA ones.
+TORCH_INDEX ?=
+# The tested versions; `make CONSTRAINTS= test` takes the newest that pyproject.toml allows.
+CONSTRAINTS ?= constraints.txt
+
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check \
+	$(if $(CONSTRAINTS),--constraint $(CONSTRAINTS)) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+
+.PHONY: demo test check lint format types imports runtime dev clean help
+help:
+	@echo "make demo     install finst and measure the built-in model: the paper's central result and a report"
+	@echo "make test     all tests            make check    lint, format, types, import contracts"
+	@echo "make format   let ruff rewrite     make clean    remove the virtual environment and caches"
+
+demo: runtime
+	$(BIN)/finst demo
+
+# One thread a worker: torch's own threads would fight over the cores that the workers already fill.
+test: dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS)
+
+check: lint types imports
+
+lint: dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: dev
+	$(BIN)/basedpyright
+
+imports: dev
+	$(BIN)/lint-imports
+
+format: dev
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+runtime: $(VENV)/.runtime
+dev: $(VENV)/.dev
+
+$(VENV)/.python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+		f"finst needs Python 3.11 or newer, and $(PYTHON) is {sys.version.split()[0]}: make PYTHON=/path/to/python")'
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.runtime: $(VENV)/.python pyproject.toml $(CONSTRAINTS)
+	$(INSTALL) --editable .
+	@touch $@
+
+# Only pip >= 25.1 knows dependency groups.
+$(VENV)/.dev: $(VENV)/.runtime
+	$(INSTALL) --upgrade "pip>=25.1"
+	$(INSTALL) --group dev
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist
