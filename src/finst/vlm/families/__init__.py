@@ -1,0 +1,22 @@
+"""The architectures that finst reads, one short module each."""
+
+from __future__ import annotations
+
+from finst.errors import choice
+from finst.vlm.families.base import Family
+from finst.vlm.families.qwen2_vl import Qwen2VL
+
+FAMILIES: tuple[Family, ...] = (Qwen2VL(),)
+
+
+def supported() -> tuple[str, ...]:
+    """All values of ``config.model_type`` that some family reads."""
+    return tuple(name for family in FAMILIES for name in family.model_types)
+
+
+def family_of(model_type: str) -> Family:
+    """The family that reads ``config.model_type``. Raises FinstError naming the supported ones."""
+    for family in FAMILIES:
+        if model_type in family.model_types:
+            return family
+    raise choice("architecture", model_type, supported())

@@ -1,0 +1,175 @@
+"""From a picture and a prompt to tensors and roles. Needs a tokenizer and an image processor, but no weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from finst.errors import FinstError
+from finst.prompts import Prompt
+from finst.scenes.object import Picture
+from finst.vlm.open import Reader
+from finst.vlm.tokens import Role, TokenMap, patch_coverage
+
+Offsets = Sequence[tuple[int, int]]
+"""Characters [start, stop) of each token; may include the space before a word."""
+
+_USER = "\ue000"
+"""Stands for the user's words while the template is rendered: a private character that no template contains."""
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """One context, ready for the model."""
+
+    input_ids: Int[Tensor, "pos"]
+    image_inputs: dict[str, Tensor]
+    """What the vision tower takes, as the checkpoint's image processor made it."""
+    tokens: TokenMap
+    text: str
+    """The whole conversation as the model sees it, with one placeholder for the picture."""
+
+
+@dataclass(frozen=True)
+class _Text:
+    """A rendered conversation and the characters in it that a prompt wrote."""
+
+    before: str
+    user: str
+    between: str
+    prefill: str
+
+    @property
+    def whole(self) -> str:
+        return self.before + self.user + self.between + self.prefill
+
+    @property
+    def user_start(self) -> int:
+        return len(self.before)
+
+    @property
+    def prefill_start(self) -> int:
+        return len(self.before) + len(self.user) + len(self.between)
+
+
+def _render(reader: Reader, prompt: Prompt) -> _Text:
+    placeholder = reader.family.image_placeholder
+    if reader.tokenizer.chat_template is None:
+        rendered = reader.family.render(_USER)
+    else:
+        content = [{"type": "image"}, {"type": "text", "text": _USER}]
+        turns = [{"role": "user", "content": content}]
+        rendered = str(reader.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+    if rendered.count(_USER) != 1 or rendered.count(placeholder) != 1:
+        raise FinstError(
+            f"the chat template of {reader.id} does not render one picture and one text: expected exactly one "
+            f"{placeholder} and the user's words once, got {rendered.replace(_USER, 'USER')!r}"
+        )
+    before, between = rendered.split(_USER)
+    return _Text(before, prompt.user, between, prompt.prefill)
+
+
+def _tokenise(reader: Reader, text: str) -> tuple[list[int], Offsets]:
+    out = reader.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    return out["input_ids"], out["offset_mapping"]
+
+
+def _overlap(token: tuple[int, int], start: int, stop: int) -> int:
+    return max(0, min(token[1], stop) - max(token[0], start))
+
+
+def _text_role(token: tuple[int, int], text: _Text, prompt: Prompt) -> Role:
+    """The role of a token that is neither image nor last nor answer."""
+    sentence = text.prefill_start if prompt.placement == "prefill" else text.user_start
+    shares = [_overlap(token, sentence + span.start, sentence + span.stop) for span in prompt.spans]
+    if any(shares):
+        span = prompt.spans[shares.index(max(shares))]
+        return Role(span.role, span.object)
+    written = ((text.user_start, text.user), (text.prefill_start, text.prefill))
+    spoken = any(_overlap(token, start, start + len(words)) for start, words in written)
+    return Role("text" if spoken else "template")
+
+
+def _roles(
+    ids: Sequence[int], offsets: Offsets, text: _Text, prompt: Prompt, image_id: int, grid: tuple[int, int], last: int
+) -> tuple[Role, ...]:
+    roles = []
+    patches = 0
+    for pos, (token, offset) in enumerate(zip(ids, offsets, strict=True)):
+        if token == image_id:
+            roles.append(Role("image", patch=divmod(patches, grid[1])))
+            patches += 1
+        elif pos >= last:
+            roles.append(Role("last" if pos == last else "answer"))
+        else:
+            roles.append(_text_role(offset, text, prompt))
+    return tuple(roles)
+
+
+def encode(reader: Reader, picture: Picture, prompt: Prompt, answer: str | None = None) -> Encoded:
+    """Tensors and roles of one context; with ``answer``, its tokens follow the prompt's.
+
+    The conversation is the checkpoint's own template with the picture and ``prompt.user`` in the user's turn and
+    ``prompt.prefill`` after the opening of the assistant's turn. Raises FinstError when the picture does not suit the
+    model, the template has no place for one picture, or the answer changes how the prompt is tokenised.
+    """
+    pixels = reader.family.pixels(reader.image_processor, picture.image)
+    placeholder = reader.family.image_placeholder
+    text = _render(reader, prompt)
+    wide = _Text(
+        text.before.replace(placeholder, placeholder * (pixels.grid[0] * pixels.grid[1])),
+        text.user,
+        text.between,
+        text.prefill,
+    )
+    prompt_ids, offsets = _tokenise(reader, wide.whole)
+    ids = prompt_ids
+    if answer is not None:
+        ids, offsets = _continued(reader, prompt_ids, wide.whole, prompt, answer)
+    image_id = reader.config.image_token_id
+    if ids.count(image_id) != pixels.grid[0] * pixels.grid[1]:
+        raise FinstError(
+            f"{reader.id} does not read {placeholder} as its image token {image_id}: the tokenizer does not belong to "
+            "the configuration"
+        )
+    roles = _roles(ids, offsets, wide, prompt, image_id, pixels.grid, len(prompt_ids) - 1)
+    coverage = patch_coverage(picture.masks, pixels.grid, pixels.size).astype(np.float64)
+    shown = text.whole if answer is None else text.whole + prompt.continuation(answer)
+    return Encoded(torch.tensor(ids), pixels.inputs, TokenMap(roles, pixels.grid, coverage), shown)
+
+
+def _continued(
+    reader: Reader, prompt_ids: list[int], text: str, prompt: Prompt, answer: str
+) -> tuple[list[int], Offsets]:
+    ids, offsets = _tokenise(reader, text + prompt.continuation(answer))
+    if ids[: len(prompt_ids)] != prompt_ids or len(ids) == len(prompt_ids):
+        raise FinstError(
+            f"{reader.id} does not tokenise the prompt as the beginning of prompt and answer {answer!r}: expected an "
+            "answer that adds tokens and leaves those of the prompt unchanged"
+        )
+    return ids, offsets
+
+
+def first_tokens(reader: Reader, prompt: Prompt, answers: Sequence[str]) -> list[int]:
+    """The id of each answer's first token exactly where it would be generated.
+
+    Raises FinstError when two answers begin with the same token, for then no logit tells them apart.
+    """
+    text = _render(reader, prompt).whole
+    prompt_ids, _ = _tokenise(reader, text)
+    first: dict[int, str] = {}
+    for answer in answers:
+        ids, _ = _continued(reader, prompt_ids, text, prompt, answer)
+        token = ids[len(prompt_ids)]
+        if token in first:
+            raise FinstError(
+                f"the answers {first[token]!r} and {answer!r} begin with the same token "
+                f"{reader.tokenizer.decode([token])!r} of {reader.id}: expected answers that differ in their first token"
+            )
+        first[token] = answer
+    return list(first)

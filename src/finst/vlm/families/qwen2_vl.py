@@ -1,0 +1,66 @@
+"""Qwen2-VL: patches of any size, merged in squares, on the image's own grid; rotary positions in three axes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int, UInt8
+from torch import Tensor, nn
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+from finst.errors import FinstError
+from finst.vlm.families.base import DecoderInputs, Pixels
+
+
+class Qwen2VL:
+    """Checkpoints of ``Qwen2VLForConditionalGeneration``, finst's own ``organism`` among them."""
+
+    model_types = ("qwen2_vl",)
+    image_placeholder = "<|image_pad|>"
+
+    def render(self, user: str) -> str:
+        """ChatML with the system message that Qwen2-VL was tuned with."""
+        return (
+            "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
+            f"<|im_start|>user\n<|vision_start|>{self.image_placeholder}<|vision_end|>{user}<|im_end|>\n"
+            "<|im_start|>assistant\n"
+        )
+
+    def load_image_processor(self, folder: Path) -> Qwen2VLImageProcessorPil:
+        """From ``preprocessor_config.json`` or ``processor_config.json``."""
+        return Qwen2VLImageProcessorPil.from_pretrained(folder)
+
+    def pixels(self, image_processor: Qwen2VLImageProcessorPil, image: UInt8[np.ndarray, "height width 3"]) -> Pixels:
+        """``pixel_values`` [patch, values] and ``image_grid_thw`` [1, 3] (time, height, width in unmerged patches)."""
+        try:
+            inputs = image_processor(images=[image], return_tensors="pt", input_data_format="channels_last")
+        except ValueError as error:
+            height, width = image.shape[:2]
+            raise FinstError(f"a picture of {width}x{height} px does not suit Qwen2-VL: {error}") from error
+        _, high, wide = (int(n) for n in inputs["image_grid_thw"][0])
+        patch, merge = int(image_processor.patch_size), int(image_processor.merge_size)
+        return Pixels(dict(inputs), (high // merge, wide // merge), (high * patch, wide * patch))
+
+    def decoder_inputs(
+        self, model: Any, input_ids: Int[Tensor, "context pos"], image_inputs: Sequence[Mapping[str, Tensor]]
+    ) -> DecoderInputs:
+        """One pass of the vision tower; positions by the model's own ``get_rope_index``, never by its stored deltas."""
+        embeds = model.get_input_embeddings()(input_ids)
+        pixel_values = torch.cat([inputs["pixel_values"] for inputs in image_inputs]).to(embeds.device)
+        grid_thw = torch.cat([inputs["image_grid_thw"] for inputs in image_inputs])
+        features = model.get_image_features(pixel_values, grid_thw.to(embeds.device)).pooler_output
+        is_image = input_ids == model.config.image_token_id
+        embeds = embeds.masked_scatter(is_image[..., None], torch.cat(tuple(features)).to(embeds.dtype))
+        # On the CPU: the index is built token by token, which would make a GPU wait at every step.
+        position_ids, _ = model.model.get_rope_index(
+            input_ids.cpu(), mm_token_type_ids=is_image.int().cpu(), image_grid_thw=grid_thw.cpu()
+        )
+        return DecoderInputs(embeds, position_ids.to(embeds.device))
+
+    def decoder(self, model: Any) -> nn.Module:
+        """``Qwen2VLTextModel``."""
+        return model.model.language_model

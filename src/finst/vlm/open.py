@@ -1,0 +1,215 @@
+"""Finding, checking and loading a model. All that can be wrong is said before any weight is read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
+from torch import nn
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer, PreTrainedConfig
+from transformers.utils import logging as hf_logging
+
+import finst
+from finst.errors import FinstError, choice
+from finst.vlm.families import family_of
+from finst.vlm.families.base import Family
+
+BUILTIN = ("organism",)
+"""Models that come with the package, in ``builtin/<name>/weights``."""
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+_METADATA = ("*.json", "*.jinja", "*.txt", "*.model")
+_WEIGHTS = ("model*.safetensors", "model*.safetensors.index.json")
+
+
+@dataclass(frozen=True, eq=False)
+class Reader:
+    """Everything about a checkpoint but its weights."""
+
+    id: str
+    """The name it was asked for by."""
+    path: Path
+    """The folder that holds it."""
+    revision: str | None
+    """The hub's commit; None for folders and built-in models."""
+    config: Any
+    tokenizer: Any
+    image_processor: Any
+    family: Family
+
+
+@dataclass(frozen=True, eq=False)
+class VLM:
+    """A loaded model and its sizes."""
+
+    reader: Reader
+    model: Any
+
+    @property
+    def decoder(self) -> Any:
+        """The text model inside."""
+        return self.reader.family.decoder(self.model)
+
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The decoder's layers."""
+        return self.decoder.layers
+
+    @property
+    def n_layers(self) -> int:
+        return len(self.layers)
+
+    @property
+    def n_heads(self) -> int:
+        return self.reader.config.get_text_config().num_attention_heads
+
+    @property
+    def n_kv_heads(self) -> int:
+        return self.reader.config.get_text_config().num_key_value_heads
+
+    @property
+    def d_head(self) -> int:
+        return cast(Any, self.layers[0]).self_attn.head_dim
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.model.dtype
+
+    @cached_property
+    def weights_hash(self) -> str:
+        """sha256 over the contents of the weight files, in the order of their names."""
+        digest = hashlib.sha256()
+        for file in weight_files(self.reader.path):
+            with file.open("rb") as stream:
+                while block := stream.read(1 << 22):
+                    digest.update(block)
+        return digest.hexdigest()
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a checkpoint, by name."""
+    return sorted(folder.glob("model*.safetensors"))
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bars, log lines or warnings from transformers: finst's own errors say what matters."""
+    verbosity, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
+    hf_logging.set_verbosity_error()
+    hf_logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        hf_logging.set_verbosity(verbosity)
+        if bars:
+            hf_logging.enable_progress_bar()
+
+
+def open_reader(model: str, *, revision: str | None = None) -> Reader:
+    """A built-in model by name, a folder, or a Hugging Face hub id (downloads its small files, or takes the cache's).
+
+    Raises FinstError when there is no such model, files are missing, or no family reads its architecture.
+    """
+    folder, commit = _locate(model, revision)
+    config_file = folder / "config.json"
+    if not config_file.is_file():
+        raise FinstError(f"{model}: the folder {folder} has no config.json; expected a Hugging Face checkpoint")
+    family = family_of(json.loads(config_file.read_text(encoding="utf-8")).get("model_type", "none given"))
+    if commit is None and not weight_files(folder):
+        raise FinstError(f"{model}: the folder {folder} has no weights; expected model*.safetensors beside config.json")
+    with quiet():
+        try:
+            config = cast(PreTrainedConfig, AutoConfig.from_pretrained(folder, trust_remote_code=False))
+            tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+            image_processor = family.load_image_processor(folder)
+        except (OSError, ValueError) as error:
+            raise FinstError(
+                f"{model}: the folder {folder} does not hold a whole checkpoint; expected a configuration, a tokenizer "
+                f"and an image processor in Hugging Face's format ({error})"
+            ) from error
+    if not tokenizer.is_fast:
+        raise FinstError(f"{model}: its tokenizer gives no character offsets; expected one with a tokenizer.json")
+    return Reader(model, folder, commit, config, tokenizer, image_processor, family)
+
+
+def open_vlm(model: str | Reader, *, dtype: str = "float32", device: str = "auto") -> VLM:
+    """Loads the weights (safetensors only), in evaluation mode.
+
+    ``device`` "auto" is the first CUDA GPU, or the CPU without one. Raises FinstError for an unknown dtype or device,
+    and when the files lack weights that the architecture has.
+    """
+    if dtype not in DTYPES:
+        raise choice("dtype", dtype, DTYPES)
+    target = _device(device)
+    reader = model if isinstance(model, Reader) else open_reader(model)
+    if reader.revision is not None:
+        _download(reader.id, reader.revision, _WEIGHTS)
+    if not weight_files(reader.path):
+        raise FinstError(f"{reader.id} has no weights that finst reads; expected model*.safetensors")
+    with quiet():
+        loaded, report = AutoModelForImageTextToText.from_pretrained(
+            reader.path, dtype=DTYPES[dtype], use_safetensors=True, trust_remote_code=False, output_loading_info=True
+        )
+    wrong = [*report["missing_keys"], *(entry[0] for entry in report["mismatched_keys"])]
+    if wrong:
+        raise FinstError(f"{reader.id}: its weight files do not fit its config.json, beginning with {sorted(wrong)[0]}")
+    return VLM(reader, loaded.to(target).eval().requires_grad_(False))
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise choice("device", name, ("auto", "cpu", "cuda", "cuda:N")) from error
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise FinstError(f"device {name!r} is not there: this machine has {torch.cuda.device_count()} CUDA devices")
+    return device
+
+
+def _locate(model: str, revision: str | None) -> tuple[Path, str | None]:
+    """The folder of a model and, from the hub, its commit."""
+    if model in BUILTIN:
+        return Path(finst.__file__).parent / "builtin" / model / "weights", None
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return folder, None
+    if not re.fullmatch(r"[\w.-]+/[\w.-]+", model) or model.startswith("."):
+        raise _unknown(model, "no such folder")
+    snapshot = _download(model, revision, _METADATA)
+    return snapshot, snapshot.name
+
+
+def _download(repo: str, revision: str | None, patterns: tuple[str, ...]) -> Path:
+    with quiet():
+        try:
+            return Path(snapshot_download(repo, revision=revision, allow_patterns=list(patterns)))
+        except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
+            reason = "the hub or its cache has no such model or revision, or lets nobody in without a token"
+            raise _unknown(repo if revision is None else f"{repo} at {revision}", reason) from error
+
+
+def _unknown(model: str, reason: str) -> FinstError:
+    return FinstError(
+        f"unknown model {model!r} ({reason}): expected a built-in model ({', '.join(BUILTIN)}), a folder with "
+        "config.json and model*.safetensors, or a Hugging Face hub id such as Qwen/Qwen2-VL-2B-Instruct"
+    )
