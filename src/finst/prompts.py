@@ -94,7 +94,8 @@ def scene_description(scene: Scene, described: Sequence[int], target: int, place
     """
     if target in described or not described or len(set(described)) != len(described):
         raise FinstError(
-            f"a scene description needs distinct described objects and another target; got {list(described)} and {target}"
+            "a scene description needs distinct described objects and another target; "
+            f"got {list(described)} and {target}"
         )
     writer = _Writer("In this image there is")
     for place, index in enumerate(described):

@@ -40,14 +40,14 @@ def features(rng: np.random.Generator, count: int, entropy: Entropy) -> list[Fea
         spread = np.concatenate([rng.permutation(shapes) for _ in range(-(-count // len(shapes)))])
         return [(str(c), str(s)) for c, s in zip(rng.permutation(colours)[:count], spread[:count], strict=True)]
     if entropy == "any":
+        if count > len(colours) * len(shapes):
+            raise FinstError(f"there are {len(colours) * len(shapes)} conjunctions of colour and shape, not {count}")
         picks = rng.permutation(len(colours) * len(shapes))[:count]
         return [(colours[i // len(shapes)], shapes[i % len(shapes)]) for i in picks]
     raise choice("entropy", entropy, ("low", "high", "any"))
 
 
-def grid_scene(
-    rng: np.random.Generator, grid: Grid, count: int, entropy: Entropy = "any", jitter_px: int = 0
-) -> Scene:
+def grid_scene(rng: np.random.Generator, grid: Grid, count: int, entropy: Entropy = "any", jitter_px: int = 0) -> Scene:
     """``count`` objects in random cells, each moved by up to ``jitter_px`` px along both axes."""
     if not 1 <= count <= len(grid.cells):
         raise FinstError(f"a {grid.rows}x{grid.cols} grid holds 1 to {len(grid.cells)} objects, not {count}")
@@ -62,7 +62,12 @@ def grid_scene(
 
 
 def free_scene(rng: np.random.Generator, width: int, height: int, count: int, entropy: Entropy = "any") -> Scene:
-    """``count`` objects anywhere on the canvas, not touching. Raises FinstError when they do not fit after many tries."""
+    """``count`` objects anywhere on the canvas, not overlapping.
+
+    Raises FinstError when they do not fit after many tries.
+    """
+    if min(width, height) < OBJECT_PX:
+        raise FinstError(f"an object of {OBJECT_PX} px does not fit on {width}x{height} px")
     for _ in range(200):
         lefts = rng.integers(0, width - OBJECT_PX + 1, count)
         tops = rng.integers(0, height - OBJECT_PX + 1, count)

@@ -9,7 +9,10 @@ from finst.scenes.shapes import COLOURS, coverage
 
 
 def draw(scene: Scene) -> Picture:
-    """Draws the objects in order on white; a mask holds the pixels where its object covers at least half and is in front."""
+    """Draws the objects in order on white.
+
+    A mask holds the pixels of which its object covers at least half, and nothing in front of it does.
+    """
     image = np.full((scene.height, scene.width, 3), 255.0)
     masks = np.zeros((len(scene.objects), scene.height, scene.width), dtype=bool)
     for index, obj in enumerate(scene.objects):

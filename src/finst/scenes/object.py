@@ -35,16 +35,18 @@ class Grid:
     def parse(cls, text: str) -> Grid:
         """``"3x2"`` -> 3 rows, 2 columns. Raises FinstError for anything else."""
         rows, _, cols = text.partition("x")
-        if not (rows.isdigit() and cols.isdigit() and int(rows) and int(cols)):
+        if not (rows.isdecimal() and cols.isdecimal() and int(rows) and int(cols)):
             raise FinstError(f"unknown grid {text!r}: expected ROWSxCOLUMNS such as 2x2, 3x3 or 3x2")
         return cls(int(rows), int(cols))
 
     @property
     def width(self) -> int:
+        """Of the canvas, in px."""
         return OBJECT_PX * (2 * self.cols + 1)
 
     @property
     def height(self) -> int:
+        """Of the canvas, in px."""
         return OBJECT_PX * (2 * self.rows + 1)
 
     @property
@@ -77,6 +79,7 @@ class Obj:
 
     @property
     def name(self) -> str:
+        """``"red circle"``: as prompts and answers say it."""
         return f"{self.colour} {self.shape}"
 
     @property
@@ -130,7 +133,5 @@ class Picture:
 
 def on_grid(features: Sequence[tuple[str, str]], cells: Sequence[Cell], grid: Grid) -> Scene:
     """A scene with the i-th (colour, shape) of ``features`` in the i-th of ``cells``."""
-    objects = [
-        Obj(colour, shape, grid.box(cell), cell) for (colour, shape), cell in zip(features, cells, strict=True)
-    ]
+    objects = [Obj(colour, shape, grid.box(cell), cell) for (colour, shape), cell in zip(features, cells, strict=True)]
     return Scene(grid.width, grid.height, tuple(objects))
