@@ -1,0 +1,72 @@
+"""manifest.json: what ran, on what, with which versions, and how far it came."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from finst.errors import FinstError
+from finst.runs.archive import write_atomically
+from finst.runs.spec import from_json, to_json
+
+FORMAT = 1
+"""Raised whenever an older finst could not read what a newer one writes."""
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """The model that was measured. ``hash`` is the sha256 over its weight files."""
+
+    id: str
+    revision: str | None
+    hash: str
+    dtype: str
+    device: str
+
+
+@dataclass(frozen=True)
+class Session:
+    """One process that worked on the run; a killed run has one more for each time it was taken up again."""
+
+    started: str
+    finst: str
+    commit: str | None
+    versions: dict[str, str]
+    machine: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """The record of one run. Times are UTC, ISO 8601; ``unit_seconds`` maps a unit's name to its wall time."""
+
+    format: int
+    experiment: str
+    spec: dict[str, Any]
+    seed: int | None
+    model: ModelRecord
+    units: int
+    sessions: tuple[Session, ...]
+    status: Literal["running", "finished"] = "running"
+    finished: str | None = None
+    unit_seconds: dict[str, float] = field(default_factory=dict)
+
+    def write(self, path: Path) -> None:
+        """Replaces the file at ``path`` at once."""
+        write_atomically(path, (json.dumps(to_json(self), indent=2, ensure_ascii=False) + "\n").encode())
+
+    @classmethod
+    def read(cls, path: Path) -> Manifest:
+        """Raises FinstError when the file is no manifest, is damaged, or was written by a newer finst."""
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as cause:
+            raise FinstError(f"{path} is damaged ({cause}): choose another out folder, or delete this one") from cause
+        found = data.get("format") if isinstance(data, dict) else None
+        if found != FORMAT:
+            raise FinstError(f"{path} is not a manifest of this finst: expected format {FORMAT}, found {found!r}")
+        try:
+            return from_json(cls, data)
+        except FinstError as cause:
+            raise FinstError(f"{path} is damaged ({cause}): choose another out folder, or delete this one") from cause

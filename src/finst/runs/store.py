@@ -1,0 +1,141 @@
+"""A run on disk: a folder that only ever grows by whole files, and never takes in another run.
+
+manifest.json             what ran, on what, how far (see ``finst.runs.manifest``)
+units/00000.zarr.zip ...  one dataset a unit
+summary.zarr.zip          the numbers of the report
+figures/NAME.png, .csv    each figure beside the numbers it shows
+report.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from finst.errors import FinstError
+from finst.runs.archive import PARTIAL, SUFFIX, pack, unpack, write_atomically
+from finst.runs.manifest import FORMAT, Manifest, ModelRecord, Session
+from finst.runs.spec import differences
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The folder of one run: ``spec`` (as JSON) of ``experiment``. Made by ``claim``."""
+
+    path: Path
+    experiment: str
+    spec: Mapping[str, Any]
+
+    @classmethod
+    def claim(cls, path: Path, experiment: str, spec: Mapping[str, Any]) -> RunFolder:
+        """The folder at ``path`` for this run: new, empty, or holding this very run. Writes nothing.
+
+        Raises FinstError when something else is there.
+        """
+        if path.exists() and not path.is_dir():
+            raise FinstError(f"{path} is a file: expected a folder for the run, new or of the same run")
+        folder = cls(path, experiment, spec)
+        if folder.manifest_path.exists():
+            folder._refuse_other_run(Manifest.read(folder.manifest_path))
+        elif path.exists():
+            foreign = sorted(p.name for p in path.iterdir() if not p.name.endswith(PARTIAL))
+            if foreign:
+                raise FinstError(
+                    f"{path} holds {foreign[0]!r} and no run: expected a new or empty folder, or one of the same run"
+                )
+        return folder
+
+    def _refuse_other_run(self, found: Manifest) -> None:
+        if found.experiment != self.experiment:
+            other = f"experiment {found.experiment!r}, not {self.experiment!r}"
+        else:
+            other = "; ".join(differences(found.spec, self.spec))
+        if other:
+            raise FinstError(f"{self.path} holds another run ({other}): choose another out folder; nothing was changed")
+
+    @property
+    def manifest_path(self) -> Path:
+        """Where the manifest is, or will be."""
+        return self.path / "manifest.json"
+
+    @property
+    def report_path(self) -> Path:
+        """Where the report is, or will be."""
+        return self.path / "report.html"
+
+    @property
+    def summary_path(self) -> Path:
+        """Where the summary is, or will be."""
+        return self.path / f"summary{SUFFIX}"
+
+    @property
+    def manifest(self) -> Manifest:
+        """As it is on disk now."""
+        return Manifest.read(self.manifest_path)
+
+    def begin(self, model: ModelRecord, units: int, session: Session) -> Manifest:
+        """Makes the folder, or takes it up again with the same model and plan; the record of earlier sessions stays.
+
+        Raises FinstError, with nothing changed, when the weights or the plan are not those of the earlier sessions.
+        """
+        if self.manifest_path.exists():
+            found = self.manifest
+            if found.model.hash != model.hash:
+                raise FinstError(
+                    f"{self.path} holds a run of other weights of {model.id} "
+                    f"({found.model.hash[:12]} there, {model.hash[:12]} here): choose another out folder"
+                )
+            if found.units != units:
+                raise FinstError(
+                    f"{self.path} holds a run of {found.units} units and this finst plans {units}: "
+                    "choose another out folder"
+                )
+            manifest = replace(found, sessions=(*found.sessions, session))
+        else:
+            seed = self.spec.get("seed")
+            manifest = Manifest(FORMAT, self.experiment, dict(self.spec), seed, model, units, (session,))
+        try:
+            (self.path / "units").mkdir(parents=True, exist_ok=True)
+            (self.path / "figures").mkdir(exist_ok=True)
+        except OSError as cause:
+            raise FinstError(f"cannot make the folder {self.path}: {cause.strerror}") from cause
+        for leftover in (*self.path.rglob(f".*{PARTIAL}"),):
+            leftover.unlink()
+        manifest.write(self.manifest_path)
+        return manifest
+
+    def unit_path(self, index: int) -> Path:
+        """Where the data of unit ``index`` is, or will be."""
+        return self.path / "units" / f"{index:05d}{SUFFIX}"
+
+    def has_unit(self, index: int) -> bool:
+        """Whether the unit is finished; a unit half written is not there at all."""
+        return self.unit_path(index).exists()
+
+    def write_unit(self, index: int, data: xr.Dataset, seconds: float) -> None:
+        """Keeps a unit's data, and in the manifest (the data must not depend on it) how long it took."""
+        write_atomically(self.unit_path(index), pack(data))
+        manifest = self.manifest
+        timed = {**manifest.unit_seconds, f"{index:05d}": round(seconds, 3)}
+        replace(manifest, unit_seconds=timed).write(self.manifest_path)
+
+    def read_unit(self, index: int) -> xr.Dataset:
+        """A finished unit's data. Raises FinstError when the file is damaged."""
+        return unpack(self.unit_path(index))
+
+    def write_figure(self, name: str, png: bytes, csv: str) -> None:
+        """A figure beside the numbers it shows."""
+        write_atomically(self.path / "figures" / f"{name}.png", png)
+        write_atomically(self.path / "figures" / f"{name}.csv", csv.encode())
+
+    def finish(self, summary: xr.Dataset, finished: str) -> Manifest:
+        """Keeps the summary and marks the run as finished; the time of the first finish stays."""
+        write_atomically(self.summary_path, pack(summary))
+        manifest = self.manifest
+        done = replace(manifest, status="finished", finished=manifest.finished or finished)
+        done.write(self.manifest_path)
+        return done
