@@ -1,0 +1,156 @@
+"""From lessons to tensors, and drawing on the GPU; each fast step has its slow twin in the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from finst.builtin.organism.architecture import PATCH_PX, build_image_processor
+from finst.builtin.organism.lessons import CANVASES, Lesson, Mix, training_lesson
+from finst.scenes.object import OBJECT_PX, Grid, Scene
+from finst.scenes.shapes import COLOURS, SHAPES, coverage
+
+IGNORED = -100
+"""Label of a token that carries no loss."""
+
+TEXT_START = 4
+"""Tokens before the image: the start of the user's turn and of the vision block."""
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """Lessons on canvases of one size, padded on the right to one length."""
+
+    input_ids: Int[Tensor, "lesson pos"]
+    labels: Int[Tensor, "lesson pos"]
+    objects: Int[Tensor, "lesson object 4"]
+    """(colour, shape, left, top) of each object; colour -1 where there is none."""
+    width: int
+    height: int
+
+
+class Writer:
+    """Token ids and labels of lessons, from a table of pieces (tokens never span two pieces)."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
+        self.tokenizer = tokenizer
+        self._known: dict[str, list[int]] = {}
+
+    def ids(self, text: str) -> list[int]:
+        """Token ids of a text."""
+        if text not in self._known:
+            self._known[text] = self.tokenizer.encode(text)
+        return self._known[text]
+
+    @cached_property
+    def _frame(self) -> tuple[list[int], list[int], list[int]]:
+        content = [{"type": "image"}, {"type": "text", "text": "."}]
+        text = self.tokenizer.apply_chat_template(
+            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+        )
+        before, after = str(text).split("<|image_pad|>")
+        end_of_image, start_of_answer = after.split(".")
+        return self.ids(before), self.ids(end_of_image), self.ids(start_of_answer)
+
+    def tokens(self, lesson: Lesson) -> tuple[list[int], list[int]]:
+        """(input ids, labels) of a lesson, the end of the assistant's turn learned."""
+        before, end_of_image, start_of_answer = self._frame
+        patches = (lesson.scene.width // PATCH_PX) * (lesson.scene.height // PATCH_PX)
+        ids = before + [self.tokenizer.convert_tokens_to_ids("<|image_pad|>")] * patches + end_of_image
+        labels = [IGNORED] * len(ids)
+        for turn, closing in ((lesson.user, start_of_answer), (lesson.assistant, None)):
+            for piece in turn:
+                new = self.ids(piece.text)
+                ids = ids + new
+                labels += new if piece.learned else [IGNORED] * len(new)
+            end = [self.tokenizer.eos_token_id] if closing is None else closing
+            ids = ids + end
+            labels += end if closing is None else [IGNORED] * len(end)
+        return ids, labels
+
+
+def collate(lessons: Sequence[Lesson], writer: Writer, length: int | None = None) -> Batch:
+    """Pads to ``length`` (default: the longest lesson)."""
+    rows = [writer.tokens(lesson) for lesson in lessons]
+    length = length or max(len(ids) for ids, _ in rows)
+    input_ids = np.full((len(rows), length), writer.tokenizer.pad_token_id)
+    labels = np.full((len(rows), length), IGNORED)
+    for row, (ids, learned) in enumerate(rows):
+        input_ids[row, : len(ids)], labels[row, : len(ids)] = ids, learned
+    scene = lessons[0].scene
+    objects = np.stack([object_table(lesson.scene) for lesson in lessons])
+    return Batch(*map(torch.from_numpy, (input_ids, labels, objects)), scene.width, scene.height)
+
+
+def object_table(scene: Scene, slots: int = 9) -> Int[np.ndarray, "object 4"]:
+    """(colour, shape, left, top) of each object in the scene's order, padded with -1."""
+    table = np.full((slots, 4), -1)
+    colours, shapes = list(COLOURS), list(SHAPES)
+    for slot, obj in enumerate(scene.objects):
+        table[slot] = colours.index(obj.colour), shapes.index(obj.shape), obj.box[0], obj.box[1]
+    return table
+
+
+def longest(grid: Grid) -> int:
+    """A length in tokens, a multiple of 8, that every lesson on the grid's canvas fits into."""
+    patches = (grid.width // PATCH_PX) * (grid.height // PATCH_PX)
+    return -(-(patches + 48 + 6 * len(grid.cells)) // 8) * 8
+
+
+class LessonStream(torch.utils.data.IterableDataset):
+    """Endless batches of a mix, one canvas a batch; every worker draws its own."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, mix: Mix, images: int, seed: int) -> None:
+        self.writer, self.mix, self.images, self.seed = Writer(tokenizer), mix, images, seed
+
+    def __iter__(self) -> Iterator[Batch]:
+        worker = torch.utils.data.get_worker_info()
+        number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
+        rng = np.random.default_rng([self.seed, number])
+        turn = number
+        while True:
+            grid = CANVASES[turn % len(CANVASES)]
+            lessons = [training_lesson(rng, grid, self.mix) for _ in range(self.images)]
+            yield collate(lessons, self.writer, longest(grid))
+            turn += workers
+
+
+class Painter:
+    """Draws many scenes at once on a device and cuts them into normalised patches."""
+
+    def __init__(self, device: torch.device | str) -> None:
+        processor = build_image_processor()
+        self.masks = torch.tensor(np.stack([coverage(s, OBJECT_PX, OBJECT_PX) for s in SHAPES]), dtype=torch.float32)
+        self.masks = self.masks.to(device)
+        self.colours = torch.tensor(list(COLOURS.values()), dtype=torch.float32, device=device)
+        self.mean = torch.tensor(processor.image_mean, device=device)
+        self.std = torch.tensor(processor.image_std, device=device)
+        self.offsets = torch.arange(OBJECT_PX, device=device)
+
+    def draw(self, batch: Batch) -> Float[Tensor, "image height width 3"]:
+        """Grey levels in 0..255, whole numbers, as ``finst.scenes.draw`` gives them."""
+        objects = batch.objects.to(self.colours.device)
+        image = torch.full((len(objects), batch.height, batch.width, 3), 255.0, device=objects.device)
+        for slot in range(objects.shape[1]):
+            rows = torch.nonzero(objects[:, slot, 0] >= 0)[:, 0]
+            colour, shape, left, top = objects[rows, slot].unbind(1)
+            ys = (top[:, None] + self.offsets)[:, :, None]
+            xs = (left[:, None] + self.offsets)[:, None, :]
+            under = image[rows[:, None, None], ys, xs]
+            share = self.masks[shape][..., None]
+            image[rows[:, None, None], ys, xs] = under + share * (self.colours[colour][:, None, None] - under)
+        return image.round()
+
+    def patches(self, batch: Batch) -> Float[Tensor, "image patch values"]:
+        """What the image processor would return for each drawn image."""
+        image = (self.draw(batch) / 255 - self.mean) / self.std
+        rows, cols = batch.height // PATCH_PX, batch.width // PATCH_PX
+        cut = image.view(len(image), rows, PATCH_PX, cols, PATCH_PX, 3).permute(0, 1, 3, 5, 2, 4)
+        return cut.reshape(len(image), rows * cols, -1)

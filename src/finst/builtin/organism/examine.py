@@ -1,0 +1,165 @@
+"""How well an organism does: exact match of all generated tokens, on scenes that training never shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from transformers import PreTrainedTokenizerFast, Qwen2VLForConditionalGeneration
+
+from finst import prompts
+from finst.builtin.organism.batches import IGNORED, Batch, Painter, Writer, collate
+from finst.builtin.organism.forward import Forward
+from finst.builtin.organism.lessons import (
+    CANVASES,
+    MAX_JITTER_PX,
+    Lesson,
+    colour,
+    enumeration,
+    from_prompt,
+    has_withheld_pair,
+    held_out_layouts,
+    layout_is_held_out,
+    relation,
+)
+from finst.prompts import Placement
+from finst.scenes.designs import Entropy, grid_scene
+from finst.scenes.object import Grid, Scene
+
+SceneTest = Callable[[Scene, Grid], bool]
+
+
+@dataclass(frozen=True)
+class Result:
+    """Exact-match accuracy on ``n`` lessons, with the 95 % Wilson interval."""
+
+    task: str
+    scenes: str
+    n: int
+    accuracy: float
+    low: float
+    high: float
+
+
+def wilson(successes: int, n: int, z: float = 1.959964) -> tuple[float, float]:
+    """The 95 % Wilson score interval of a share."""
+    share, spread = successes / n, z * z / n
+    centre = (share + spread / 2) / (1 + spread)
+    half = z * np.sqrt(share * (1 - share) / n + spread / (4 * n)) / (1 + spread)
+    return float(centre - half), float(centre + half)
+
+
+def exact_match(
+    model: Qwen2VLForConditionalGeneration, forward: Forward, painter: Painter, batch: Batch
+) -> Bool[Tensor, "lesson"]:
+    """Whether greedy decoding would give every learned token.
+
+    If each learned token is the most likely one after the true tokens before it, greedy decoding produces exactly
+    these tokens, and the other way round; so one pass answers for the whole generation.
+    """
+    hidden = forward(batch, painter.patches(batch))[:, :-1]
+    wanted = batch.labels[:, 1:].to(hidden.device)
+    said = model.lm_head(hidden).argmax(-1)
+    return ((said == wanted) | (wanted == IGNORED)).all(1)
+
+
+def _describe(placement: Placement) -> Callable[[np.random.Generator, Scene], Lesson]:
+    def lesson(rng: np.random.Generator, scene: Scene) -> Lesson:
+        *described, target = (int(i) for i in rng.permutation(len(scene.objects)))
+        return from_prompt(scene, prompts.scene_description(scene, described, target, placement))
+
+    return lesson
+
+
+@dataclass(frozen=True)
+class Task:
+    """One line of the report card."""
+
+    name: str
+    lesson: Callable[[np.random.Generator, Scene], Lesson]
+    grid: Grid
+    counts: tuple[int, ...]
+    entropy: Entropy = "any"
+
+
+def tasks() -> Iterator[Task]:
+    """Scene description by number of objects, entropy and placement; the three kinds of question."""
+    two, three, tall = CANVASES
+    placements: tuple[Placement, ...] = ("prefill", "user_turn")
+    for placement in placements:
+        for count in range(2, 10):
+            grid = two if count <= 4 else three
+            for entropy in ("low", "high"):
+                name = f"description, {count} objects, {entropy} entropy, {placement}"
+                yield Task(name, _describe(placement), grid, (count,), entropy)
+    for grid in (two, tall, three):
+        size = f"{grid.rows}x{grid.cols}"
+        counts = tuple(range(2, len(grid.cells) + 1))
+        yield Task(f"colour retrieval, {size}", colour, grid, counts, "high")
+        yield Task(f"spatial relation, {size}", relation, grid, counts[1:])
+        yield Task(f"enumeration and count, {size}", enumeration, grid, counts)
+
+
+def is_asked(task: Task, lesson: Lesson) -> bool:
+    """False where a question fell back to a description because the scene had nothing to ask about."""
+    return not task.name.startswith(("colour", "spatial")) or "color" in lesson.user[0].text
+
+
+SCENE_SETS: dict[str, SceneTest] = {
+    "new scenes": lambda scene, grid: not (has_withheld_pair(scene) or layout_is_held_out(scene, grid)),
+    "held-out layouts": lambda scene, grid: layout_is_held_out(scene, grid) and not has_withheld_pair(scene),
+    "withheld pairs": lambda scene, grid: has_withheld_pair(scene),
+}
+"""Fresh scenes; those on sets of cells that training never shows; those with a colour-shape pair it never shows."""
+
+
+class ReportCard(Dataset[tuple[str, str, Batch]]):
+    """Every task on every set of scenes, ``n`` lessons each, half of them jittered; equal in any process."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, n: int, seed: int) -> None:
+        self.writer, self.n, self.seed = Writer(tokenizer), n, seed
+        self.lines = [
+            (task, scenes)
+            for task in tasks()
+            for scenes in SCENE_SETS
+            if scenes != "held-out layouts" or any(held_out_layouts(task.grid, count) for count in task.counts)
+        ]
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def __getitem__(self, index: int) -> tuple[str, str, Batch]:
+        task, scenes = self.lines[index]
+        rng = np.random.default_rng([self.seed, index])
+        lessons: list[Lesson] = []
+        while len(lessons) < self.n:
+            count = int(rng.choice(task.counts))
+            scene = grid_scene(rng, task.grid, count, task.entropy, int(rng.integers(2)) * MAX_JITTER_PX)
+            if SCENE_SETS[scenes](scene, task.grid):
+                lesson = task.lesson(rng, scene)
+                lessons += [lesson] if is_asked(task, lesson) else []
+        return task.name, scenes, collate(lessons, self.writer)
+
+
+@torch.inference_mode()
+def examine(
+    model: Qwen2VLForConditionalGeneration,
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    n: int = 400,
+    seed: int = 1,
+    workers: int = 0,
+) -> list[Result]:
+    """The report card of a model, every line on ``n`` lessons."""
+    forward, painter = Forward(model), Painter(model.device)
+    card = DataLoader(ReportCard(tokenizer, n, seed), batch_size=None, num_workers=workers)
+    results = []
+    for task, scenes, batch in card:
+        right = int(exact_match(model, forward, painter, batch).sum())
+        results.append(Result(task, scenes, n, right / n, *wilson(right, n)))
+    return results

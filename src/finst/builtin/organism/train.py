@@ -1,0 +1,140 @@
+"""Training the organism from scratch: one file from a mix of lessons to a folder of weights."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from jaxtyping import Float
+from torch import Tensor
+from torch.utils.data import DataLoader
+from transformers import Qwen2VLForConditionalGeneration
+
+from finst.builtin.organism.architecture import build_image_processor, build_model
+from finst.builtin.organism.batches import IGNORED, Batch, LessonStream, Painter
+from finst.builtin.organism.forward import Forward
+from finst.builtin.organism.lessons import MIXES
+from finst.builtin.organism.tokenizer import build_tokenizer
+from finst.errors import FinstError, choice
+
+
+@dataclass(frozen=True)
+class TrainSpec:
+    """How to train an organism."""
+
+    out: Path
+    """Folder for the weights, tokenizer, image processor and training record; must not exist or be empty."""
+    mix: str = "grounded"
+    """Name of the mix of lessons."""
+    steps: int = 20_000
+    """Optimiser steps."""
+    minutes: float | None = None
+    """Anneal to the end by then, if the steps would take longer."""
+    images: int = 384
+    """Scenes a step."""
+    learning_rate: float = 1e-3
+    """Peak; linear warm-up, then a cosine to a fiftieth."""
+    weight_decay: float = 0.05
+    """On matrices only."""
+    seed: int = 0
+    """Of the weights and of the lessons."""
+    workers: int = 12
+    """Processes that make lessons."""
+    device: str = "auto"
+    """"cpu", "cuda", or "auto"."""
+    compiled: bool = True
+    """Compile the layers (on CUDA only)."""
+
+
+def progress(spec: TrainSpec, step: int, elapsed_s: float) -> float:
+    """How far training is, in [0, 1]."""
+    timed = elapsed_s / (60 * spec.minutes) if spec.minutes else 0.0
+    return min(1.0, max(step / spec.steps, timed))
+
+
+def learning_rate(spec: TrainSpec, step: int, done: float) -> float:
+    """Linear warm-up over 300 steps, then a cosine that ends at a fiftieth of the peak."""
+    return spec.learning_rate * min(1.0, (step + 1) / 300) * (0.02 + 0.49 * (1 + math.cos(math.pi * done)))
+
+
+def lesson_loss(
+    model: Qwen2VLForConditionalGeneration, hidden: Float[Tensor, "lesson pos d_model"], batch: Batch
+) -> Float[Tensor, ""]:
+    """Mean cross-entropy of the learned tokens."""
+    wanted = batch.labels[:, 1:].to(hidden.device)
+    learned = wanted != IGNORED
+    logits = model.lm_head(hidden[:, :-1][learned])
+    return F.cross_entropy(logits.float(), wanted[learned])
+
+
+def _optimiser(model: Qwen2VLForConditionalGeneration, spec: TrainSpec, fused: bool) -> torch.optim.AdamW:
+    matrices = [p for p in model.parameters() if p.ndim >= 2]
+    vectors = [p for p in model.parameters() if p.ndim < 2]
+    groups = [{"params": matrices, "weight_decay": spec.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=spec.learning_rate, betas=(0.9, 0.95), fused=fused)
+
+
+def train(spec: TrainSpec) -> Path:
+    """Trains, writes everything a checkpoint folder needs to ``spec.out`` and returns it.
+
+    Raises FinstError for an unknown mix or a folder that holds something already.
+    """
+    if spec.mix not in MIXES:
+        raise choice("mix", spec.mix, MIXES)
+    if spec.out.exists() and any(spec.out.iterdir()):
+        raise FinstError(f"{spec.out} is not empty: expected a new folder for the weights")
+    device = ("cuda" if torch.cuda.is_available() else "cpu") if spec.device == "auto" else spec.device
+    on_gpu = torch.device(device).type == "cuda"
+    torch.manual_seed(spec.seed)
+    if on_gpu:
+        torch.set_float32_matmul_precision("high")
+    tokenizer = build_tokenizer()
+    model = build_model(tokenizer).to(device).train()
+    forward, painter = Forward(model, compiled=spec.compiled and on_gpu), Painter(device)
+    optimiser = _optimiser(model, spec, fused=on_gpu)
+    stream = LessonStream(tokenizer, MIXES[spec.mix], spec.images, spec.seed)
+    loader: Iterator[Batch] = iter(
+        DataLoader(stream, batch_size=None, num_workers=spec.workers, prefetch_factor=4 if spec.workers else None)
+    )
+    curve: list[dict[str, float]] = []
+    start, step, done = time.monotonic(), 0, 0.0
+    while done < 1:
+        batch = next(loader)
+        rate = learning_rate(spec, step, done)
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        with torch.autocast(device, torch.bfloat16, enabled=on_gpu):
+            loss = lesson_loss(model, forward(batch, painter.patches(batch)), batch)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        step += 1
+        elapsed = time.monotonic() - start
+        done = progress(spec, step, elapsed)
+        if step % 200 == 0 or done >= 1:
+            curve.append({"step": step, "seconds": round(elapsed, 1), "loss": loss.item(), "learning_rate": rate})
+            print(f"step {step}  {done:6.1%}  {elapsed:6.0f} s  loss {loss.item():.4f}", flush=True)
+    model.eval().to(torch.bfloat16).save_pretrained(spec.out)
+    tokenizer.save_pretrained(spec.out)
+    build_image_processor().save_pretrained(spec.out)
+    record = {
+        "mix": {"name": spec.mix, **MIXES[spec.mix]},
+        "steps": step,
+        "images": step * spec.images,
+        "seconds": round(time.monotonic() - start),
+        "seed": spec.seed,
+        "learning_rate": spec.learning_rate,
+        "weight_decay": spec.weight_decay,
+        "device": torch.cuda.get_device_name() if on_gpu else "cpu",
+        "torch": torch.__version__,
+        "curve": curve,
+    }
+    (spec.out / "training.json").write_text(json.dumps(record, indent=1) + "\n")
+    return spec.out
