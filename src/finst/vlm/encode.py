@@ -169,7 +169,7 @@ def first_tokens(reader: Reader, prompt: Prompt, answers: Sequence[str]) -> list
         if token in first:
             raise FinstError(
                 f"the answers {first[token]!r} and {answer!r} begin with the same token "
-                f"{reader.tokenizer.decode([token])!r} of {reader.id}: expected answers that differ in their first token"
+                f"{reader.tokenizer.decode([token])!r} of {reader.id}: expected first tokens that differ"
             )
         first[token] = answer
     return list(first)

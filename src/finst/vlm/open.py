@@ -69,26 +69,32 @@ class VLM:
 
     @property
     def n_layers(self) -> int:
+        """Layers of the decoder."""
         return len(self.layers)
 
     @property
     def n_heads(self) -> int:
+        """Query heads a layer."""
         return self.reader.config.get_text_config().num_attention_heads
 
     @property
     def n_kv_heads(self) -> int:
+        """Heads of keys and values a layer; each serves ``n_heads / n_kv_heads`` query heads."""
         return self.reader.config.get_text_config().num_key_value_heads
 
     @property
     def d_head(self) -> int:
+        """Width of a head's output."""
         return cast(Any, self.layers[0]).self_attn.head_dim
 
     @property
     def device(self) -> torch.device:
+        """Where the weights are."""
         return self.model.device
 
     @property
     def dtype(self) -> torch.dtype:
+        """The number format of the weights."""
         return self.model.dtype
 
     @cached_property
@@ -165,8 +171,15 @@ def open_vlm(model: str | Reader, *, dtype: str = "float32", device: str = "auto
     if not weight_files(reader.path):
         raise FinstError(f"{reader.id} has no weights that finst reads; expected model*.safetensors")
     with quiet():
-        loaded, report = AutoModelForImageTextToText.from_pretrained(
-            reader.path, dtype=DTYPES[dtype], use_safetensors=True, trust_remote_code=False, output_loading_info=True
+        loaded, report = cast(
+            tuple[Any, dict[str, Any]],
+            AutoModelForImageTextToText.from_pretrained(
+                reader.path,
+                dtype=DTYPES[dtype],
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            ),
         )
     wrong = [*report["missing_keys"], *(entry[0] for entry in report["mismatched_keys"])]
     if wrong:

@@ -19,8 +19,8 @@ from finst.vlm.families.base import DecoderInputs, Pixels
 class Qwen2VL:
     """Checkpoints of ``Qwen2VLForConditionalGeneration``, finst's own ``organism`` among them."""
 
-    model_types = ("qwen2_vl",)
-    image_placeholder = "<|image_pad|>"
+    model_types: tuple[str, ...] = ("qwen2_vl",)
+    image_placeholder: str = "<|image_pad|>"
 
     def render(self, user: str) -> str:
         """ChatML with the system message that Qwen2-VL was tuned with."""

@@ -1,0 +1,88 @@
+"""How the engine gets between a decoder's queries and its ``o_proj`` without touching a module.
+
+transformers looks attention functions up by name. Ours passes every call on to its ``sdpa`` function unless the call
+carries a probe, an object that the caller handed to the decoder (or to one layer) as a keyword argument and that
+transformers forwards untouched. All state of a call lives in its probe, so calls may overlap and threads may share a
+model.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+from weakref import WeakKeyDictionary
+
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+NAME = "finst"
+PROBE = "finst_probe"
+"""The keyword argument that carries the probe."""
+
+
+class Probe(Protocol):
+    """Takes the place of attention in one decoder call or one layer call."""
+
+    def attend(
+        self,
+        module: nn.Module,
+        query: Float[Tensor, "batch head pos d_head"],
+        key: Float[Tensor, "batch kv_head pos d_head"],
+        value: Float[Tensor, "batch kv_head pos d_head"],
+        mask: Tensor | None,
+        **kwargs: Any,
+    ) -> Float[Tensor, "batch pos head d_head"]:
+        """Queries and keys come with their rotary positions applied. Returns z, which goes straight into ``o_proj``."""
+        ...
+
+
+def _attention(
+    module: nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **kwargs: Any
+) -> tuple[Tensor, None]:
+    probe: Probe | None = kwargs.pop(PROBE, None)
+    if probe is None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, **kwargs)
+    return probe.attend(module, query, key, value, attention_mask, **kwargs), None
+
+
+AttentionInterface.register(NAME, _attention)
+# Without a mask function of the same name transformers builds no mask, and padded or windowed calls lose theirs.
+AttentionMaskInterface.register(NAME, sdpa_mask)
+
+
+@dataclass
+class _Uses:
+    """Who has switched a model's attention now, and what to restore when the last one leaves."""
+
+    count: int
+    original: str | None
+
+
+_uses: WeakKeyDictionary[PreTrainedModel, _Uses] = WeakKeyDictionary()
+"""By model, since the setting is the model's: threads that share one must not restore it under each other."""
+_lock = threading.Lock()
+
+
+@contextmanager
+def probing(model: PreTrainedModel) -> Iterator[None]:
+    """Probes work on ``model`` inside; its attention implementation is restored afterwards, also after an exception."""
+    with _lock:
+        uses = _uses.get(model)
+        if uses is None:
+            uses = _uses[model] = _Uses(0, model.config.get_text_config()._attn_implementation)
+            model.set_attn_implementation({"text_config": NAME})
+        uses.count += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            uses.count -= 1
+            if not uses.count:
+                del _uses[model]
+                model.set_attn_implementation({"text_config": uses.original})

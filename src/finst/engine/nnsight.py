@@ -1,0 +1,66 @@
+"""The same by nnsight traces: an independent reference, and the baseline of the benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from finst.engine.edits import Rows
+from finst.engine.hooks import apply_edits
+from finst.engine.precision import full_precision
+from finst.engine.readout import answer_logits, decoder_inputs, output_of
+from finst.errors import FinstError
+from finst.vlm.encode import Encoded
+from finst.vlm.families.base import DecoderInputs
+from finst.vlm.open import VLM
+
+
+def require() -> ModuleType:
+    """The nnsight package. Raises FinstError, naming the extra to install, when it is not there."""
+    try:
+        import nnsight
+    except ImportError as error:
+        raise FinstError("the nnsight engine needs nnsight >= 0.8: pip install 'finst[nnsight]'") from error
+    return nnsight
+
+
+@torch.inference_mode()
+def record_z(vlm: VLM, context: Encoded) -> Float[Tensor, "layer pos head d_head"]:
+    """Every head's output in one context."""
+    decoder = require().NNsight(vlm.decoder)
+    with full_precision(vlm.dtype):
+        inputs = decoder_inputs(vlm, [context])
+        saved = []
+        with decoder.trace(inputs_embeds=inputs.embeds, position_ids=inputs.position_ids, use_cache=False):
+            for layer in decoder.layers:
+                saved.append(layer.self_attn.o_proj.input.save())  # noqa: PERF401 (nnsight reads the loop's source)
+    return torch.stack([z[0] for z in saved]).unflatten(-1, (vlm.n_heads, vlm.d_head))
+
+
+@torch.inference_mode()
+def counterfactuals(vlm: VLM, clean: Encoded, rows: Rows, answers: Sequence[int]) -> Float[Tensor, "row answer"]:
+    """As ``finst.engine.counterfactuals.counterfactuals``, one trace a row. The vision tower runs once."""
+    decoder = require().NNsight(vlm.decoder)
+    with full_precision(vlm.dtype):
+        inputs = decoder_inputs(vlm, [clean])
+        hidden = [_edited(decoder, vlm, inputs, rows, rows.edits_of(row)) for row in range(rows.count)]
+        return answer_logits(vlm, torch.stack(hidden), answers)
+
+
+def _edited(
+    decoder: Any, vlm: VLM, inputs: DecoderInputs, rows: Rows, edits: Sequence[int]
+) -> Float[Tensor, "d_model"]:
+    by_layer = {int(layer): [e for e in edits if rows.layer[e] == layer] for layer in np.unique(rows.layer[edits])}
+    d_head = vlm.d_head
+    with decoder.trace(inputs_embeds=inputs.embeds, position_ids=inputs.position_ids, use_cache=False):
+        for index, here in by_layer.items():
+            projection = decoder.layers[index].self_attn.o_proj
+            projection.input = apply_edits(projection.input[0], rows, here, d_head)[None]
+        output = decoder.layers[-1].output.save()
+    return output_of(output)[0, -1]

@@ -1,0 +1,71 @@
+"""The two ends of the decoder: its inputs, and logits from its last hidden state."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn import functional
+
+from finst.engine.precision import at_least_float32
+from finst.errors import FinstError
+from finst.vlm.encode import Encoded
+from finst.vlm.families.base import DecoderInputs
+from finst.vlm.open import VLM
+
+_VOCAB_BLOCK = 1 << 15
+"""Tokens whose head weights are held in float32 at a time."""
+
+
+def decoder_inputs(vlm: VLM, contexts: Sequence[Encoded]) -> DecoderInputs:
+    """Embeddings with the image features in place, and positions, of contexts of equal length."""
+    lengths = sorted({len(context.input_ids) for context in contexts})
+    if len(lengths) != 1:
+        raise FinstError(f"contexts of one batch need the same number of tokens; got {lengths or 'no context'}")
+    input_ids = torch.stack([context.input_ids for context in contexts]).to(vlm.device)
+    return vlm.reader.family.decoder_inputs(vlm.model, input_ids, [context.image_inputs for context in contexts])
+
+
+def hidden_of(args: tuple, kwargs: dict[str, Any]) -> Float[Tensor, "batch pos d_model"]:
+    """The hidden states among the arguments that a decoder layer was called with."""
+    return args[0] if args else kwargs["hidden_states"]
+
+
+def output_of(output: Any) -> Float[Tensor, "batch pos d_model"]:
+    """The hidden states in what a decoder layer returned."""
+    return output[0] if isinstance(output, tuple) else output
+
+
+def logits(vlm: VLM, hidden: Float[Tensor, "row d_model"]) -> Float[Tensor, "row vocab"]:
+    """Final norm and head, both in float32 at least, for the whole vocabulary."""
+    final = _normed(vlm, hidden)
+    head = vlm.model.get_output_embeddings()
+    blocks = [slice(start, start + _VOCAB_BLOCK) for start in range(0, len(head.weight), _VOCAB_BLOCK)]
+    return torch.cat([_head(head, final, block) for block in blocks], dim=-1)
+
+
+def answer_logits(
+    vlm: VLM, hidden: Float[Tensor, "row d_model"], answers: Sequence[int]
+) -> Float[Tensor, "row answer"]:
+    """As ``logits``, for the ``answers`` (token ids) alone."""
+    head = vlm.model.get_output_embeddings()
+    wrong = [token for token in answers if not 0 <= token < len(head.weight)]
+    if wrong or not answers:
+        raise FinstError(f"answers are token ids in 0..{len(head.weight) - 1}; got {wrong or 'none'}")
+    tokens = torch.tensor(answers, device=head.weight.device)
+    return _head(head, _normed(vlm, hidden), tokens)
+
+
+def _normed(vlm: VLM, hidden: Float[Tensor, "row d_model"]) -> Float[Tensor, "row d_model"]:
+    return vlm.decoder.norm(hidden.to(at_least_float32(hidden.dtype)))
+
+
+def _head(
+    head: nn.Linear, x: Float[Tensor, "row d_model"], tokens: slice | Int[Tensor, "token"]
+) -> Float[Tensor, "row token"]:
+    """The head's rows for some tokens of the vocabulary, in the dtype of ``x``."""
+    bias = None if head.bias is None else head.bias[tokens].to(x.dtype)
+    return functional.linear(x, head.weight[tokens].to(x.dtype), bias)

@@ -1,0 +1,127 @@
+"""One pass through the unmodified model that keeps what is needed to replay any part of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+from finst.engine.attention import PROBE, probing
+from finst.engine.precision import full_precision
+from finst.engine.readout import decoder_inputs, hidden_of, logits, output_of
+from finst.vlm.encode import Encoded
+from finst.vlm.open import VLM
+
+
+@dataclass(frozen=True, eq=False)
+class Recording:
+    """What happened inside the decoder in a batch of contexts of equal length."""
+
+    z: Float[Tensor, "context layer pos head d_head"]
+    """Every head's output (its slice of ``o_proj``'s input)."""
+    logits: Float[Tensor, "context vocab"]
+    """At the last token; final norm and head in float32 at least."""
+    inputs: tuple[Float[Tensor, "context pos d_model"], ...]
+    """Each layer's input."""
+    keys: tuple[Float[Tensor, "context kv_head pos d_head"], ...]
+    """Each layer's keys, rotary positions applied."""
+    values: tuple[Float[Tensor, "context kv_head pos d_head"], ...]
+    layer_kwargs: tuple[Mapping[str, Any], ...]
+    """The keyword arguments that each layer was called with."""
+
+    def __len__(self) -> int:
+        return len(self.z)
+
+    def __getitem__(self, context: int) -> Recording:
+        """The recording of one context, still with a leading context axis of length 1."""
+        if not -len(self) <= context < len(self):
+            raise IndexError(f"context {context} of a recording of {len(self)}")
+        one = slice(context % len(self), context % len(self) + 1)
+        return replace(
+            self,
+            z=self.z[one],
+            logits=self.logits[one],
+            inputs=tuple(x[one] for x in self.inputs),
+            keys=tuple(x[one] for x in self.keys),
+            values=tuple(x[one] for x in self.values),
+            layer_kwargs=tuple({k: _of_context(v, one, len(self)) for k, v in kw.items()} for kw in self.layer_kwargs),
+        )
+
+    @property
+    def length(self) -> int:
+        """Number of positions."""
+        return self.z.shape[2]
+
+
+def _of_context(argument: Any, one: slice, contexts: int) -> Any:
+    """One context's part of a layer's argument: tensors with a leading context axis, alone or in tuples."""
+    if isinstance(argument, tuple):
+        return tuple(_of_context(part, one, contexts) for part in argument)
+    if isinstance(argument, Tensor) and argument.dim() and len(argument) == contexts:
+        return argument[one]
+    return argument
+
+
+@dataclass(eq=False)
+class _Recorder:
+    """Keeps what passes by; attention itself is transformers' own."""
+
+    z: list[Tensor] = field(default_factory=list)
+    inputs: list[Tensor] = field(default_factory=list)
+    keys: list[Tensor] = field(default_factory=list)
+    values: list[Tensor] = field(default_factory=list)
+    layer_kwargs: list[dict[str, Any]] = field(default_factory=list)
+    last: Tensor | None = None
+
+    def attend(
+        self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any
+    ) -> Tensor:
+        z, _ = sdpa_attention_forward(module, query, key, value, mask, **kwargs)
+        self.z.append(z)
+        self.keys.append(key)
+        self.values.append(value)
+        return z
+
+    # Hooks sit on shared modules and fire for other threads' calls too: each heeds only calls that carry its recorder.
+    def before_layer(self, _: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
+        if kwargs.get(PROBE) is self:
+            self.inputs.append(hidden_of(args, kwargs))
+            self.layer_kwargs.append({k: v for k, v in kwargs.items() if k not in (PROBE, "hidden_states")})
+
+    def after_last_layer(self, _: nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> None:
+        if kwargs.get(PROBE) is self:
+            self.last = output_of(output)[:, -1]
+
+
+@torch.inference_mode()
+def record(vlm: VLM, contexts: Sequence[Encoded]) -> Recording:
+    """Runs the contexts (of equal length) through the model in one batch.
+
+    Raises FinstError for contexts of different lengths.
+    """
+    recorder = _Recorder()
+    hooks = [layer.register_forward_pre_hook(recorder.before_layer, with_kwargs=True) for layer in vlm.layers]
+    hooks.append(vlm.layers[-1].register_forward_hook(recorder.after_last_layer, with_kwargs=True))
+    try:
+        with full_precision(vlm.dtype), probing(vlm.model):
+            inputs = decoder_inputs(vlm, contexts)
+            vlm.decoder(
+                inputs_embeds=inputs.embeds, position_ids=inputs.position_ids, use_cache=False, **{PROBE: recorder}
+            )
+            assert recorder.last is not None
+            return Recording(
+                torch.stack(recorder.z, dim=1),
+                logits(vlm, recorder.last),
+                tuple(recorder.inputs),
+                tuple(recorder.keys),
+                tuple(recorder.values),
+                tuple(recorder.layer_kwargs),
+            )
+    finally:
+        for hook in hooks:
+            hook.remove()
