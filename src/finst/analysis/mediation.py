@@ -1,0 +1,176 @@
+"""Causal mediation in numbers (paper, section "Causal mediation", Figs 1d and 20-25): scores, stages and their order.
+
+A head is an entry of a ``[layer, head]`` map. A stage's score of one pair and head is the change, in logits, of the
+preference for the answer of the source context.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from finst.analysis import statistics
+from finst.analysis.statistics import PERMUTATIONS, RESAMPLES
+
+STAGES = ("id_retrieval", "id_selection", "feature_retrieval")
+"""In the order in which the paper finds them, from early to late layers."""
+
+Map = Float[np.ndarray, "layer head"]
+HeadSet = Bool[np.ndarray, "layer head"]
+HeadScores = Float[np.ndarray, "pair layer head"]
+
+
+def scores(
+    patched: Float[np.ndarray, "*row answers=2"], unedited: Float[np.ndarray, "*#row answers=2"]
+) -> Float[np.ndarray, "*row"]:
+    """s = (M(c1*)[a1*] - M(c1*)[a1]) - (M(c1)[a1*] - M(c1)[a1]), in logits.
+
+    ``patched`` are the last token's logits of the edited runs c1*, ``unedited`` those of c1; the answers are (a1, a1*).
+    """
+    changed, kept = patched.astype(np.float64), unedited.astype(np.float64)
+    return (changed[..., 1] - changed[..., 0]) - (kept[..., 1] - kept[..., 0])
+
+
+def resolution(logits: Float[np.ndarray, "*any"]) -> float:
+    """What a score cannot resolve: the rounding of its four logits, in logits, at the size of the largest one."""
+    largest = np.abs(logits).max(initial=0.0).astype(logits.dtype)
+    return 4 * float(np.spacing(largest))
+
+
+@dataclass(frozen=True, eq=False)
+class StageMap:
+    """One stage's statistics over its ``n`` usable pairs, a value a head. Scores are in logits.
+
+    With fewer than two usable pairs the means and intervals are NaN, every p is 1 and no head is above the noise.
+    """
+
+    n: int
+    mean: Map
+    standard_error: Map
+    ci_low: Map
+    ci_high: Map
+    t: Map
+    p: Map
+    p_fwer: Map
+    above: HeadSet
+    """Heads above the noise: p_fwer < alpha, mean positive and larger than the numerical noise."""
+    below: HeadSet
+    """The same with a negative mean: patching them moves the answer the other way."""
+
+
+def stage_map(
+    scores: HeadScores,
+    *,
+    noise: float,
+    alpha: float = 0.05,
+    permutations: int = PERMUTATIONS,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> StageMap:
+    """Mean, standard error, bootstrap interval (level 1 - alpha), p and family-wise p of every head of a stage.
+
+    ``scores`` are those of usable pairs only; ``noise`` is the numerical noise of a score, in logits.
+    """
+    n, *shape = scores.shape
+    if n < 2:
+        unknown, certain, none = np.full(shape, np.nan), np.ones(shape), np.zeros(shape, dtype=bool)
+        return StageMap(n, unknown, unknown, unknown, unknown, unknown, certain, certain, none, none)
+    test = statistics.sign_flip(scores, permutations=permutations, noise=noise, seed=seed)
+    mean = statistics.mean(scores)
+    low, high = statistics.bootstrap_ci(scores, confidence=1 - alpha, resamples=resamples, seed=seed)
+    significant = (test.p_fwer < alpha) & (abs(mean) > noise)
+    return StageMap(
+        n=n,
+        mean=mean,
+        standard_error=statistics.standard_error(scores),
+        ci_low=low,
+        ci_high=high,
+        t=test.t,
+        p=test.p,
+        p_fwer=test.p_fwer,
+        above=significant & (mean > 0),
+        below=significant & (mean < 0),
+    )
+
+
+def centre_of_mass(scores: HeadScores, heads: HeadSet) -> Float[np.ndarray, "pair"]:
+    """The mean layer, counted from 0, of a stage in each pair, weighted by the positive scores of ``heads``.
+
+    NaN where none of these heads has a positive score, for then the stage is nowhere in that pair.
+    """
+    weights = np.where(heads, np.maximum(scores, 0.0), 0.0).sum(axis=2)
+    total = weights.sum(axis=1)
+    layers = weights @ np.arange(weights.shape[1])
+    return np.divide(layers, total, out=np.full(len(scores), np.nan), where=total > 0)
+
+
+@dataclass(frozen=True)
+class OrderStep:
+    """Whether one stage comes before the next, by paired centre-of-mass layers.
+
+    ``difference`` (later minus earlier, in layers), its interval and ``p`` are NaN when ``untestable`` says why.
+    """
+
+    earlier: str
+    later: str
+    n: int
+    difference: float
+    ci_low: float
+    ci_high: float
+    p: float
+    holds: bool
+    untestable: str = ""
+
+
+def order_steps(
+    centres: dict[str, Float[np.ndarray, "pair"]],
+    *,
+    alpha: float = 0.05,
+    permutations: int = PERMUTATIONS,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> tuple[OrderStep, ...]:
+    """Tests each stage of ``centres`` (early to late) against the next: sign flips over the pairs that have both.
+
+    The heads are taken as given, so this speaks of these heads in other pairs. A pair may have NaN as its centre; a
+    stage of NaN alone has no head above the noise, and the test says so instead of giving a number.
+    """
+    return tuple(
+        _order_step(earlier, later, centres[earlier], centres[later], alpha, permutations, resamples, seed)
+        for earlier, later in pairwise(centres)
+    )
+
+
+def _order_step(
+    earlier: str,
+    later: str,
+    early: Float[np.ndarray, "pair"],
+    late: Float[np.ndarray, "pair"],
+    alpha: float,
+    permutations: int,
+    resamples: int,
+    seed: int,
+) -> OrderStep:
+    difference = late - early
+    difference = difference[np.isfinite(difference)]
+    reason = _untestable({earlier: early, later: late}, len(difference))
+    if reason:
+        nan = float("nan")
+        return OrderStep(earlier, later, len(difference), nan, nan, nan, nan, False, reason)
+    test = statistics.sign_flip(difference, permutations=permutations, seed=seed)
+    low, high = statistics.bootstrap_ci(difference, confidence=1 - alpha, resamples=resamples, seed=seed)
+    mean = float(difference.mean())
+    p = float(test.p)
+    return OrderStep(earlier, later, len(difference), mean, float(low), float(high), p, mean > 0 and p < alpha)
+
+
+def _untestable(centres: dict[str, Float[np.ndarray, "pair"]], shared: int) -> str:
+    missing = [name for name, layers in centres.items() if np.isnan(layers).all()]
+    if missing:
+        return f"no head above the noise in {' and '.join(missing)}"
+    if shared < 2:
+        return f"only {shared} pairs have a positive score in both {' and '.join(centres)}"
+    return ""

@@ -1,0 +1,172 @@
+"""Is it there, and how surely: statistics over samples for whole maps at once.
+
+Scores are ``[sample, *map]``: one map (say layer x head) a sample. Of their distribution nothing is assumed but that,
+without an effect, a sample's map is as likely as its negative (the sign-flip null). All random draws come from
+``seed``, and nothing depends on the order of the samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from finst.errors import FinstError
+
+Scores = Float[np.ndarray, "sample *map"]
+
+PERMUTATIONS = 10_000
+RESAMPLES = 2_000
+
+_CHUNK_BYTES = 1 << 26
+"""Memory for the permuted or resampled statistics of one chunk."""
+
+_TIE = 1e-12
+"""Statistics in [0, 1] that differ by less are equal: the same sum in another order of its terms."""
+
+
+def mean(scores: Scores) -> Float[np.ndarray, "*map"]:
+    """Mean over samples, in the scores' unit."""
+    return np.asarray(_checked(scores, 1).mean(axis=0))
+
+
+def standard_error(scores: Scores) -> Float[np.ndarray, "*map"]:
+    """Standard error of the mean (n - 1 in the variance), in the scores' unit."""
+    data = _checked(scores, 2)
+    return np.asarray(data.std(axis=0, ddof=1) / np.sqrt(len(data)))
+
+
+def bootstrap_ci(
+    scores: Scores, *, confidence: float = 0.95, resamples: int = RESAMPLES, seed: int = 0
+) -> Float[np.ndarray, "2 *map"]:
+    """Lower and upper end of the percentile bootstrap interval of the mean, in the scores' unit.
+
+    Samples are drawn with replacement, the same draws for every entry of the map. Raises FinstError for fewer than two
+    samples, scores that are not finite, and a confidence outside (0, 1).
+    """
+    if not 0 < confidence < 1:
+        raise FinstError(f"a confidence level lies between 0 and 1, not {confidence}")
+    data = _flat(scores, 2)
+    data = data[np.lexsort(data.T)]
+    count = len(data)
+    rng = np.random.default_rng(seed)
+    weights = rng.multinomial(count, np.full(count, 1 / count), size=resamples) / count
+    tails = (0.5 - confidence / 2, 0.5 + confidence / 2)
+    width = max(1, _CHUNK_BYTES // (8 * resamples))
+    chunks = [
+        np.quantile(weights @ data[:, start : start + width], tails, axis=0) for start in range(0, data.shape[1], width)
+    ]
+    return np.concatenate(chunks, axis=1).reshape(2, *scores.shape[1:])
+
+
+@dataclass(frozen=True, eq=False)
+class SignFlip:
+    """Two-sided sign-flip tests of "the mean is zero", one for every entry of a map."""
+
+    t: Float[np.ndarray, "*map"]
+    """Student's t; infinite when an entry's scores are all equal, zero when they are numerical noise."""
+    p: Float[np.ndarray, "*map"]
+    """Of each entry by itself."""
+    p_fwer: Float[np.ndarray, "*map"]
+    """Of each entry among all of the map: the chance, without any effect, of so large a |t| anywhere in the map."""
+    permutations: int
+    """Sign patterns that the p values count; all there are when ``exact``."""
+    exact: bool
+
+
+def sign_flip(scores: Scores, *, permutations: int = PERMUTATIONS, noise: float = 0.0, seed: int = 0) -> SignFlip:
+    """Sign-flip test with family-wise error control by the largest |t| of the map (Westfall and Young's single step).
+
+    A pattern flips whole samples, hence all entries of the map together, which keeps their dependence. All 2^(n-1)
+    distinct patterns are counted when there are at most ``permutations``; otherwise that many are drawn and the
+    unflipped data count as one more, so that p is never zero. Entries in which no score exceeds ``noise`` (same unit)
+    get t = 0 and p = 1: rounding errors have a sign, too. Raises FinstError for fewer than two samples, scores that
+    are not finite, or no permutations.
+    """
+    if permutations < 1:
+        raise FinstError(f"a permutation test needs at least 1 permutation, not {permutations}")
+    data = _flat(scores, 2)
+    data = np.where((abs(data) > noise).any(axis=0), data, 0.0)
+    norms = np.linalg.norm(data, axis=0)
+    unit = np.divide(data, norms * np.sqrt(len(data)), out=np.zeros_like(data), where=norms > 0)
+    signed = unit.sum(axis=0)
+    size = abs(signed)
+    # Flips leave an entry's sum of squares alone, so |t| grows with `size` in [0, 1] and needs no division per pattern.
+    exact = 2 ** (len(data) - 1) <= permutations
+    patterns = _all_patterns(len(data)) if exact else _drawn_patterns(len(data), permutations, seed)
+    exceeds, exceeds_max, total = _exceedances(_oriented(unit), size, patterns)
+    extra = 0 if exact else 1
+    shape = scores.shape[1:]
+    return SignFlip(
+        t=_student(signed, len(data)).reshape(shape),
+        p=((exceeds + extra) / (total + extra)).reshape(shape),
+        p_fwer=((exceeds_max + extra) / (total + extra)).reshape(shape),
+        permutations=total,
+        exact=exact,
+    )
+
+
+def _exceedances(
+    unit: Float[np.ndarray, "sample entry"],
+    size: Float[np.ndarray, "entry"],
+    patterns: Iterator[Float[np.ndarray, "pattern sample"]],
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """How many patterns reach each entry's ``size`` there, how many anywhere in the map, and out of how many."""
+    reached, reached_max, total = np.zeros(len(size)), np.zeros(len(size)), 0
+    step = max(1, _CHUNK_BYTES // (8 * max(1, len(size))))
+    for block in patterns:
+        for start in range(0, len(block), step):
+            flipped = abs(block[start : start + step] @ unit)
+            reached += (flipped >= size - _TIE).sum(axis=0)
+            largest = np.sort(flipped.max(axis=1, initial=0.0))
+            reached_max += len(largest) - np.searchsorted(largest, size - _TIE)
+            total += len(flipped)
+    return reached, reached_max, total
+
+
+_BLOCK = 4096
+
+
+def _all_patterns(count: int) -> Iterator[Float[np.ndarray, "pattern sample"]]:
+    """All sign patterns but for the overall sign, which a two-sided test does not see."""
+    bits = np.arange(count)
+    for start in range(0, 2 ** (count - 1), _BLOCK):
+        numbers = np.arange(start, min(start + _BLOCK, 2 ** (count - 1)))
+        yield 1.0 - 2.0 * ((numbers[:, None] >> bits) & 1)
+
+
+def _drawn_patterns(count: int, permutations: int, seed: int) -> Iterator[Float[np.ndarray, "pattern sample"]]:
+    rng = np.random.default_rng(seed)
+    for start in range(0, permutations, _BLOCK):
+        yield 1.0 - 2.0 * rng.integers(0, 2, size=(min(_BLOCK, permutations - start), count))
+
+
+def _oriented(data: Float[np.ndarray, "sample entry"]) -> Float[np.ndarray, "sample entry"]:
+    """One representative of all reorderings and sign flips of the samples, so that p depends on neither."""
+    first = np.argmax(data != 0, axis=1)
+    turned = data * np.where(np.take_along_axis(data, first[:, None], axis=1) < 0, -1.0, 1.0)
+    return turned[np.lexsort(turned.T)]
+
+
+def _student(size: Float[np.ndarray, "entry"], count: int) -> Float[np.ndarray, "entry"]:
+    """Student's t from mean / root mean square."""
+    spread = np.maximum(0.0, 1.0 - size**2)
+    constant = spread <= _TIE
+    t = size * np.sqrt((count - 1) / np.where(constant, 1.0, spread))
+    return np.where(constant, np.copysign(np.inf, size), t)
+
+
+def _checked(scores: Scores, at_least: int) -> Float[np.ndarray, "sample *map"]:
+    data = np.asarray(scores, dtype=np.float64)
+    if len(data) < at_least:
+        raise FinstError(f"statistics over samples need at least {at_least} of them, not {len(data)}")
+    if not np.isfinite(data).all():
+        raise FinstError(f"scores must be finite; {np.count_nonzero(~np.isfinite(data))} of {data.size} are not")
+    return data
+
+
+def _flat(scores: Scores, at_least: int) -> Float[np.ndarray, "sample entry"]:
+    data = _checked(scores, at_least)
+    return data.reshape(len(data), -1)
