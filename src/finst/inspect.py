@@ -1,0 +1,247 @@
+"""``finst inspect``: what a model is shown and asked, with the role of every token, as a picture. Reads no weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import tyro
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch, Rectangle
+from matplotlib.patheffects import withStroke
+
+from finst.errors import FinstError, choice
+from finst.prompts import Placement, scene_description
+from finst.scenes.designs import Entropy, grid_scene
+from finst.scenes.draw import draw
+from finst.scenes.object import Grid, Picture
+from finst.vlm.encode import Encoded, encode
+from finst.vlm.open import Reader, open_reader
+from finst.vlm.tokens import Kind, TokenMap
+
+ROLES: dict[Kind, tuple[str, str]] = {
+    "template": ("#e5e7eb", "chat template"),
+    "text": ("#ffffff", "prompt text"),
+    "image": ("#dbeafe", "image patches"),
+    "colour": ("#fde68a", "object's colour"),
+    "noun": ("#bbf7d0", "object's noun"),
+    "comma": ("#e9d5ff", "after an object"),
+    "last": ("#fca5a5", "last token: predicts the answer"),
+    "answer": ("#fbcfe8", "answer"),
+}
+"""Fill colour and meaning, in the order of the legend."""
+
+OBJECT_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f3c8d", "#5a5a5a", "#a5aa00")
+"""One a described or target object: frames of its patches and of its words."""
+
+INK = "#1f2937"
+FAINT = "#6b7280"
+SUFFIXES = (".png", ".pdf", ".svg")
+
+
+@dataclass(frozen=True)
+class InspectSpec:
+    """A picture of what MODEL sees: patch grid, the patches of each object, and the role of every prompt token."""
+
+    model: Annotated[str, tyro.conf.Positional]
+    """Built-in model (organism), folder of a checkpoint, or Hugging Face hub id."""
+    out: Path = Path("inspect.png")
+    """Where the picture goes (.png, .pdf or .svg); replaced if it exists."""
+    grid: str = "2x2"
+    """ROWSxCOLUMNS of the scene."""
+    objects: int = 4
+    """How many objects are shown. All but the last are described; the last is the target."""
+    entropy: Entropy = "any"
+    """How much the objects share colours and shapes."""
+    jitter_px: int = 0
+    """Moves each object by up to this many px from its cell."""
+    placement: Placement = "prefill"
+    """The sentence begins the assistant's turn (prefill) or stands in the user's (user_turn)."""
+    seed: int = 0
+    """Chooses the scene."""
+    revision: str | None = None
+    """Hub branch, tag or commit."""
+
+
+def inspect(spec: InspectSpec) -> Path:
+    """Draws and writes the picture; returns where it is. Raises FinstError for bad input."""
+    if spec.out.suffix not in SUFFIXES:
+        raise choice("picture format", spec.out.suffix, SUFFIXES)
+    if spec.objects < 2:
+        raise FinstError(f"a description needs a described object and a target: expected 2 or more, not {spec.objects}")
+    scene = grid_scene(
+        np.random.default_rng(spec.seed), Grid.parse(spec.grid), spec.objects, spec.entropy, spec.jitter_px
+    )
+    reader = open_reader(spec.model, revision=spec.revision)
+    picture = draw(scene)
+    prompt = scene_description(scene, range(spec.objects - 1), spec.objects - 1, spec.placement)
+    figure = token_figure(reader, picture, encode(reader, picture, prompt))
+    try:
+        spec.out.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(spec.out, dpi=150)
+    except OSError as cause:
+        raise FinstError(f"cannot write {spec.out}: {cause.strerror}") from cause
+    return spec.out
+
+
+def token_figure(reader: Reader, picture: Picture, encoded: Encoded) -> Figure:
+    """The picture with its patch grid, the coverage of each patch, and the prompt with coloured roles."""
+    boxes = list(_boxes(reader, encoded))
+    lines = _wrapped(boxes)
+    prompt_inches = _LINE * len(lines) + 0.65
+    picture_inches = 4.7
+    height = picture_inches + prompt_inches + 0.6
+    figure = Figure(figsize=(_WIDTH, height), facecolor="white")
+    rows, cols = encoded.tokens.grid
+    title = f"{reader.id}: {len(encoded.tokens)} tokens, {rows}×{cols} of them image"
+    figure.text(0.35 / _WIDTH, 1 - 0.38 / height, title, fontsize=13, weight="bold", color=INK)
+    side = (_WIDTH - 1.2) / 2
+    bottom = (prompt_inches + 0.1) / height
+    axes_height = (picture_inches - 0.35) / height
+    seen = figure.add_axes((0.35 / _WIDTH, bottom, side / _WIDTH, axes_height))
+    _draw_picture(seen, picture, encoded.tokens)
+    covered = figure.add_axes((0.85 / _WIDTH + side / _WIDTH, bottom, side / _WIDTH, axes_height))
+    _draw_coverage(covered, picture, encoded.tokens)
+    said = figure.add_axes((0, 0, 1, (prompt_inches - 0.1) / height))
+    _draw_prompt(said, lines, prompt_inches - 0.1)
+    return figure
+
+
+def _patch_size(picture: Picture, tokens: TokenMap) -> tuple[float, float]:
+    """(width, height) of a patch in px of the picture as drawn."""
+    rows, cols = tokens.grid
+    return picture.scene.width / cols, picture.scene.height / rows
+
+
+def _bare(axes: Axes, picture: Picture, tokens: TokenMap, title: str) -> None:
+    width, height = _patch_size(picture, tokens)
+    axes.set(xlim=(0, picture.scene.width), ylim=(picture.scene.height, 0), aspect="equal", anchor="C")
+    axes.set_title(title, loc="left", fontsize=10, color=FAINT)
+    rows, cols = tokens.grid
+    step = max(1, cols // 10, rows // 10)
+    axes.set_xticks((np.arange(cols)[::step] + 0.5) * width, [str(c) for c in range(cols)[::step]])
+    axes.set_yticks((np.arange(rows)[::step] + 0.5) * height, [str(r) for r in range(rows)[::step]])
+    axes.tick_params(length=0, labelsize=7, labelcolor=FAINT)
+    axes.spines[:].set_color("#9ca3af")
+    axes.vlines(np.arange(1, cols) * width, 0, picture.scene.height, color="#9ca3af", lw=0.5)
+    axes.hlines(np.arange(1, rows) * height, 0, picture.scene.width, color="#9ca3af", lw=0.5)
+
+
+def _draw_picture(axes: Axes, picture: Picture, tokens: TokenMap) -> None:
+    scene = picture.scene
+    _bare(axes, picture, tokens, f"picture, {scene.width}×{scene.height} px, with its grid of image tokens")
+    axes.imshow(picture.image, extent=(0, scene.width, scene.height, 0), interpolation="nearest", zorder=0)
+    for index, obj in enumerate(scene.objects):
+        colour = OBJECT_COLOURS[index % len(OBJECT_COLOURS)]
+        left, top, right, bottom = obj.box
+        axes.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, ec=colour, lw=2))
+        label = f"{index} {obj.name}"
+        middle = (left + right) / 2
+        text = axes.text(middle, bottom + 4, label, ha="center", va="top", fontsize=8, color=colour, weight="bold")
+        text.set_path_effects([withStroke(linewidth=3, foreground="white")])
+
+
+def _draw_coverage(axes: Axes, picture: Picture, tokens: TokenMap) -> None:
+    width, height = _patch_size(picture, tokens)
+    _bare(axes, picture, tokens, "share of each image token that shows an object, in %")
+    cols = tokens.grid[1]
+    legible = cols <= 20
+    for index, shares in enumerate(tokens.coverage):
+        colour = OBJECT_COLOURS[index % len(OBJECT_COLOURS)]
+        for patch in np.flatnonzero(shares > 0):
+            row, col = divmod(int(patch), cols)
+            share = float(shares[patch])
+            corner = (col * width, row * height)
+            axes.add_patch(Rectangle(corner, width, height, color=colour, alpha=0.15 + 0.75 * share, lw=0))
+            if legible:
+                ink = "white" if share > 0.65 else INK
+                middle = (corner[0] + width / 2, corner[1] + height / 2)
+                axes.text(*middle, _percent(share), ha="center", va="center", fontsize=7, color=ink)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f}" if share >= 0.005 else "<1"
+
+
+_WIDTH = 11.0
+"""Of the figure, in inches; the prompt's axes are in inches too."""
+_FONT = 9.0
+_CHARACTER = 0.602 * _FONT / 72
+"""Advance width of a character of the monospaced face, in inches."""
+_PADDING = 0.05
+_GAP = 0.05
+_LINE = 0.5
+
+
+@dataclass(frozen=True)
+class _TokenBox:
+    """A token, or all image tokens together, as drawn."""
+
+    text: str
+    kind: Kind
+    object: int | None
+    position: str
+
+    @property
+    def width(self) -> float:
+        """In inches."""
+        return max(len(self.text), 0.78 * len(self.position)) * _CHARACTER + 2 * _PADDING
+
+
+def _boxes(reader: Reader, encoded: Encoded) -> Iterator[_TokenBox]:
+    """Tokens in order; a stretch of image tokens becomes one box."""
+    roles, ids = encoded.tokens.roles, encoded.input_ids.tolist()
+    image = encoded.tokens.positions("image")
+    rows, cols = encoded.tokens.grid
+    for position, (role, token) in enumerate(zip(roles, ids, strict=True)):
+        if role.kind != "image":
+            text = str(reader.tokenizer.decode([token])).replace("\n", "↵").replace(" ", "·")
+            yield _TokenBox(text, role.kind, role.object, str(position))
+        elif position == image[0]:
+            yield _TokenBox(f"{rows}×{cols} image tokens", "image", None, f"{image[0]}-{image[-1]}")
+
+
+def _wrapped(boxes: list[_TokenBox]) -> list[list[_TokenBox]]:
+    """Lines that fit the figure, with a fresh line wherever the conversation has one."""
+    lines: list[list[_TokenBox]] = [[]]
+    for box in boxes:
+        used = sum(b.width + _GAP for b in lines[-1])
+        if lines[-1] and (used + box.width > _WIDTH - 0.7 or lines[-1][-1].text.endswith("↵")):
+            lines.append([])
+        lines[-1].append(box)
+    return lines
+
+
+def _draw_prompt(axes: Axes, lines: list[list[_TokenBox]], height: float) -> None:
+    axes.set(xlim=(0, _WIDTH), ylim=(height, 0))
+    axes.axis("off")
+    for number, line in enumerate(lines):
+        left, top = 0.35, 0.22 + number * _LINE
+        for box in line:
+            _draw_box(axes, box, left, top)
+            left += box.width + _GAP
+    used = {box.kind for line in lines for box in line}
+    left, y = 0.35, height - 0.22
+    for kind, (colour, meaning) in ROLES.items():
+        if kind in used:
+            axes.add_patch(_rounded(left, y - 0.08, 0.16, 0.16, colour, "#9ca3af", 0.6))
+            axes.text(left + 0.22, y, meaning, fontsize=8, va="center", color=INK)
+            left += 0.22 + len(meaning) * 0.068 + 0.2
+
+
+def _rounded(left: float, top: float, width: float, height: float, fill: str, edge: str, lw: float) -> FancyBboxPatch:
+    style = "round,pad=0,rounding_size=0.04"
+    return FancyBboxPatch((left, top), width, height, boxstyle=style, fc=fill, ec=edge, lw=lw)
+
+
+def _draw_box(axes: Axes, box: _TokenBox, left: float, top: float) -> None:
+    named = box.object is not None
+    edge = OBJECT_COLOURS[box.object % len(OBJECT_COLOURS)] if box.object is not None else "#9ca3af"
+    axes.add_patch(_rounded(left, top, box.width, 0.23, ROLES[box.kind][0], edge, 1.8 if named else 0.6))
+    middle = left + box.width / 2
+    axes.text(middle, top + 0.115, box.text, ha="center", va="center", fontsize=_FONT, family="monospace", color=INK)
+    axes.text(middle, top - 0.025, box.position, ha="center", va="bottom", fontsize=6, color=FAINT)
