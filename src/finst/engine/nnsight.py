@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -21,19 +21,25 @@ from finst.vlm.families.base import DecoderInputs
 from finst.vlm.open import VLM
 
 
-def require() -> ModuleType:
-    """The nnsight package. Raises FinstError, naming the extra to install, when it is not there."""
+def traced(vlm: VLM) -> Any:
+    """The decoder, wrapped by nnsight; raises FinstError, naming the extra to install, when nnsight is not there.
+
+    nnsight puts its own ``forward`` on every module that it wraps. It gets a twin of the module tree that shares all
+    weights, so that the model itself stays as it is for everybody else.
+    """
     try:
         import nnsight
     except ImportError as error:
         raise FinstError("the nnsight engine needs nnsight >= 0.8: pip install 'finst[nnsight]'") from error
-    return nnsight
+    decoder = vlm.decoder
+    shared = {id(tensor): tensor for tensor in (*decoder.parameters(), *decoder.buffers())}
+    return nnsight.NNsight(copy.deepcopy(decoder, shared))
 
 
 @torch.inference_mode()
 def record_z(vlm: VLM, context: Encoded) -> Float[Tensor, "layer pos head d_head"]:
     """Every head's output in one context."""
-    decoder = require().NNsight(vlm.decoder)
+    decoder = traced(vlm)
     with full_precision(vlm.dtype):
         inputs = decoder_inputs(vlm, [context])
         saved = []
@@ -46,7 +52,7 @@ def record_z(vlm: VLM, context: Encoded) -> Float[Tensor, "layer pos head d_head
 @torch.inference_mode()
 def counterfactuals(vlm: VLM, clean: Encoded, rows: Rows, answers: Sequence[int]) -> Float[Tensor, "row answer"]:
     """As ``finst.engine.counterfactuals.counterfactuals``, one trace a row. The vision tower runs once."""
-    decoder = require().NNsight(vlm.decoder)
+    decoder = traced(vlm)
     with full_precision(vlm.dtype):
         inputs = decoder_inputs(vlm, [clean])
         hidden = [_edited(decoder, vlm, inputs, rows, rows.edits_of(row)) for row in range(rows.count)]
