@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -51,6 +51,10 @@ class Manifest:
     status: Literal["running", "finished"] = "running"
     finished: str | None = None
     unit_seconds: dict[str, float] = field(default_factory=dict)
+
+    def done(self, at: str) -> Manifest:
+        """The same run, finished at that time, unless it was before."""
+        return replace(self, status="finished", finished=self.finished or at)
 
     def write(self, path: Path) -> None:
         """Replaces the file at ``path`` at once."""

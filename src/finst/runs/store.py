@@ -132,10 +132,14 @@ class RunFolder:
         write_atomically(self.path / "figures" / f"{name}.png", png)
         write_atomically(self.path / "figures" / f"{name}.csv", csv.encode())
 
-    def finish(self, summary: xr.Dataset, finished: str) -> Manifest:
-        """Keeps the summary and marks the run as finished; the time of the first finish stays."""
+    def write_summary(self, summary: xr.Dataset) -> None:
+        """The numbers that figures and report show."""
         write_atomically(self.summary_path, pack(summary))
-        manifest = self.manifest
-        done = replace(manifest, status="finished", finished=manifest.finished or finished)
-        done.write(self.manifest_path)
-        return done
+
+    def write_report(self, html: str) -> None:
+        """The page for people."""
+        write_atomically(self.report_path, html.encode())
+
+    def finish(self, manifest: Manifest) -> None:
+        """Keeps the manifest of the finished run; the last thing that is written."""
+        manifest.write(self.manifest_path)

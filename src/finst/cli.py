@@ -1,0 +1,73 @@
+"""``finst COMMAND ...``: what is typed, turned into one of ``finst.commands``.
+
+Nothing heavy is imported before a command is chosen, so that ``finst --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import version
+
+from finst.errors import FinstError, choice
+
+
+@dataclass(frozen=True)
+class Command:
+    """The words after ``finst``, what they do, and the function of ``finst.commands`` that takes the arguments."""
+
+    words: tuple[str, ...]
+    summary: str
+    function: str
+
+    @property
+    def name(self) -> str:
+        """As typed after ``finst``."""
+        return " ".join(self.words)
+
+
+COMMANDS = (
+    Command(("demo",), "the paper's central result on the built-in model, with a report", "demo"),
+    Command(("run", "cma"), "causal mediation over every attention head of any model", "run_cma"),
+    Command(("inspect",), "draws what a model sees: patches, objects, the role of every token", "inspect"),
+    Command(("train", "organism"), "trains the built-in model from scratch", "train_organism"),
+    Command(("bench", "sweep"), "times the engine against a plain hook loop and nnsight", "bench_sweep"),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; the exit status. Bad input is one line on stderr and status 2, never a traceback."""
+    try:
+        _dispatch(list(sys.argv[1:] if argv is None else argv))
+    except FinstError as error:
+        print(f"finst: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("finst: interrupted; the same command takes an unfinished run up again", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _dispatch(arguments: list[str]) -> None:
+    for command in COMMANDS:
+        count = len(command.words)
+        if arguments[:count] == list(command.words):
+            getattr(import_module("finst.commands"), command.function)(f"finst {command.name}", arguments[count:])
+            return
+    if arguments == ["--version"]:
+        print(f"finst {version('finst')}")
+        return
+    words = [word for word in arguments if word not in ("-h", "--help")]
+    matching = [command for command in COMMANDS if list(command.words[: len(words)]) == words]
+    if not matching:
+        raise choice("command", " ".join(words), (command.name for command in COMMANDS))
+    print(_help(matching))
+
+
+def _help(commands: Sequence[Command]) -> str:
+    width = max(len(command.name) for command in commands)
+    listed = [f"  finst {command.name:<{width}}   {command.summary}" for command in commands]
+    first = "finst finds, measures and edits the visual indexes inside vision-language models."
+    return "\n".join([first, "", *listed, "", "finst COMMAND --help lists the options of a command."])

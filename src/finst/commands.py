@@ -1,0 +1,89 @@
+"""The commands of ``finst``: options from the frozen dataclasses of the API, results printed for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import tyro
+
+from finst import bench
+from finst import inspect as inspection
+from finst.builtin.organism import train
+from finst.errors import FinstError
+from finst.experiments.cma import CMA, CMASpec
+from finst.report.verdict import verdict
+from finst.runs.archive import write_atomically
+from finst.runs.executor import run
+
+OptionsT = TypeVar("OptionsT")
+
+
+@dataclass(frozen=True)
+class Demo:
+    """The paper's central result on the model that comes with finst: causal mediation over every attention head."""
+
+    out: Path = Path("runs/demo")
+    """Folder of the run; a second call takes up what is there."""
+
+
+@dataclass(frozen=True)
+class RunCMA:
+    """Causal mediation over every attention head of a model, into a run folder with a report."""
+
+    spec: Annotated[CMASpec, tyro.conf.arg(name="")]
+    out: Path = Path("runs/cma")
+    """Folder of the run: a new one, or that of the same run, which then goes on where it stopped."""
+
+
+@dataclass(frozen=True)
+class BenchSweepToFile:
+    """Times one causal mediation map by finst's engine, a plain hook loop and nnsight, in one run."""
+
+    spec: Annotated[bench.BenchSweep, tyro.conf.arg(name="")]
+    json: Path | None = None
+    """Also writes the result there; replaced if it exists."""
+
+
+def _options(kind: type[OptionsT], command: str, arguments: Sequence[str]) -> OptionsT:
+    return tyro.cli(kind, prog=command, args=list(arguments))
+
+
+def demo(command: str, arguments: Sequence[str]) -> None:
+    """``finst demo``."""
+    _mediate(CMASpec(model="organism"), _options(Demo, command, arguments).out)
+
+
+def run_cma(command: str, arguments: Sequence[str]) -> None:
+    """``finst run cma``."""
+    options = _options(RunCMA, command, arguments)
+    _mediate(options.spec, options.out)
+
+
+def _mediate(spec: CMASpec, out: Path) -> None:
+    result = run(CMA(), spec, out)
+    print(f"\n{verdict(result.summary, top=3)}\n\nreport: {result.report}")
+
+
+def inspect(command: str, arguments: Sequence[str]) -> None:
+    """``finst inspect``."""
+    print(f"drawn: {inspection.inspect(_options(inspection.InspectSpec, command, arguments))}")
+
+
+def train_organism(command: str, arguments: Sequence[str]) -> None:
+    """``finst train organism``."""
+    print(f"trained: {train.train(_options(train.TrainSpec, command, arguments))}")
+
+
+def bench_sweep(command: str, arguments: Sequence[str]) -> None:
+    """``finst bench sweep``."""
+    options = _options(BenchSweepToFile, command, arguments)
+    if options.json is not None and not options.json.absolute().parent.is_dir():
+        raise FinstError(f"cannot write {options.json}: expected a file in a folder that exists")
+    text = json.dumps(bench.sweep(options.spec), indent=2)
+    print(text)
+    if options.json is not None:
+        write_atomically(options.json, f"{text}\n".encode())

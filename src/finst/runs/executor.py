@@ -1,0 +1,128 @@
+"""Runs an experiment here: unit by unit into a run folder, then its summary, figures and report."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import xarray as xr
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from finst.experiments.base import Experiment, Spec, Unit
+from finst.report.page import page
+from finst.runs.manifest import Manifest, ModelRecord
+from finst.runs.provenance import now, session
+from finst.runs.spec import to_json
+from finst.runs.store import RunFolder
+from finst.vlm.open import VLM, open_reader, open_vlm
+
+SpecT = TypeVar("SpecT", bound=Spec)
+
+
+@dataclass(frozen=True, eq=False)
+class RunResult:
+    """A finished run."""
+
+    folder: Path
+    summary: xr.Dataset
+    report: Path
+    manifest: Manifest
+
+
+def run(experiment: Experiment[SpecT], spec: SpecT, out: Path, *, console: Console | None = None) -> RunResult:
+    """Measures what is missing in the folder ``out``, then writes summary, figures and report there.
+
+    A run that was killed at any moment goes on where it was and ends with the same bytes of data. Raises FinstError for
+    bad input, before any weight loads where that can be known, and when the folder holds anything but this run.
+    """
+    folder = RunFolder.claim(out, experiment.name, to_json(spec))
+    reader = open_reader(spec.model)
+    experiment.check(spec, reader)
+    units = experiment.plan(spec)
+    console = console or Console(stderr=True)
+    console.print(f"{experiment.name} of {reader.id}: {len(units)} units into {out}", highlight=False)
+    vlm = open_vlm(reader, dtype=spec.dtype, device=spec.device)
+    folder.begin(_identity(vlm, spec), len(units), session())
+    _measure(experiment, spec, vlm, folder, units, console)
+    summary = experiment.summarise(spec, [folder.read_unit(index) for index in range(len(units))])
+    folder.write_summary(summary)
+    figures = experiment.draw(summary)
+    for figure in figures:
+        folder.write_figure(figure.name, figure.png, figure.csv)
+    done = folder.manifest.done(now())
+    folder.write_report(page(summary, figures, to_json(done)))
+    folder.finish(done)
+    return RunResult(folder.path, summary, folder.report_path, done)
+
+
+def _identity(vlm: VLM, spec: Spec) -> ModelRecord:
+    return ModelRecord(vlm.reader.id, vlm.reader.revision, vlm.weights_hash, spec.dtype, str(vlm.device))
+
+
+def _measure(
+    experiment: Experiment[SpecT], spec: SpecT, vlm: VLM, folder: RunFolder, units: Sequence[Unit], console: Console
+) -> None:
+    missing = [index for index in range(len(units)) if not folder.has_unit(index)]
+    with _progress(console, len(units), len(units) - len(missing)) as progress:
+        for index in missing:
+            progress.begin(units[index].name)
+            started = time.perf_counter()
+            data = experiment.measure(vlm, spec, units[index])
+            folder.write_unit(index, data, time.perf_counter() - started)
+            progress.advance()
+
+
+class _Reporter(Protocol):
+    def begin(self, name: str) -> None: ...
+
+    def advance(self) -> None: ...
+
+
+@contextmanager
+def _progress(console: Console, total: int, done: int) -> Iterator[_Reporter]:
+    """A bar on a terminal; elsewhere (a log, CI) about ten plain lines."""
+    if not console.is_terminal:
+        yield _Lines(console, total, done)
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as bar:
+        yield _Bar(bar, total, done)
+
+
+class _Bar:
+    def __init__(self, bar: Progress, total: int, done: int) -> None:
+        self.bar = bar
+        self.task = bar.add_task("measuring", total=total, completed=done)
+
+    def begin(self, name: str) -> None:
+        self.bar.update(self.task, description=name)
+
+    def advance(self) -> None:
+        self.bar.advance(self.task)
+
+
+class _Lines:
+    def __init__(self, console: Console, total: int, done: int) -> None:
+        self.console, self.total, self.done = console, total, done
+        if done:
+            console.print(f"{done} of {total} units were measured before", highlight=False)
+
+    def begin(self, name: str) -> None:
+        self.name = name
+
+    def advance(self) -> None:
+        self.done += 1
+        if self.done == self.total or self.done % max(1, self.total // 10) == 0:
+            self.console.print(f"{self.done} of {self.total} units measured ({self.name})", highlight=False)

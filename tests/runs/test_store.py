@@ -1,0 +1,142 @@
+"""Run folders: new, taken up again, or refused with nothing changed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from finst.errors import FinstError
+from finst.runs.manifest import Manifest, ModelRecord, Session
+from finst.runs.store import RunFolder
+
+SPEC: dict[str, Any] = {"model": "organism", "pairs": 3, "seed": 7}
+MODEL = ModelRecord("organism", None, "f" * 64, "float32", "cpu")
+SESSION = Session("2026-01-01T00:00:00+00:00", "0.1.0", None, {"torch": "2.13.0"}, {"gpu": "none"})
+DATA = xr.Dataset({"scores": ("layer", np.arange(3.0))})
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def begun(path: Path) -> RunFolder:
+    folder = RunFolder.claim(path, "cma", SPEC)
+    folder.begin(MODEL, 2, SESSION)
+    return folder
+
+
+def test_a_claim_writes_nothing(tmp_path: Path) -> None:
+    RunFolder.claim(tmp_path / "new", "cma", SPEC)
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_run_from_beginning_to_end(tmp_path: Path) -> None:
+    folder = begun(tmp_path / "deep" / "run")
+    assert not folder.has_unit(0)
+    folder.write_unit(0, DATA, 1.23456)
+    assert folder.has_unit(0)
+    xr.testing.assert_identical(folder.read_unit(0), DATA)
+    folder.write_summary(DATA)
+    folder.write_figure("map", b"png", "layer,head\n")
+    folder.write_report("<html>")
+    assert folder.manifest.status == "running"
+    folder.finish(folder.manifest.done("2026-01-01T00:01:00+00:00"))
+    found = folder.manifest
+    assert (found.status, found.finished) == ("finished", "2026-01-01T00:01:00+00:00")
+    assert found.unit_seconds == {"00000": 1.235}
+    assert (found.spec, found.seed, found.model, found.units) == (SPEC, 7, MODEL, 2)
+    assert sorted(contents(folder.path)) == [
+        "figures/map.csv",
+        "figures/map.png",
+        "manifest.json",
+        "report.html",
+        "summary.zarr.zip",
+        "units/00000.zarr.zip",
+    ]
+
+
+def test_the_same_run_is_taken_up_again_and_remembers_its_sessions(tmp_path: Path) -> None:
+    begun(tmp_path).write_unit(0, DATA, 1.0)
+    later = replace(SESSION, started="2026-01-02T00:00:00+00:00")
+    folder = RunFolder.claim(tmp_path, "cma", SPEC)
+    folder.begin(MODEL, 2, later)
+    assert folder.manifest.sessions == (SESSION, later)
+    assert folder.has_unit(0)
+    assert folder.manifest.unit_seconds == {"00000": 1.0}
+
+
+def test_another_spec_is_refused(tmp_path: Path) -> None:
+    begun(tmp_path).write_unit(0, DATA, 1.0)
+    before = contents(tmp_path)
+    with pytest.raises(
+        FinstError, match=r"holds another run \(pairs is 3 there and 4 here\): choose another out folder"
+    ):
+        RunFolder.claim(tmp_path, "cma", {**SPEC, "pairs": 4})
+    with pytest.raises(FinstError, match="experiment 'cma', not 'rsa'"):
+        RunFolder.claim(tmp_path, "rsa", SPEC)
+    assert contents(tmp_path) == before
+
+
+def test_other_weights_and_another_plan_are_refused(tmp_path: Path) -> None:
+    begun(tmp_path).write_unit(0, DATA, 1.0)
+    before = contents(tmp_path)
+    folder = RunFolder.claim(tmp_path, "cma", SPEC)
+    with pytest.raises(FinstError, match="other weights of organism"):
+        folder.begin(replace(MODEL, hash="0" * 64), 2, SESSION)
+    with pytest.raises(FinstError, match="2 units and this finst plans 3"):
+        folder.begin(MODEL, 3, SESSION)
+    assert contents(tmp_path) == before
+
+
+def test_foreign_files_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(FinstError, match=r"holds 'thesis\.tex' and no run"):
+        RunFolder.claim(tmp_path, "cma", SPEC)
+    with pytest.raises(FinstError, match="is a file: expected a folder"):
+        RunFolder.claim(tmp_path / "thesis.tex", "cma", SPEC)
+    assert contents(tmp_path) == {"thesis.tex": b"years of work"}
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"format": 1}', '{"format": 99}', "null", "\x00\xff"])
+def test_a_damaged_manifest_is_refused_and_kept(tmp_path: Path, damage: str) -> None:
+    begun(tmp_path)
+    (tmp_path / "manifest.json").write_text(damage, encoding="latin-1")
+    with pytest.raises(FinstError, match=r"manifest\.json is (damaged|not a manifest of this finst)"):
+        RunFolder.claim(tmp_path, "cma", SPEC)
+    assert (tmp_path / "manifest.json").read_text(encoding="latin-1") == damage
+
+
+def test_a_manifest_with_a_wrong_field_names_it(tmp_path: Path) -> None:
+    path = begun(tmp_path).manifest_path
+    data = json.loads(path.read_text())
+    path.write_text(json.dumps({**data, "units": "two"}))
+    with pytest.raises(FinstError, match=r"Manifest\.units: expected int, not 'two'"):
+        Manifest.read(path)
+
+
+def test_leftovers_of_a_killed_run_do_not_count(tmp_path: Path) -> None:
+    (tmp_path / ".manifest.json.123.partial").write_bytes(b"{")
+    folder = begun(tmp_path)
+    (tmp_path / "units" / ".00000.zarr.zip.123.partial").write_bytes(b"PK")
+    assert not folder.has_unit(0)
+    RunFolder.claim(tmp_path, "cma", SPEC).begin(MODEL, 2, SESSION)
+    assert sorted(contents(tmp_path)) == ["manifest.json"]
+
+
+def test_a_damaged_unit_says_which_file_to_delete(tmp_path: Path) -> None:
+    folder = begun(tmp_path)
+    folder.unit_path(0).write_bytes(b"PK half")
+    with pytest.raises(FinstError, match=r"units/00000\.zarr\.zip is damaged .* delete this file"):
+        folder.read_unit(0)
+
+
+def test_a_place_where_no_folder_can_be(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(FinstError, match="cannot make the folder"):
+        RunFolder.claim(tmp_path / "file" / "run", "cma", SPEC).begin(MODEL, 2, SESSION)
