@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import tyro
+import xarray as xr
 
 from finst import bench
 from finst import inspect as inspection
 from finst.builtin.organism import train
 from finst.errors import FinstError
-from finst.experiments.cma import CMA, CMASpec
+from finst.experiments.cma import CMA, CMASpec, example
+from finst.report.figures import NamedFigure
+from finst.report.page import page
 from finst.report.verdict import verdict
 from finst.runs.archive import write_atomically
 from finst.runs.executor import run
+from finst.vlm.open import Reader
 
 OptionsT = TypeVar("OptionsT")
 
@@ -64,8 +68,18 @@ def run_cma(command: str, arguments: Sequence[str]) -> None:
 
 
 def _mediate(spec: CMASpec, out: Path) -> None:
-    result = run(CMA(), spec, out)
+    result = run(CMA(), spec, out, _cma_page)
     print(f"\n{verdict(result.summary, top=3)}\n\nreport: {result.report}")
+
+
+def _cma_page(
+    spec: CMASpec,
+    reader: Reader,
+    summary: xr.Dataset,
+    figures: tuple[NamedFigure, ...],
+    manifest: Mapping[str, Any],
+) -> str:
+    return page(summary, figures, example(spec, reader), manifest)
 
 
 def inspect(command: str, arguments: Sequence[str]) -> None:

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-import zarr
 from hypothesis import given
 from hypothesis import strategies as st
+from zarr.storage import ZipStore
 
 from finst.errors import FinstError
 from finst.runs.archive import pack, unpack, write_atomically
@@ -46,7 +46,7 @@ def test_data_survive(tmp_path: Path) -> None:
 def test_others_can_read_it_with_plain_xarray(tmp_path: Path) -> None:
     path = tmp_path / "a.zarr.zip"
     write_atomically(path, pack(a_dataset()))
-    with zarr.storage.ZipStore(path, mode="r") as store:
+    with ZipStore(path, mode="r") as store:
         read = xr.open_zarr(store, consolidated=False, chunks=None)
         np.testing.assert_array_equal(read.scores, a_dataset().scores)
         assert read.attrs == a_dataset().attrs

@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import xarray as xr
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from finst.experiments.base import Experiment, Spec, Unit
-from finst.report.page import page
+from finst.report.figures import NamedFigure
 from finst.runs.manifest import Manifest, ModelRecord
 from finst.runs.provenance import now, session
 from finst.runs.spec import to_json
 from finst.runs.store import RunFolder
-from finst.vlm.open import VLM, open_reader, open_vlm
+from finst.vlm.open import VLM, Reader, open_reader, open_vlm
 
 SpecT = TypeVar("SpecT", bound=Spec)
+
+Page = Callable[[SpecT, Reader, xr.Dataset, tuple[NamedFigure, ...], Mapping[str, Any]], str]
+"""Makes an experiment's page (HTML) of spec, reader, summary, figures and the manifest as JSON."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +37,9 @@ class RunResult:
     manifest: Manifest
 
 
-def run(experiment: Experiment[SpecT], spec: SpecT, out: Path, *, console: Console | None = None) -> RunResult:
+def run(
+    experiment: Experiment[SpecT], spec: SpecT, out: Path, page: Page[SpecT], *, console: Console | None = None
+) -> RunResult:
     """Measures what is missing in the folder ``out``, then writes summary, figures and report there.
 
     A run that was killed at any moment goes on where it was and ends with the same bytes of data. Raises FinstError for
@@ -45,7 +50,7 @@ def run(experiment: Experiment[SpecT], spec: SpecT, out: Path, *, console: Conso
     experiment.check(spec, reader)
     units = experiment.plan(spec)
     console = console or Console(stderr=True)
-    console.print(f"{experiment.name} of {reader.id}: {len(units)} units into {out}", highlight=False)
+    console.print(f"{experiment.name} of {reader.id}: {len(units)} units into {out}", highlight=False, soft_wrap=True)
     vlm = open_vlm(reader, dtype=spec.dtype, device=spec.device)
     folder.begin(_identity(vlm, spec), len(units), session())
     _measure(experiment, spec, vlm, folder, units, console)
@@ -55,7 +60,7 @@ def run(experiment: Experiment[SpecT], spec: SpecT, out: Path, *, console: Conso
     for figure in figures:
         folder.write_figure(figure.name, figure.png, figure.csv)
     done = folder.manifest.done(now())
-    folder.write_report(page(summary, figures, to_json(done)))
+    folder.write_report(page(spec, reader, summary, figures, to_json(done)))
     folder.finish(done)
     return RunResult(folder.path, summary, folder.report_path, done)
 
@@ -77,6 +82,7 @@ def _measure(
             progress.advance()
 
 
+@runtime_checkable
 class _Reporter(Protocol):
     def begin(self, name: str) -> None: ...
 
@@ -117,7 +123,7 @@ class _Lines:
     def __init__(self, console: Console, total: int, done: int) -> None:
         self.console, self.total, self.done = console, total, done
         if done:
-            console.print(f"{done} of {total} units were measured before", highlight=False)
+            console.print(f"{done} of {total} units were measured before", highlight=False, soft_wrap=True)
 
     def begin(self, name: str) -> None:
         self.name = name
@@ -125,4 +131,6 @@ class _Lines:
     def advance(self) -> None:
         self.done += 1
         if self.done == self.total or self.done % max(1, self.total // 10) == 0:
-            self.console.print(f"{self.done} of {self.total} units measured ({self.name})", highlight=False)
+            self.console.print(
+                f"{self.done} of {self.total} units measured ({self.name})", highlight=False, soft_wrap=True
+            )

@@ -1,0 +1,9 @@
+"""``python -m finst`` is ``finst``."""
+
+from __future__ import annotations
+
+import sys
+
+from finst.cli import main
+
+sys.exit(main())

@@ -1,0 +1,68 @@
+"""Checkpoints for the command line, and a way to call it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from finst.cli import main
+from tests.tiny import checkpoint
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a person at a terminal would see."""
+
+    status: int
+    out: str
+    err: str
+
+    @property
+    def message(self) -> str:
+        """The one line that says what was wrong."""
+        lines = [line for line in self.err.splitlines() if line.startswith("finst: ")]
+        assert self.status == 2, (self.status, self.err)
+        assert len(lines) == 1, self.err
+        assert self.err.splitlines()[-1] == lines[0]
+        assert "Traceback" not in self.err
+        return lines[0]
+
+
+Finst = Callable[..., Outcome]
+
+
+@pytest.fixture
+def finst(capsys: pytest.CaptureFixture[str]) -> Finst:
+    """``finst(*arguments)`` in this process."""
+
+    def call(*arguments: object) -> Outcome:
+        capsys.readouterr()
+        try:
+            status = main([str(argument) for argument in arguments])
+        except SystemExit as exit_:
+            status = int(exit_.code or 0)
+        captured = capsys.readouterr()
+        return Outcome(status, captured.out, captured.err)
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole checkpoint of random weights: it answers nothing correctly."""
+    return checkpoint(tmp_path_factory.mktemp("cli") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def letters(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoint whose tokenizer knows single letters only, so that all answers begin with the token of a space."""
+    folder = checkpoint(tmp_path_factory.mktemp("cli") / "letters")
+    file = folder / "tokenizer.json"
+    tokenizer = json.loads(file.read_text())
+    tokenizer["model"]["merges"] = []
+    file.write_text(json.dumps(tokenizer))
+    return folder

@@ -1,0 +1,125 @@
+"""What the commands do when nothing is wrong."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import xarray as xr
+from PIL import Image
+
+from finst.cli import COMMANDS
+from finst.experiments.base import Unit
+from finst.experiments.cma import CMA, CMASpec
+from finst.vlm.open import VLM
+from tests.cli.conftest import Finst
+
+SWEEP_KEYS = {
+    "model",
+    "device",
+    "dtype",
+    "tokens",
+    "heads",
+    "ours_s",
+    "hooks_s",
+    "nnsight_s",
+    "ratio_hooks",
+    "ratio_nnsight",
+    "max_abs_error",
+}
+
+
+def test_help_lists_every_command(finst: Finst) -> None:
+    for arguments in ([], ["--help"], ["-h"]):
+        outcome = finst(*arguments)
+        assert outcome.status == 0
+        assert all(f"finst {command.name}" in outcome.out for command in COMMANDS)
+    assert "finst run cma" in finst("run").out
+    assert "finst demo" not in finst("run", "--help").out
+
+
+def test_help_is_quick_because_it_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from finst.cli import main; main(['--help']); print(sorted({'torch', 'numpy'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("command", [command.name for command in COMMANDS])
+def test_every_command_has_help(finst: Finst, command: str) -> None:
+    outcome = finst(*command.split(), "--help")
+    assert outcome.status == 0
+    assert f"usage: finst {command}" in outcome.out
+
+
+def test_version(finst: Finst) -> None:
+    assert finst("--version").out.startswith("finst 0.")
+
+
+@pytest.mark.parametrize("options", [[], ["--grid", "3x3", "--objects", 9, "--placement", "user_turn"]])
+def test_inspect_draws(finst: Finst, tiny: Path, tmp_path: Path, options: list[object]) -> None:
+    out = tmp_path / "new" / "x.png"
+    outcome = finst("inspect", tiny, "--out", out, *options)
+    assert (outcome.status, outcome.out) == (0, f"drawn: {out}\n")
+    with Image.open(out) as picture:
+        assert min(picture.size) > 900
+        assert len(picture.convert("RGB").getcolors(1 << 24) or []) > 100
+
+
+@pytest.fixture
+def always_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random weights answer nothing correctly; counted as right, their numbers go the whole way to the report."""
+    measure = CMA.measure
+
+    def generous(self: CMA, vlm: VLM, spec: CMASpec, unit: Unit) -> xr.Dataset:
+        measured = measure(self, vlm, spec, unit)
+        return measured.assign(correct=xr.ones_like(measured["correct"]))
+
+    monkeypatch.setattr(CMA, "measure", generous)
+
+
+@pytest.mark.usefixtures("always_right")
+def test_run_cma_ends_with_heads_a_verdict_and_a_report(finst: Finst, tiny: Path, tmp_path: Path) -> None:
+    out = tmp_path / "runs" / "cma"
+    arguments = ("run", "cma", "--model", tiny, "--out", out, "--pairs", 6, "--permutations", 99, "--bootstraps", 99)
+    outcome = finst(*arguments)
+    assert outcome.status == 0
+    assert outcome.out.splitlines()[-1] == f"report: {out / 'report.html'}"
+    for stage in ("ID retrieval", "ID selection", "Feature retrieval"):
+        assert f"{stage}: " in outcome.out
+    assert len(re.findall(r"^ +L\d+H\d+ ", outcome.out, re.MULTILINE)) == 9
+    assert "2 of 2 units measured" in outcome.err
+    page = (out / "report.html").read_text()
+    assert json.loads((out / "manifest.json").read_text())["model"]["hash"] in page
+    figures = {path.stem for path in (out / "figures").glob("*.png")}
+    assert figures
+    assert figures == {path.stem for path in (out / "figures").glob("*.csv")}
+    again = finst(*arguments)
+    assert again.out == outcome.out
+    assert "2 of 2 units were measured before" in again.err
+
+
+def test_bench_sweep_writes_what_it_prints(finst: Finst, tiny: Path, tmp_path: Path) -> None:
+    outcome = finst("bench", "sweep", "--model", tiny, "--repeats", 1, "--json", tmp_path / "x.json")
+    assert outcome.status == 0
+    found = json.loads((tmp_path / "x.json").read_text())
+    assert json.loads(outcome.out) == found
+    assert set(found) >= SWEEP_KEYS
+    assert found["max_abs_error"] < 1e-4
+
+
+def test_an_interrupt_is_no_traceback(finst: Finst, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from finst import commands
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(commands, "inspect", interrupted)
+    outcome = finst("inspect", tiny)
+    assert outcome.status == 130
+    assert outcome.err == "finst: interrupted; the same command takes an unfinished run up again\n"

@@ -1,0 +1,149 @@
+"""A run that is killed anywhere goes on where it was and ends with the same bytes."""
+
+from __future__ import annotations
+
+import io
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import xarray as xr
+from rich.console import Console
+
+from finst.errors import FinstError
+from finst.runs import executor
+from finst.runs.executor import run
+from tests.runs.toy import Toy, ToySpec, page, run_toy
+from tests.tiny import checkpoint
+
+
+@pytest.fixture(scope="module")
+def spec(tmp_path_factory: pytest.TempPathFactory) -> ToySpec:
+    return ToySpec(str(checkpoint(tmp_path_factory.mktemp("tiny"))))
+
+
+@pytest.fixture(scope="module")
+def whole(spec: ToySpec, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that nothing interrupted."""
+    return run_toy(spec, tmp_path_factory.mktemp("whole") / "run").folder
+
+
+def data(folder: Path) -> dict[str, bytes]:
+    """Everything but the manifest, whose times must differ."""
+    kept = [p for p in folder.rglob("*") if p.is_file() and p.name != "manifest.json"]
+    return {str(p.relative_to(folder)): p.read_bytes() for p in kept}
+
+
+def names(folder: Path) -> set[str]:
+    return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+
+
+def test_a_whole_run_writes_everything(spec: ToySpec, whole: Path) -> None:
+    assert names(whole) == {
+        "manifest.json",
+        "report.html",
+        "summary.zarr.zip",
+        "figures/profile.png",
+        "figures/profile.csv",
+        *(f"units/{index:05d}.zarr.zip" for index in range(spec.units)),
+    }
+    assert (whole / "report.html").read_text() == f"<p>{spec.model}: 4 trials, profile, finished</p>"
+
+
+def test_the_result_is_what_the_folder_holds(spec: ToySpec, whole: Path) -> None:
+    toy = Toy()
+    result = run_toy(spec, whole, toy)
+    assert toy.measured == []
+    assert (result.folder, result.report) == (whole, whole / "report.html")
+    assert result.summary.sizes == {"trial": 4, "layer": 3}
+    manifest = result.manifest
+    assert (manifest.status, manifest.experiment, manifest.seed, manifest.units) == ("finished", "toy", 0, 4)
+    assert manifest.model.id == spec.model
+    assert len(manifest.model.hash) == 64
+    assert (manifest.model.dtype, manifest.model.device) == ("float32", "cpu")
+    assert sorted(manifest.unit_seconds) == ["00000", "00001", "00002", "00003"]
+    assert {"python", "torch", "transformers", "numpy"} <= set(manifest.sessions[0].versions)
+    assert manifest.finished is not None
+    assert manifest.finished >= manifest.sessions[0].started
+
+
+@pytest.mark.parametrize(
+    ("kill", "units"),
+    [
+        pytest.param(6, 2, id="inside of a unit"),
+        pytest.param(9, 4, id="between the last unit and its timing"),
+        pytest.param(11, 4, id="between the summary and the figures"),
+    ],
+)
+def test_killed_and_taken_up_again_gives_equal_bytes(
+    spec: ToySpec, whole: Path, tmp_path: Path, kill: int, units: int
+) -> None:
+    out = tmp_path / "run"
+    dead = subprocess.run([sys.executable, "-m", "tests.runs.toy", spec.model, str(out), str(kill)], check=False)
+    assert dead.returncode == -signal.SIGKILL
+    assert len(list((out / "units").glob("*.zarr.zip"))) == units
+    assert list(out.rglob("*.partial")), "the kill came in the middle of a file"
+    toy = Toy()
+    result = run_toy(spec, out, toy)
+    assert toy.measured == [f"trial {index}" for index in range(units, spec.units)]
+    assert len(result.manifest.sessions) == 2
+    assert data(out) == data(whole)
+
+
+def test_the_order_of_sessions_does_not_matter(spec: ToySpec, whole: Path, tmp_path: Path) -> None:
+    """Units do not depend on those before them: remove some of a finished run and they come back the same."""
+    result = run_toy(spec, tmp_path / "run")
+    for index in (0, 2):
+        (result.folder / "units" / f"{index:05d}.zarr.zip").unlink()
+    run_toy(spec, tmp_path / "run")
+    assert data(tmp_path / "run") == data(whole)
+
+
+def test_bad_input_is_refused_before_weights_load(
+    spec: ToySpec, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def loads(*_: object, **__: object) -> None:
+        pytest.fail("weights were loaded")
+
+    monkeypatch.setattr(executor, "open_vlm", loads)
+    before = data(whole)
+    with pytest.raises(FinstError, match="holds another run"):
+        run_toy(replace(spec, seed=1), whole)
+    with pytest.raises(FinstError, match="units is 0"):
+        run_toy(replace(spec, units=0), tmp_path / "run")
+    with pytest.raises(FinstError, match="unknown model"):
+        run_toy(replace(spec, model="no-such-model"), tmp_path / "run")
+    assert data(whole) == before
+    assert not (tmp_path / "run").exists()
+
+
+def test_other_weights_are_refused(spec: ToySpec, tmp_path: Path) -> None:
+    model = checkpoint(tmp_path / "model")
+    moved = replace(spec, model=str(model))
+    run_toy(moved, tmp_path / "run")
+    before = data(tmp_path / "run")
+    weights = bytearray((model / "model.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (model / "model.safetensors").write_bytes(weights)
+    with pytest.raises(FinstError, match="other weights"):
+        run_toy(moved, tmp_path / "run")
+    assert data(tmp_path / "run") == before
+
+
+def test_a_log_gets_plain_lines_and_a_terminal_a_bar(spec: ToySpec, tmp_path: Path) -> None:
+    log = io.StringIO()
+    run(Toy(), spec, tmp_path / "log", page, console=Console(file=log, width=200))
+    assert log.getvalue().splitlines()[-1] == "4 of 4 units measured (trial 3)"
+    assert "\x1b" not in log.getvalue()
+    screen = io.StringIO()
+    run(Toy(), spec, tmp_path / "screen", page, console=Console(file=screen, force_terminal=True, width=100))
+    assert "4/4" in screen.getvalue()
+
+
+def test_the_summary_can_be_read_back(whole: Path) -> None:
+    from finst.runs.archive import unpack
+
+    assert isinstance(unpack(whole / "summary.zarr.zip"), xr.Dataset)

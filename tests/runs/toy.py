@@ -1,0 +1,97 @@
+"""An experiment so small that a test can kill it anywhere: ``python -m tests.runs.toy MODEL OUT [KILL]``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+
+from finst.errors import FinstError
+from finst.experiments.base import Unit
+from finst.report.figures import NamedFigure, canvas
+from finst.runs.executor import RunResult, run
+from finst.vlm.open import VLM, Reader
+
+
+@dataclass(frozen=True)
+class ToySpec:
+    model: str
+    units: int = 4
+    seed: int = 0
+    dtype: str = "float32"
+    device: str = "cpu"
+
+
+class Toy:
+    """Keeps which units it measured, for a test to see that finished ones are not measured again."""
+
+    name = "toy"
+
+    def __init__(self) -> None:
+        self.measured: list[str] = []
+
+    def check(self, spec: ToySpec, reader: Reader) -> None:
+        if spec.units < 1:
+            raise FinstError(f"units is {spec.units}: expected at least 1")
+
+    def plan(self, spec: ToySpec) -> tuple[Unit, ...]:
+        return tuple(Unit(f"trial {index}", (index,)) for index in range(spec.units))
+
+    def measure(self, vlm: VLM, spec: ToySpec, unit: Unit) -> xr.Dataset:
+        self.measured.append(unit.name)
+        weight = float(next(vlm.model.parameters()).sum())
+        scores = np.random.default_rng([spec.seed, *unit.trials]).normal(size=(1, vlm.n_layers)) * weight
+        return xr.Dataset({"score": (("trial", "layer"), scores)}, coords={"trial": [unit.name]})
+
+    def summarise(self, spec: ToySpec, parts: Sequence[xr.Dataset]) -> xr.Dataset:
+        return xr.concat(list(parts), "trial", join="exact", data_vars="all").assign_attrs(seed=spec.seed)
+
+    def draw(self, summary: xr.Dataset) -> tuple[NamedFigure, ...]:
+        figure = canvas(2, 1)
+        figure.add_subplot().plot(summary["score"].mean("trial"))
+        csv = summary["score"].mean("trial").to_series().to_csv()
+        return (NamedFigure("profile", "Profile", "Mean score by layer.", figure, csv),)
+
+
+def page(
+    spec: ToySpec,
+    reader: Reader,
+    summary: xr.Dataset,
+    figures: tuple[NamedFigure, ...],
+    manifest: Mapping[str, Any],
+) -> str:
+    return f"<p>{reader.id}: {summary.sizes['trial']} trials, {figures[0].name}, {manifest['status']}</p>"
+
+
+def run_toy(spec: ToySpec, out: Path, toy: Toy | None = None) -> RunResult:
+    return run(toy or Toy(), spec, out, page)
+
+
+def die_at(replacement: int) -> None:
+    """Kills this process with SIGKILL just before its n-th file takes its final name."""
+    replace, done = os.replace, 0
+
+    def counting(source: Path, target: Path) -> None:
+        nonlocal done
+        done += 1
+        if done == replacement:
+            os.kill(os.getpid(), signal.SIGKILL)
+        replace(source, target)
+
+    os.replace = counting  # pyright: ignore[reportAttributeAccessIssue]
+
+
+if __name__ == "__main__":
+    model, out, *kill = sys.argv[1:]
+    if kill:
+        die_at(int(kill[0]))
+    torch.set_num_threads(1)  # as in tests/conftest.py: sums over more threads round differently
+    run_toy(ToySpec(model), Path(out))
