@@ -1,0 +1,92 @@
+"""From measured pairs to statistics: what causal mediation says about each head, each stage and their order."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, fields
+
+import numpy as np
+import xarray as xr
+
+from finst.analysis import mediation, statistics
+from finst.analysis.mediation import OrderStep, StageMap
+from finst.experiments.cma_design import CMASpec
+
+DOCUMENTATION = {
+    "n": ("pairs", "usable pairs"),
+    "dropped_clean": ("pairs", "pairs dropped because the clean context was answered wrongly"),
+    "dropped_source": ("pairs", "pairs dropped because the source context alone was answered wrongly"),
+    "mean": ("logits", "mean score over usable pairs"),
+    "standard_error": ("logits", "standard error of the mean score"),
+    "ci_low": ("logits", "lower end of the bootstrap interval of the mean"),
+    "ci_high": ("logits", "upper end of the bootstrap interval of the mean"),
+    "t": ("1", "Student's t of the mean score"),
+    "p": ("1", "two-sided sign-flip p of the head by itself"),
+    "p_fwer": ("1", "family-wise p over the condition's map, by the largest |t|"),
+    "above": ("1", "head above the noise: p_fwer < alpha, mean positive and larger than the numerical noise"),
+    "below": ("1", "the same with a negative mean"),
+    "noise_floor": ("logits", "numerical noise of a score: the largest one seen, and no less than the logits resolve"),
+    "centre": ("layers", "mean layer of the stage's heads above the noise, weighted by positive scores"),
+    "layer_mean": ("logits", "score averaged over the heads of a layer"),
+    "layer_ci_low": ("logits", "lower end of its bootstrap interval"),
+    "layer_ci_high": ("logits", "upper end of its bootstrap interval"),
+    "order_n": ("pairs", "pairs in which both stages are somewhere"),
+    "order_difference": ("layers", "later minus earlier stage: mean difference of their centres"),
+    "order_ci_low": ("layers", "lower end of its bootstrap interval"),
+    "order_ci_high": ("layers", "upper end of its bootstrap interval"),
+    "order_p": ("1", "two-sided sign-flip p of the difference"),
+    "order_holds": ("1", "the difference is positive and p < alpha"),
+    "order_untestable": ("1", "why there is no test; empty where there is one"),
+}
+
+
+def statistics_of(spec: CMASpec, data: xr.Dataset) -> xr.Dataset:
+    """``data`` (dims pair, condition, layer, head; with ``score``, ``noise``, ``usable``) and all statistics of it.
+
+    Adds what ``DOCUMENTATION`` lists; ``step`` is the dim of neighbouring stages, from early to late.
+    """
+    floor = max(float(data["noise"].max()), mediation.resolution(data["unedited_logits"].values))
+    stages, profiles, centres = {}, {}, {}
+    settings = {"permutations": spec.permutations, "resamples": spec.bootstraps, "seed": spec.seed}
+    for name in mediation.STAGES:
+        scores = data["score"].sel(condition=name).transpose("pair", "layer", "head").values
+        usable = data["usable"].sel(condition=name).values
+        stages[name] = mediation.stage_map(scores[usable], noise=floor, alpha=spec.alpha, **settings)
+        profiles[name] = _profile(spec, scores[usable])
+        centre = mediation.centre_of_mass(scores, stages[name].above)
+        centres[name] = np.where(usable, centre, np.nan)
+    steps = mediation.order_steps(centres, alpha=spec.alpha, **settings)
+    clean = data["correct"].sel(context="clean").values
+    usable = data["usable"].transpose("condition", "pair").values
+    summary = data.assign(
+        {
+            **{f.name: _by_condition(stages, f.name) for f in fields(StageMap)},
+            **{f"layer_{key}": (("condition", "layer"), values) for key, values in _stacked(profiles).items()},
+            "centre": (("condition", "pair"), np.stack([centres[name] for name in mediation.STAGES])),
+            "noise_floor": ((), floor),
+            "dropped_clean": ("condition", np.full(len(usable), np.count_nonzero(~clean))),
+            "dropped_source": ("condition", (clean & ~usable).sum(axis=1)),
+            **{f"order_{f.name}": ("step", [getattr(s, f.name) for s in steps]) for f in fields(OrderStep)},
+        }
+    ).set_coords(["order_earlier", "order_later"])
+    for name, (unit, text) in DOCUMENTATION.items():
+        summary[name].attrs = {"units": unit, "long_name": text}
+    return summary.assign_attrs(asdict(spec))
+
+
+def _by_condition(stages: dict[str, StageMap], field: str) -> tuple[tuple[str, ...], np.ndarray]:
+    values = np.stack([np.asarray(getattr(stages[name], field)) for name in mediation.STAGES])
+    return ("condition", "layer", "head")[: values.ndim], values
+
+
+def _profile(spec: CMASpec, scores: np.ndarray) -> dict[str, np.ndarray]:
+    """Mean over a layer's heads, with its interval over pairs."""
+    layers = scores.mean(axis=2)
+    if len(layers) < 2:
+        unknown = np.full(layers.shape[1], np.nan)
+        return {"mean": unknown, "ci_low": unknown, "ci_high": unknown}
+    low, high = statistics.bootstrap_ci(layers, confidence=1 - spec.alpha, resamples=spec.bootstraps, seed=spec.seed)
+    return {"mean": statistics.mean(layers), "ci_low": low, "ci_high": high}
+
+
+def _stacked(profiles: dict[str, dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {key: np.stack([profiles[name][key] for name in mediation.STAGES]) for key in ("mean", "ci_low", "ci_high")}

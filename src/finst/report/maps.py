@@ -1,0 +1,311 @@
+"""The figures of causal mediation: the combined map of Fig 1d, a panel a condition, layers, and single pairs."""
+
+# ruff: noqa: RUF001  (typeset text: dashes, minus signs and apostrophes as readers expect them)
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import LinearSegmentedColormap, Normalize, to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+
+from finst.report.figures import FAINT, INK, STYLE, NamedFigure, canvas
+from finst.report.verdict import NAMES, capital, number, top_heads
+
+COLOURS = {"id_retrieval": "#0072B2", "id_selection": "#D55E00", "feature_retrieval": "#009E73"}
+"""Told apart in all common forms of colour blindness (Okabe and Ito)."""
+
+MARKERS = {"id_retrieval": "o", "id_selection": "s", "feature_retrieval": "^"}
+"""The stages once more, for readers in black and white."""
+
+BLACK = "#000000"
+"""Drawn on cells, whose colours are the same on a light and on a dark page."""
+
+STATISTICS = ("mean", "standard_error", "ci_low", "ci_high", "t", "p", "p_fwer", "above", "below")
+
+TOP = 3
+"""Heads of each stage that are shown pair by pair."""
+
+
+def mediation_figures(summary: xr.Dataset) -> tuple[NamedFigure, ...]:
+    """All figures of a summary (dims pair, condition, layer, head), in the order of the report."""
+    figures: tuple[Callable[[xr.Dataset], NamedFigure], ...] = (
+        combined_map,
+        condition_panels,
+        layer_profile,
+        pair_scores,
+    )
+    with mpl.rc_context(STYLE):  # pyright: ignore[reportArgumentType]
+        return tuple(figure(summary) for figure in figures)
+
+
+def tidy(summary: xr.Dataset, variables: list[str]) -> str:
+    """One row an entry, as CSV; floats as they are, so that they equal the summary's."""
+    aligned = xr.broadcast(summary[variables].reset_coords(drop=True))[0]
+    return aligned.to_dataframe().reset_index().to_csv(index=False, lineterminator="\n")
+
+
+def _stages(summary: xr.Dataset) -> list[str]:
+    return [str(key) for key in summary["condition"].values]
+
+
+def _grid_axes(axes: Axes, summary: xr.Dataset, heads_label: bool = True) -> None:
+    axes.set(xlabel="layer", xlim=(-0.5, summary.sizes["layer"] - 0.5), ylim=(summary.sizes["head"] - 0.5, -0.5))
+    axes.set_ylabel("head" if heads_label else "")
+    for axis, size in ((axes.xaxis, summary.sizes["layer"]), (axes.yaxis, summary.sizes["head"])):
+        step = next(step for step in (1, 2, 4, 5, 10, 20, 50) if size / step <= 16)
+        axis.set_ticks(np.arange(0, size, step))
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+
+
+def _edges(size: int) -> Float[np.ndarray, "edge"]:
+    return np.arange(size + 1) - 0.5
+
+
+def _means(summary: xr.Dataset, stage: str) -> Float[np.ndarray, "head layer"]:
+    return summary["mean"].sel(condition=stage).transpose("head", "layer").values
+
+
+def _above(summary: xr.Dataset, stage: str) -> Float[np.ndarray, "head layer"]:
+    """The means of the heads above the noise, and zero elsewhere."""
+    above = summary["above"].sel(condition=stage).transpose("head", "layer").values
+    return np.where(above, _means(summary, stage), 0.0)
+
+
+def _largest(means: Float[np.ndarray, "head layer"]) -> float:
+    """Of the finite ones; 1 for an empty scale."""
+    finite = means[np.isfinite(means)]
+    return float(finite.max(initial=0.0)) or 1.0
+
+
+def combined_map(summary: xr.Dataset) -> NamedFigure:
+    """Fig 1d: layers along x, heads along y, the mean scores of the heads above the noise in a colour a stage.
+
+    Heads in the noise stay white: on a scale of its own, a stage that is not there would look like one that is.
+    """
+    stages = _stages(summary)
+    figure = canvas(7.2, 1.0 + min(4.4, 0.36 * summary.sizes["head"] + 0.5))
+    axes, side = figure.subplots(1, 2, width_ratios=[1, 0.3])
+    ink = np.ones((summary.sizes["head"], summary.sizes["layer"], 3))
+    for stage in stages:
+        share = _above(summary, stage) / _largest(_above(summary, stage))
+        ink *= 1 - share[..., None] * (1 - np.array(to_rgb(COLOURS[stage])))
+    axes.pcolormesh(
+        _edges(summary.sizes["layer"]), _edges(summary.sizes["head"]), ink, edgecolors="#e3e6ea", linewidth=0.5
+    )
+    _grid_axes(axes, summary)
+    _mark_stages(axes, summary)
+    axes.legend(
+        handles=[
+            Line2D([], [], ls="", marker=MARKERS[s], ms=5.5, mfc=COLOURS[s], mec=INK, mew=0.6, label=capital(NAMES[s]))
+            for s in stages
+        ],
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=3,
+        borderaxespad=0.2,
+        handletextpad=0.2,
+        columnspacing=1.4,
+        borderpad=0.2,
+    )
+    side.axis("off")
+    for place, stage in enumerate(stages):
+        scale = side.inset_axes((0.02, 0.72 - 0.34 * place, 0.9, 0.07))
+        _one_sided_bar(figure, scale, summary, stage)
+    return NamedFigure(
+        name="map",
+        title="The three stages in one map",
+        caption=(
+            "Every attention head of the model; heads in the noise are white, whatever their mean. A colour and a "
+            "mark say in which stage a head is above the noise; intensity is its mean score, from zero (white) to "
+            "that stage’s largest. Where stages share a head their colours mix and the marks stand side by side. "
+            "Dotted on the colour bars: the weakest head above the noise. Compare Fig 1d of the paper."
+        ),
+        figure=figure,
+        csv=tidy(summary, ["mean", "p_fwer", "above"]),
+    )
+
+
+def _mark_stages(axes: Axes, summary: xr.Dataset) -> None:
+    """A mark for every stage in which a head is above the noise, side by side within its cell."""
+    above = summary["above"].transpose("layer", "head", "condition").values
+    stages = _stages(summary)
+    size = float(np.clip(120 / max(summary.sizes["layer"], 1.2 * summary.sizes["head"]), 2.0, 6.5))
+    for layer, head in np.argwhere(above.any(axis=-1)):
+        here = np.flatnonzero(above[layer, head])
+        for place, index in enumerate(here):
+            x = layer + 0.27 * (place - (len(here) - 1) / 2)
+            style = {"marker": MARKERS[stages[index]], "mfc": COLOURS[stages[index]], "mec": "white", "mew": 0.7}
+            axes.plot([x], [head], ls="", ms=size, **style)
+
+
+def _one_sided_bar(figure: Figure, axes: Axes, summary: xr.Dataset, stage: str) -> None:
+    found = _above(summary, stage)
+    top = _largest(found)
+    colours = LinearSegmentedColormap.from_list(stage, ["white", COLOURS[stage] if found.any() else "white"])
+    bar = figure.colorbar(ScalarMappable(Normalize(0, top), colours), cax=axes, orientation="horizontal")
+    bar.outline.set_linewidth(0.5)  # pyright: ignore[reportCallIssue]
+    bar.set_ticks([0, top] if found.any() else [0], labels=["0", f"{top:.2g}"] if found.any() else ["0"])
+    unit = "logits" if found.any() else "none above the noise"
+    axes.set_title(f"{capital(NAMES[stage])} ({unit})", fontsize=7, fontweight="normal", pad=3)
+    _mark_noise(axes, summary, stage, both_sides=False)
+
+
+def _mark_noise(axes: Axes, summary: xr.Dataset, stage: str, both_sides: bool) -> None:
+    """Numerical noise as a band at zero, and the weakest head above the noise as dotted lines."""
+    floor = float(summary["noise_floor"])
+    axes.axvspan(-floor, floor, color=BLACK, lw=0.9)
+    weakest = weakest_above(summary, stage)
+    for sign in (-1, 1) if both_sides else (1,):
+        if weakest is not None:
+            axes.axvline(sign * weakest, color=BLACK, lw=0.8, ls=(0, (1.5, 1.2)))
+
+
+def weakest_above(summary: xr.Dataset, stage: str) -> float | None:
+    """The smallest mean among a stage's heads above the noise, in logits."""
+    part = summary.sel(condition=stage)
+    means = part["mean"].values[part["above"].values]
+    return float(means.min()) if means.size else None
+
+
+def condition_panels(summary: xr.Dataset) -> NamedFigure:
+    """One diverging map a condition (Figs 20-25), heads above the noise outlined."""
+    stages = _stages(summary)
+    figure = canvas(7.2, 1.25 + min(4.0, 0.2 * summary.sizes["head"] + 0.4))
+    for place, (axes, stage) in enumerate(zip(figure.subplots(1, len(stages)), stages, strict=True)):
+        means = _means(summary, stage)
+        limit = _largest(abs(means))
+        mesh = axes.pcolormesh(
+            _edges(summary.sizes["layer"]),
+            _edges(summary.sizes["head"]),
+            np.ma.masked_invalid(means),
+            cmap="RdBu_r",
+            norm=Normalize(-limit, limit),
+            edgecolors="#e3e6ea",
+            linewidth=0.4,
+        )
+        _grid_axes(axes, summary, heads_label=place == 0)
+        _outline(axes, summary, stage)
+        part = summary.sel(condition=stage)
+        axes.set_title(capital(NAMES[stage]), pad=14)
+        counts = f"{int(part['above'].sum())} above the noise, n = {int(part['n'])}"
+        axes.text(0, 1.02, counts, transform=axes.transAxes, fontsize=7, color=INK)
+        bar = figure.colorbar(mesh, ax=axes, orientation="horizontal", aspect=22, pad=0.04)
+        bar.outline.set_linewidth(0.5)  # pyright: ignore[reportCallIssue]
+        bar.set_ticks([-limit, 0, limit], labels=[f"−{limit:.2g}", "0", f"{limit:.2g}"])
+        bar.set_label(
+            f"mean score (logits)\nzero ± {number(float(summary['noise_floor']))} numerical noise", fontsize=7
+        )
+        _mark_noise(bar.ax, summary, stage, both_sides=True)
+    return NamedFigure(
+        name="panels",
+        title="One map a condition",
+        caption=(
+            "Mean score of every head, red where patching moves the answer towards that of the source context, on a "
+            "scale that is symmetric about zero (palest). Solid outlines: above the noise (family-wise p below alpha, "
+            "positive, larger than the numerical noise). Dashed outlines: the same, but negative. On the colour bars, "
+            "the line at zero is as wide as the numerical noise, or as thin as a line can be; dotted lines: the "
+            "weakest mean among the heads above the noise."
+        ),
+        figure=figure,
+        csv=tidy(summary, [*STATISTICS, "n"]),
+    )
+
+
+def _outline(axes: Axes, summary: xr.Dataset, stage: str) -> None:
+    part = summary.sel(condition=stage)
+    for kind, style in (("above", "-"), ("below", (0, (2, 1.2)))):
+        for layer, head in np.argwhere(part[kind].transpose("layer", "head").values):
+            axes.add_patch(
+                Rectangle((layer - 0.5, head - 0.5), 1, 1, fill=False, ec=BLACK, lw=1.0, ls=style, clip_on=False)
+            )
+
+
+def layer_profile(summary: xr.Dataset) -> NamedFigure:
+    """The stages by layer: mean over the heads of a layer, with its interval over pairs."""
+    stages = _stages(summary)
+    figure = canvas(7.2, 3.9)
+    layers = summary["layer"].values
+    panels = figure.subplots(len(stages), 1, sharex=True)
+    for axes, stage in zip(panels, stages, strict=True):
+        part = summary.sel(condition=stage)
+        axes.axhline(0, color=FAINT, lw=0.8)
+        colour = COLOURS[stage]
+        axes.fill_between(layers, part["layer_ci_low"], part["layer_ci_high"], color=colour, alpha=0.28, lw=0)
+        axes.plot(layers, part["layer_mean"], color=colour, marker=MARKERS[stage], ms=4, lw=1.4)
+        axes.set_title(capital(NAMES[stage]), color=INK, pad=2)
+        axes.margins(x=0.02)
+        centre = float(part["centre"].mean()) if part["centre"].notnull().any() else None
+        if centre is not None:
+            axes.axvline(centre, color=colour, lw=1, ls=(0, (4, 2)))
+    figure.supylabel("score, mean over heads (logits)", fontsize=8)
+    panels[-1].set_xlabel("layer")
+    step = next(step for step in (1, 2, 4, 5, 10) if len(layers) / step <= 30)
+    panels[-1].set_xticks(layers[::step])
+    return NamedFigure(
+        name="profile",
+        title="The stages by layer",
+        caption=(
+            "Mean score over all heads of a layer, with its bootstrap interval over pairs (shaded). Dashed: the mean "
+            "centre of the stage, the layer average weighted by the positive scores of its heads above the noise; "
+            "a stage without such heads has none. Scales differ."
+        ),
+        figure=figure,
+        csv=tidy(summary, ["layer_mean", "layer_ci_low", "layer_ci_high"]),
+    )
+
+
+def pair_scores(summary: xr.Dataset) -> NamedFigure:
+    """Every usable pair's score in the best heads of each stage, with mean and interval."""
+    stages = _stages(summary)
+    figure = canvas(7.2, 2.6)
+    rng = np.random.default_rng(0)
+    for axes, stage in zip(figure.subplots(1, len(stages)), stages, strict=True):
+        heads = top_heads(summary, stage, TOP)
+        part = summary.sel(condition=stage)
+        for place, head in enumerate(heads):
+            scores = part["score"].sel(layer=head.layer, head=head.head)[part["usable"].values]
+            sideways = place + rng.uniform(-0.22, 0.22, scores.size)
+            dots: dict[str, Any] = {"color": COLOURS[stage], "alpha": 0.7, "lw": 0, "s": 9}
+            axes.scatter(sideways, scores, **dots)
+            axes.plot([place - 0.32, place + 0.32], [head.mean] * 2, color=INK, lw=1.6)
+            axes.plot([place] * 2, [head.ci_low, head.ci_high], color=INK, lw=1.6)
+        axes.axhline(0, color=FAINT, lw=0.8)
+        axes.set_title(capital(NAMES[stage]))
+        labels = [f"L{head.layer}H{head.head}" + ("" if head.above else "\nin the noise") for head in heads]
+        axes.set_xticks(range(len(heads)), labels)
+        axes.set_xlim(-0.6, TOP - 0.4)
+        axes.tick_params(axis="x", length=0)
+    figure.axes[0].set_ylabel("score (logits)")
+    return NamedFigure(
+        name="pairs",
+        title="Every pair in the best heads",
+        caption=(
+            f"The {TOP} heads with the largest mean score of each stage, above the noise or not. A dot is a pair; "
+            "the cross is the mean with its bootstrap interval."
+        ),
+        figure=figure,
+        csv=_pair_table(summary),
+    )
+
+
+def _pair_table(summary: xr.Dataset) -> str:
+    rows = ["condition,rank,layer,head,pair,score"]
+    for stage in _stages(summary):
+        part = summary.sel(condition=stage)
+        for rank, head in enumerate(top_heads(summary, stage, TOP), 1):
+            scores = part["score"].sel(layer=head.layer, head=head.head)[part["usable"].values]
+            rows += [
+                f"{stage},{rank},{head.layer},{head.head},{pair},{float(score)!r}"
+                for pair, score in zip(scores["pair"].values, scores.values, strict=True)
+            ]
+    return "\n".join(rows) + "\n"
