@@ -59,6 +59,12 @@ class NamedFigure:
     csv: str
     """One row a mark of the figure, with names of columns; floats in full precision."""
 
+    def __post_init__(self) -> None:
+        # The layout would move a little with every drawing, and two renderings of one figure would differ.
+        with mpl.rc_context(STYLE):  # pyright: ignore[reportArgumentType]
+            self.figure.draw_without_rendering()
+        self.figure.set_layout_engine("none")
+
     @property
     def png(self) -> bytes:
         """On white, 200 pixels an inch."""
