@@ -37,7 +37,7 @@ CHAT_TEMPLATE = (
 
 @dataclass(frozen=True)
 class Body:
-    """Sizes of a tiny model. The defaults are organism's geometry, smaller."""
+    """Sizes of a tiny model."""
 
     layers: int = 3
     heads: int = 4
@@ -48,6 +48,9 @@ class Body:
     temporal: int = 1
     seed: int = 0
 
+
+ORGANISM_GEOMETRY = Body()
+"""28-px patches, each one image token."""
 
 QWEN_GEOMETRY = Body(patch_px=14, merge=2, temporal=2)
 """28-px image tokens made of 2x2 patches, each of two equal frames, as in the published checkpoints."""
@@ -121,7 +124,7 @@ def config(body: Body, words: PreTrainedTokenizerFast) -> Qwen2VLConfig:
     )
 
 
-def checkpoint(folder: Path, body: Body = Body(), template: bool = True) -> Path:
+def checkpoint(folder: Path, body: Body = ORGANISM_GEOMETRY, template: bool = True) -> Path:
     """Writes a whole checkpoint, weights large enough that attention is far from uniform, and returns the folder."""
     words = tokenizer(template)
     with quiet(), torch.random.fork_rng():

@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 from weakref import WeakKeyDictionary
 
 from jaxtyping import Float
@@ -26,6 +26,7 @@ PROBE = "finst_probe"
 """The keyword argument that carries the probe."""
 
 
+@runtime_checkable
 class Probe(Protocol):
     """Takes the place of attention in one decoder call or one layer call."""
 

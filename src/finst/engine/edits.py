@@ -64,10 +64,11 @@ class Rows:
     """``width`` is d_head, or 1 for values that are the same along d_head."""
 
     def __post_init__(self) -> None:
-        targets = np.stack([self.row, self.layer, self.pos, self.head])[:, ~self.adds]
-        if targets.size and targets.min() < 0:
+        targets = np.stack([self.row, self.layer, self.pos, self.head])
+        if targets.min(initial=0) < 0:
             raise FinstError("rows, layers, positions and heads of edits are counted from 0, without negative numbers")
-        if len(np.unique(_codes(targets))) < targets.shape[1]:
+        replaced = _codes(targets[:, ~self.adds])
+        if len(np.unique(replaced)) < len(replaced):
             raise FinstError("a row replaces the same head's output at the same layer and position twice")
 
     def __len__(self) -> int:
@@ -110,7 +111,7 @@ def _codes(indices: Int[np.ndarray, "axis edit"]) -> Int[np.ndarray, "edit"]:
     return np.asarray(np.ravel_multi_index(tuple(indices), tuple(indices.max(axis=1, initial=0) + 1)))
 
 
-def _concatenated(values: Sequence[Float[Tensor, "edit width"]]) -> Float[Tensor, "edit width"]:
+def _concatenated(values: Sequence[Float[Tensor, "_ _"]]) -> Float[Tensor, "edit width"]:
     """On the accelerator when any of them is there; widths of 1 are widened when needed."""
     device = next((value.device for value in values if value.device.type != "cpu"), torch.device("cpu"))
     width = max((value.shape[1] for value in values), default=1)

@@ -18,7 +18,7 @@ from finst.vlm.encode import Encoded
 from finst.vlm.open import VLM
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Recording:
     """What happened inside the decoder in a batch of contexts of equal length."""
 

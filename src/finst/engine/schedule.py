@@ -39,6 +39,16 @@ class Segment:
 
 
 @dataclass(frozen=True, eq=False)
+class Targets:
+    """Where some of the rows' edits act in one layer."""
+
+    edits: Int[np.ndarray, "edit"]
+    """Indices among the edits of all rows."""
+    tokens: Int[np.ndarray, "edit"]
+    """Places on the token axis."""
+
+
+@dataclass(frozen=True, eq=False)
 class Step:
     """One layer of the walk."""
 
@@ -47,9 +57,9 @@ class Step:
     segments: tuple[Segment, ...]
     """One for each group, empty ones included."""
     positions: Int[np.ndarray, "token"]
-    replaced: tuple[Int[np.ndarray, "edit"], Int[np.ndarray, "edit"]]
-    """(index among the edits, token) of the edits that replace."""
-    added: tuple[Int[np.ndarray, "edit"], Int[np.ndarray, "edit"]]
+    """The position of each token of this layer."""
+    replaced: Targets
+    added: Targets
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,8 +131,8 @@ def _step(
         joining,
         segments,
         np.concatenate(positions) if positions else np.zeros(0, dtype=np.int64),
-        (here[~adds], token[~adds]),
-        (here[adds], token[adds]),
+        Targets(here[~adds], token[~adds]),
+        Targets(here[adds], token[adds]),
     )
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
@@ -138,7 +137,7 @@ def encode(reader: Reader, picture: Picture, prompt: Prompt, answer: str | None 
             "the configuration"
         )
     roles = _roles(ids, offsets, wide, prompt, image_id, pixels.grid, len(prompt_ids) - 1)
-    coverage = patch_coverage(picture.masks, pixels.grid, pixels.size).astype(np.float64)
+    coverage = patch_coverage(picture.masks, pixels.grid)
     shown = text.whole if answer is None else text.whole + prompt.continuation(answer)
     return Encoded(torch.tensor(ids), pixels.inputs, TokenMap(roles, pixels.grid, coverage), shown)
 

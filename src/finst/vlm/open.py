@@ -8,7 +8,7 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -44,10 +44,10 @@ class Reader:
     """The folder that holds it."""
     revision: str | None
     """The hub's commit; None for folders and built-in models."""
-    config: Any
-    tokenizer: Any
-    image_processor: Any
-    family: Family
+    config: Any = field(repr=False)
+    tokenizer: Any = field(repr=False)
+    image_processor: Any = field(repr=False)
+    family: Family = field(repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +55,7 @@ class VLM:
     """A loaded model and its sizes."""
 
     reader: Reader
-    model: Any
+    model: Any = field(repr=False)
 
     @property
     def decoder(self) -> Any:
@@ -138,7 +138,7 @@ def open_reader(model: str, *, revision: str | None = None) -> Reader:
     config_file = folder / "config.json"
     if not config_file.is_file():
         raise FinstError(f"{model}: the folder {folder} has no config.json; expected a Hugging Face checkpoint")
-    family = family_of(json.loads(config_file.read_text(encoding="utf-8")).get("model_type", "none given"))
+    family = family_of(_model_type(config_file))
     if commit is None and not weight_files(folder):
         raise FinstError(f"{model}: the folder {folder} has no weights; expected model*.safetensors beside config.json")
     with quiet():
@@ -179,12 +179,22 @@ def open_vlm(model: str | Reader, *, dtype: str = "float32", device: str = "auto
                 use_safetensors=True,
                 trust_remote_code=False,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # so that they end up in the report instead of a traceback
             ),
         )
     wrong = [*report["missing_keys"], *(entry[0] for entry in report["mismatched_keys"])]
     if wrong:
         raise FinstError(f"{reader.id}: its weight files do not fit its config.json, beginning with {sorted(wrong)[0]}")
     return VLM(reader, loaded.to(target).eval().requires_grad_(False))
+
+
+def _model_type(config_file: Path) -> str:
+    try:
+        return str(json.loads(config_file.read_text(encoding="utf-8")).get("model_type"))
+    except (ValueError, AttributeError) as error:
+        raise FinstError(
+            f"{config_file} is not a JSON object ({error}); expected a Hugging Face configuration"
+        ) from error
 
 
 def _device(name: str) -> torch.device:
@@ -204,7 +214,7 @@ def _locate(model: str, revision: str | None) -> tuple[Path, str | None]:
     if model in BUILTIN:
         return Path(finst.__file__).parent / "builtin" / model / "weights", None
     folder = Path(model).expanduser()
-    if folder.is_dir():
+    if model and folder.is_dir():
         return folder, None
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", model) or model.startswith("."):
         raise _unknown(model, "no such folder")

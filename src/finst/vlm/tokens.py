@@ -7,7 +7,6 @@ from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float
-from PIL import Image
 
 from finst.errors import FinstError, choice
 
@@ -79,17 +78,19 @@ class TokenMap:
 
 
 def patch_coverage(
-    masks: Bool[np.ndarray, "object height width"], grid: tuple[int, int], size: tuple[int, int]
+    masks: Bool[np.ndarray, "object height width"], grid: tuple[int, int]
 ) -> Float[np.ndarray, "object patch"]:
-    """Share of each patch that each object covers once the picture has been resized to ``size`` = (height, width) px.
+    """Share of each patch's area that each object covers when the whole picture is stretched over the grid.
 
-    Area-averaging keeps shares exact where the model's own filter would blur the outline.
+    Exact for any picture size: a pixel that a patch border cuts counts in both patches, with the part that lies there.
     """
-    height, width = size
-    rows, cols = grid
-    resized = np.zeros((len(masks), height, width), dtype=np.float32)
-    for index, mask in enumerate(masks):
-        picture = Image.fromarray(mask.astype(np.float32))
-        resized[index] = np.asarray(picture.resize((width, height), Image.Resampling.BOX))
-    tiles = resized.reshape(len(masks), rows, height // rows, cols, width // cols)
-    return tiles.mean(axis=(2, 4)).reshape(len(masks), rows * cols)
+    rows, cols = (_shares(pixels, patches) for pixels, patches in zip(masks.shape[1:], grid, strict=True))
+    return (rows @ masks.astype(np.float64) @ cols.T).reshape(len(masks), grid[0] * grid[1])
+
+
+def _shares(pixels: int, patches: int) -> Float[np.ndarray, "patch pixel"]:
+    """Along one axis: the share of each patch that each pixel fills."""
+    borders = np.arange(patches + 1) * (pixels / patches)
+    pixel = np.arange(pixels)
+    overlap = np.minimum(borders[1:, None], pixel + 1) - np.maximum(borders[:-1, None], pixel)
+    return np.clip(overlap, 0, None) * (patches / pixels)

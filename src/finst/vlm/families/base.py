@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
@@ -18,9 +18,7 @@ class Pixels:
 
     inputs: dict[str, Tensor]
     grid: tuple[int, int]
-    """Rows and columns of image tokens, after merging."""
-    size: tuple[int, int]
-    """(height, width) in px after the processor's resize."""
+    """Rows and columns of image tokens, after merging; the whole picture is stretched over them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +29,7 @@ class DecoderInputs:
     position_ids: Int[Tensor, "axis context pos"]
 
 
+@runtime_checkable
 class Family(Protocol):
     """One architecture. Implementations hold no state; checkpoints come as arguments."""
 

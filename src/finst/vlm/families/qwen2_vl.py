@@ -42,8 +42,8 @@ class Qwen2VL:
             height, width = image.shape[:2]
             raise FinstError(f"a picture of {width}x{height} px does not suit Qwen2-VL: {error}") from error
         _, high, wide = (int(n) for n in inputs["image_grid_thw"][0])
-        patch, merge = int(image_processor.patch_size), int(image_processor.merge_size)
-        return Pixels(dict(inputs), (high // merge, wide // merge), (high * patch, wide * patch))
+        merge = int(image_processor.merge_size)
+        return Pixels(dict(inputs), (high // merge, wide // merge))
 
     def decoder_inputs(
         self, model: Any, input_ids: Int[Tensor, "context pos"], image_inputs: Sequence[Mapping[str, Tensor]]

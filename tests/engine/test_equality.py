@@ -1,0 +1,197 @@
+"""The engine against the plain hook loop and nnsight: the same numbers for every head and every kind of position."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from finst.engine import hooks, nnsight
+from finst.engine.counterfactuals import counterfactuals
+from finst.engine.edits import Edit, Op, Row, each_head, rows_from, unedited
+from finst.engine.record import record
+from tests.engine.conftest import Case, OpenCase
+from tests.tiny import QWEN_GEOMETRY, Body
+
+TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
+BODIES = {
+    "grouped": Body(),
+    "qwen": QWEN_GEOMETRY,
+    "one_kv_head": Body(kv_heads=1, layers=2),
+    "no_groups": Body(kv_heads=4, layers=2),
+}
+
+
+@pytest.mark.parametrize("reference", [hooks, nnsight], ids=["hooks", "nnsight"])
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("body", BODIES)
+def test_all_heads_and_positions(open_case: OpenCase, body: str, dtype: str, reference: ModuleType) -> None:
+    case = open_case(BODIES[body], dtype)
+    rows = unedited()
+    for source in (1, 2):
+        z = reference.record_z(case.vlm, case.contexts[source])
+        assert (z - case.recording.z[source]).abs().max() < TOLERANCE[dtype]
+        for positions in case.positions.values():
+            rows = rows + each_head(z, positions)
+    ours = counterfactuals(case.vlm, case.recording[0], rows, case.answers)
+    theirs = reference.counterfactuals(case.vlm, case.clean, rows, case.answers)
+    assert (ours - theirs).abs().max() < TOLERANCE[dtype]
+    assert (theirs[1:] - theirs[0]).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_unedited_row_is_the_clean_run(open_case: OpenCase, dtype: str) -> None:
+    case = open_case(Body(), dtype)
+    rows = unedited() + each_head(case.recording.z[1], case.positions["described"]) + unedited(2)
+    logits = counterfactuals(case.vlm, case.recording[0], rows, case.answers)
+    clean = case.recording.logits[0, list(case.answers)]
+    noise = 1e-5 if dtype == "float32" else 0.05
+    for row in (0, -2, -1):
+        assert (logits[row] - clean).abs().max() < noise
+    assert logits.dtype == clean.dtype == torch.float32
+
+
+def test_recorded_logits_are_the_whole_models(case: Case) -> None:
+    vlm, context = case.vlm, case.clean
+    with torch.inference_mode():
+        output = vlm.model(
+            input_ids=context.input_ids[None],
+            mm_token_type_ids=(context.input_ids[None] == vlm.reader.config.image_token_id).int(),
+            **context.image_inputs,
+        )
+    assert (output.logits[0, -1] - case.recording.logits[0]).abs().max() < 1e-5
+
+
+def test_patching_a_run_into_itself_changes_nothing(exact: Case) -> None:
+    rows = unedited()
+    for positions in exact.positions.values():
+        rows = rows + each_head(exact.recording.z[0], positions)
+    logits = counterfactuals(exact.vlm, exact.recording[0], rows, exact.answers)
+    assert (logits - exact.recording.logits[0, list(exact.answers)]).abs().max() < 1e-9
+
+
+def test_no_effect_before_the_edited_token(exact: Case) -> None:
+    last_layer = exact.vlm.n_layers - 1
+    heads = tuple(range(exact.vlm.n_heads))
+    before = [(Edit(last_layer, heads, (pos,), torch.full((1,), 9.0)),) for pos in range(exact.clean.tokens.last)]
+    logits = counterfactuals(exact.vlm, exact.recording[0], unedited() + rows_from(before), exact.answers)
+    assert (logits - logits[0]).abs().max() < 1e-12
+    at_last = (Edit(last_layer, heads, (exact.clean.tokens.last,), torch.full((1,), 9.0)),)
+    assert (
+        counterfactuals(exact.vlm, exact.recording[0], rows_from([at_last]), exact.answers) - logits[0]
+    ).abs().max() > 0.1
+
+
+def test_all_heads_of_a_layer_are_the_whole_input_of_o_proj(exact: Case) -> None:
+    vlm, positions = exact.vlm, exact.positions["described"]
+    heads = tuple(range(vlm.n_heads))
+    source = exact.recording.z[1]
+    for layer in range(vlm.n_layers):
+        whole = source[layer].flatten(1)
+
+        def patch(_: object, args: tuple[torch.Tensor], whole: torch.Tensor = whole) -> tuple[torch.Tensor]:
+            z = args[0].clone()
+            z[:, list(positions)] = whole[list(positions)]
+            return (z,)
+
+        hook = vlm.decoder.layers[layer].self_attn.o_proj.register_forward_pre_hook(patch)
+        try:
+            expected = hooks.counterfactuals(vlm, exact.clean, unedited(), exact.answers)
+        finally:
+            hook.remove()
+        rows = rows_from([(Edit(layer, heads, positions, source[layer, list(positions)]),)])
+        assert (counterfactuals(vlm, exact.recording[0], rows, exact.answers) - expected).abs().max() < 1e-9
+
+
+def test_either_context_can_be_the_clean_one(exact: Case) -> None:
+    for clean, source in ((0, 1), (1, 0)):
+        rows = unedited() + each_head(exact.recording.z[source], exact.positions["described"])
+        ours = counterfactuals(exact.vlm, exact.recording[clean], rows, exact.answers)
+        theirs = hooks.counterfactuals(exact.vlm, exact.contexts[clean], rows, exact.answers)
+        assert (ours - theirs).abs().max() < 1e-9
+        assert (ours[0] - exact.recording.logits[clean, list(exact.answers)]).abs().max() < 1e-9
+
+
+def test_zero_is_replacement_by_zeros_and_add_adds(exact: Case) -> None:
+    vlm, positions = exact.vlm, exact.positions["described"]
+    z = exact.recording.z[:, 1][:, list(positions)][:, :, [2]]
+    rows = rows_from(
+        [
+            (Edit(1, (2,), positions, op="zero"),),
+            (Edit(1, (2,), positions, torch.zeros(1)),),
+            (Edit(1, (2,), positions, -z[0], op="add"),),
+            (Edit(1, (2,), positions, z[1]),),
+            (Edit(1, (2,), positions, z[1] - z[0], op="add"),),
+            (Edit(1, (2,), positions, z[1], op="add"), Edit(1, (2,), positions, op="zero")),
+            (Edit(1, (2,), positions, z[1] / 4, op="add"),) * 4 + (Edit(1, (2,), positions, op="zero"),),
+        ]
+    )
+    logits = counterfactuals(vlm, exact.recording[0], rows, exact.answers)
+    assert (logits[:3] - logits[0]).abs().max() < 1e-9
+    assert (logits[3:] - logits[3]).abs().max() < 1e-9
+    assert (logits[3] - logits[0]).abs().max() > 1e-3
+    assert (logits - hooks.counterfactuals(vlm, exact.clean, rows, exact.answers)).abs().max() < 1e-9
+
+
+def random_row(rng: np.random.Generator, last: int) -> Row:
+    """Up to three edits anywhere, the first position included; at most one of them may replace."""
+    first: tuple[Op, ...] = ("replace", "zero", "add")
+    ops: tuple[Op, ...] = (first[rng.integers(3)], "add", "add")
+    row = []
+    for op in ops[: rng.integers(4)]:
+        heads = rng.choice(4, rng.integers(1, 5), replace=False).tolist()
+        places = rng.choice((0, 1, 9, last - 6, last - 3, last - 1, last), rng.integers(1, 4), replace=False).tolist()
+        value = torch.from_numpy(rng.standard_normal((len(places), len(heads), 8)))
+        row.append(Edit(int(rng.integers(3)), tuple(heads), tuple(places), None if op == "zero" else value, op=op))
+    return tuple(row)
+
+
+@settings(max_examples=15)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_any_rows_equal_the_hook_loop(exact: Case, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows = rows_from([random_row(rng, exact.clean.tokens.last) for _ in range(rng.integers(1, 6))])
+    ours = counterfactuals(exact.vlm, exact.recording[0], rows, exact.answers)
+    theirs = hooks.counterfactuals(exact.vlm, exact.clean, rows, exact.answers)
+    assert (ours - theirs).abs().max() < 1e-9
+
+
+def test_contexts_recorded_together_or_alone(exact: Case) -> None:
+    for index, context in enumerate(exact.contexts):
+        alone = record(exact.vlm, [context])
+        together = exact.recording[index]
+        assert (alone.z - together.z).abs().max() < 1e-9
+        assert (alone.logits - together.logits).abs().max() < 1e-9
+        rows = each_head(exact.recording.z[0], exact.positions["described"])
+        first = counterfactuals(exact.vlm, alone, rows, exact.answers)
+        second = counterfactuals(exact.vlm, together, rows, exact.answers)
+        assert (first - second).abs().max() < 1e-9
+
+
+def test_bfloat16_stays_within_its_rounding(open_case: OpenCase) -> None:
+    case, low = open_case(), open_case(Body(), "bfloat16")
+    rows = unedited() + each_head(low.recording.z[1], low.positions["described"])
+    ours = counterfactuals(low.vlm, low.recording[0], rows, low.answers)
+    theirs = hooks.counterfactuals(low.vlm, low.clean, rows, low.answers)
+    truth = counterfactuals(case.vlm, case.recording[0], rows, case.answers)
+    assert (ours - theirs).abs().max() < 2 * (theirs - truth).abs().max() + 0.02
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_all_heads_on_a_gpu(open_case: OpenCase, dtype: str) -> None:
+    case, cpu = open_case(Body(), dtype, "cuda"), open_case(Body(), dtype)
+    rows = unedited()
+    for positions in case.positions.values():
+        rows = rows + each_head(case.recording.z[1], positions)
+    ours = counterfactuals(case.vlm, case.recording[0], rows, case.answers)
+    for reference in (hooks, nnsight):
+        theirs = reference.counterfactuals(case.vlm, case.clean, rows, case.answers)
+        assert (ours - theirs).abs().max() < TOLERANCE[dtype]
+    on_cpu = counterfactuals(cpu.vlm, cpu.recording[0], rows, cpu.answers)
+    assert (ours.cpu() - on_cpu).abs().max() < 10 * TOLERANCE[dtype]

@@ -1,0 +1,118 @@
+"""What the engine does not take, and what it says then."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from jaxtyping import TypeCheckError
+
+from finst.engine import nnsight
+from finst.engine.counterfactuals import counterfactuals
+from finst.engine.edits import Edit, Rows, each_head, rows_from, unedited
+from finst.engine.record import record
+from finst.errors import FinstError
+from finst.prompts import scene_description
+from finst.scenes.draw import draw
+from finst.scenes.object import Grid, on_grid
+from finst.vlm.encode import encode
+from tests.engine.conftest import Case
+
+ZERO = torch.zeros(1)
+
+
+def test_edits_say_what_is_valid() -> None:
+    # The type checker of the test run may be the first to object.
+    with pytest.raises((FinstError, TypeCheckError), match=r"expected one of z|Literal\['z'\]"):
+        Edit(0, (0,), (0,), ZERO, site="q")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(
+        (FinstError, TypeCheckError), match=r"'replace', 'add', 'zero'|expected one of replace, add, zero"
+    ):
+        Edit(0, (0,), (0,), ZERO, op="scale")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(FinstError, match="op 'add' needs a value"):
+        Edit(0, (0,), (0,), op="add")
+    with pytest.raises(FinstError, match="op 'zero' takes no value"):
+        Edit(0, (0,), (0,), ZERO, op="zero")
+    with pytest.raises(FinstError, match=r"shape \(3, 8\) does not broadcast"):
+        rows_from([(Edit(0, (0, 1), (4, 5), torch.zeros(3, 8)),)])
+    with pytest.raises(FinstError, match="twice"):
+        rows_from([(Edit(0, (0,), (4,), ZERO), Edit(0, (0, 1), (3, 4), ZERO))])
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (Edit(3, (0,), (0,), ZERO), r"layer must be in 0\.\.2; got 3\.\.3"),
+        (Edit(0, (4,), (0,), ZERO), r"head must be in 0\.\.3"),
+        (Edit(0, (0,), (10_000,), ZERO), r"position must be in"),
+        (Edit(0, (0,), (0,), torch.zeros(7)), r"7 entries a head; the model's d_head is 8"),
+    ],
+)
+def test_rows_must_fit_the_model_and_the_context(case: Case, edit: Edit, message: str) -> None:
+    with pytest.raises(FinstError, match=message):
+        counterfactuals(case.vlm, case.recording[0], rows_from([(edit,)]), case.answers)
+
+
+def test_negative_indices_are_refused() -> None:
+    with pytest.raises(FinstError, match="without negative numbers"):
+        rows_from([(Edit(0, (-1,), (0,), ZERO),)])
+    with pytest.raises(FinstError, match="without negative numbers"):
+        rows_from([(Edit(0, (0,), (-1,), ZERO, op="add"),)])
+
+
+def test_one_clean_context_at_a_time(case: Case) -> None:
+    with pytest.raises(FinstError, match="one clean context; the recording holds 3"):
+        counterfactuals(case.vlm, case.recording, unedited(), case.answers)
+    with pytest.raises(IndexError):
+        case.recording[3]
+
+
+def test_answers_are_tokens(case: Case) -> None:
+    with pytest.raises(FinstError, match="token ids in"):
+        counterfactuals(case.vlm, case.recording[0], unedited(), [10**6])
+    with pytest.raises(FinstError, match="got none"):
+        counterfactuals(case.vlm, case.recording[0], unedited(), [])
+
+
+def test_contexts_of_a_batch_have_one_length(case: Case) -> None:
+    larger = on_grid([("red", "square"), ("blue", "circle")], [(0, 0), (0, 1)], Grid(2, 2))
+    other = encode(case.vlm.reader, draw(larger), scene_description(larger, [0], 1))
+    with pytest.raises(FinstError, match="same number of tokens; got"):
+        record(case.vlm, [case.clean, other])
+    with pytest.raises(FinstError, match="no context"):
+        record(case.vlm, [])
+
+
+def test_nnsight_is_an_extra(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "nnsight", None)
+    with pytest.raises(FinstError, match=r"pip install 'finst\[nnsight\]'"):
+        nnsight.counterfactuals(case.vlm, case.clean, unedited(), case.answers)
+
+
+def test_rows_as_arrays_and_edit_by_edit_are_the_same(case: Case) -> None:
+    source, positions = case.recording.z[1], case.positions["described"]
+    layers, heads = case.vlm.n_layers, case.vlm.n_heads
+    flat = unedited() + each_head(source, positions)
+    listed = rows_from(
+        [()]
+        + [
+            (Edit(layer, (head,), positions, source[layer, list(positions)][:, [head]]),)
+            for layer in range(layers)
+            for head in range(heads)
+        ]
+    )
+    for name in ("count", "row", "layer", "pos", "head", "adds"):
+        assert np.array_equal(getattr(flat, name), getattr(listed, name)), name
+    assert torch.equal(flat.value, listed.value)
+    assert len(flat) == 1 + layers * heads
+    assert flat.edits_of(0) == []
+    assert flat.edits_of(2) == [2, 3]
+
+
+def test_adding_rows_widens_values_that_are_the_same_along_d_head(case: Case) -> None:
+    zero = rows_from([(Edit(0, (0,), (3,), op="zero"),)])
+    both: Rows = zero + each_head(case.recording.z[1], [3])
+    assert both.value.shape == (1 + 12, 8)
+    assert not both.value[0].any()

@@ -1,0 +1,184 @@
+"""How the engine goes about it: little work, any order, any chunks, any thread, and no trace left on the model."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from finst.engine import hooks, nnsight
+from finst.engine.attention import NAME, probing
+from finst.engine.counterfactuals import counterfactuals
+from finst.engine.edits import Edit, Rows, each_head, rows_from, unedited
+from finst.engine.record import record
+from finst.engine.schedule import births, chunks, firsts
+from tests.engine.conftest import Case
+
+
+def some_rows(case: Case) -> Rows:
+    rows = unedited()
+    for positions in case.positions.values():
+        rows = rows + each_head(case.recording.z[1], positions)
+    return rows
+
+
+@contextmanager
+def counted_tokens(case: Case) -> Iterator[list[int]]:
+    """Tokens that pass through each call of an MLP."""
+    counts: list[int] = []
+
+    def count(_: object, args: tuple[torch.Tensor]) -> None:
+        counts.append(args[0].shape[:-1].numel())
+
+    handles = [layer.mlp.register_forward_pre_hook(count) for layer in case.vlm.decoder.layers]
+    try:
+        yield counts
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def test_no_work_before_a_rows_first_layer_or_first_token(case: Case) -> None:
+    rows, last = some_rows(case), case.clean.tokens.last
+    with counted_tokens(case) as counts:
+        counterfactuals(case.vlm, case.recording[0], rows, case.answers)
+    layers, heads = case.vlm.n_layers, case.vlm.n_heads
+    earliest = min(min(positions) for positions in case.positions.values())
+    widths = [last + 1 - min(positions) for positions in case.positions.values()]
+    expected = [(layer + 1) * heads * sum(widths) + last + 1 - earliest for layer in range(layers)]
+    assert counts == expected
+
+
+def test_layers_before_the_first_edit_are_skipped(case: Case) -> None:
+    rows = rows_from([(Edit(2, (0,), (case.clean.tokens.last,), torch.zeros(1)),)])
+    with counted_tokens(case) as counts:
+        counterfactuals(case.vlm, case.recording[0], rows, case.answers)
+    assert counts == [1]
+
+
+def test_no_rows_give_no_logits(case: Case) -> None:
+    assert counterfactuals(case.vlm, case.recording[0], unedited(0), case.answers).shape == (0, 3)
+
+
+@settings(max_examples=8)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_row_order_does_not_matter(exact: Case, seed: int) -> None:
+    rows = some_rows(exact)
+    order = np.random.default_rng(seed).permutation(rows.count)
+    straight = counterfactuals(exact.vlm, exact.recording[0], rows, exact.answers)
+    shuffled = counterfactuals(exact.vlm, exact.recording[0], rows.take(order), exact.answers)
+    assert (straight[torch.from_numpy(order)] - shuffled).abs().max() < 1e-9
+
+
+@pytest.mark.parametrize("memory_bytes", [1, 100_000, 1_000_000])
+def test_chunks_do_not_matter(exact: Case, memory_bytes: int) -> None:
+    rows = some_rows(exact)
+    whole = counterfactuals(exact.vlm, exact.recording[0], rows, exact.answers)
+    with counted_tokens(exact) as counts:
+        parts = counterfactuals(exact.vlm, exact.recording[0], rows, exact.answers, memory_bytes=memory_bytes)
+    assert len(counts) > exact.vlm.n_layers
+    assert (whole - parts).abs().max() < 1e-9
+
+
+@settings(max_examples=20)
+@given(seed=st.integers(0, 2**32 - 1), max_tokens=st.integers(1, 60))
+def test_chunks_hold_every_row_once(case: Case, seed: int, max_tokens: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows = some_rows(case)
+    rows = rows.take(rng.permutation(rows.count)[: rng.integers(1, rows.count)])
+    layers, length = case.vlm.n_layers, case.recording.length
+    parts = list(chunks(rows, layers, length, max_tokens))
+    assert sorted(np.concatenate(parts)) == list(range(rows.count))
+    for part in parts:
+        carried = length - firsts(rows, length)[part]
+        assert len(part) == 1 or carried.sum() <= max_tokens
+    born = births(rows, layers)[np.concatenate(parts)]
+    assert (np.diff(born) >= 0).all()
+
+
+def state(case: Case) -> list[object]:
+    """What the engine must leave alone."""
+    configs = [module.config._attn_implementation for module in case.vlm.model.modules() if hasattr(module, "config")]
+    functions = [
+        (name, module.__dict__.get("forward"), *map(len, (module._forward_hooks, module._forward_pre_hooks)))
+        for name, module in case.vlm.model.named_modules()
+    ]
+    return [configs, functions]
+
+
+def plain_logits(case: Case) -> torch.Tensor:
+    return hooks.counterfactuals(case.vlm, case.clean, unedited(), range(50))
+
+
+def test_the_model_is_left_as_it_was(case: Case) -> None:
+    before, logits = state(case), plain_logits(case)
+    rows = some_rows(case).take(np.arange(0, 36, 7))
+    record(case.vlm, case.contexts)
+    counterfactuals(case.vlm, case.recording[0], rows, case.answers)
+    hooks.counterfactuals(case.vlm, case.clean, rows, case.answers)
+    nnsight.counterfactuals(case.vlm, case.clean, rows, case.answers)
+    assert state(case) == before
+    assert torch.equal(plain_logits(case), logits)
+
+
+def test_the_model_is_left_as_it_was_after_an_exception(case: Case) -> None:
+    before, logits = state(case), plain_logits(case)
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("in the middle of it")
+
+    handle = case.vlm.decoder.layers[1].mlp.register_forward_pre_hook(fail)
+    try:
+        with pytest.raises(RuntimeError, match="in the middle"):
+            record(case.vlm, case.contexts)
+        with pytest.raises(RuntimeError, match="in the middle"):
+            counterfactuals(case.vlm, case.recording[0], some_rows(case), case.answers)
+    finally:
+        handle.remove()
+    assert state(case) == before
+    assert torch.equal(plain_logits(case), logits)
+
+
+def test_the_switch_is_shared_and_only_the_last_one_turns_it_off(case: Case) -> None:
+    config = case.vlm.model.config.get_text_config()
+    original = config._attn_implementation
+    vision = case.vlm.model.config.vision_config._attn_implementation
+    with probing(case.vlm.model):
+        with probing(case.vlm.model):
+            assert config._attn_implementation == NAME
+        assert config._attn_implementation == NAME
+        assert case.vlm.model.config.vision_config._attn_implementation == vision
+        assert torch.equal(plain_logits(case), plain_logits(case))
+    assert config._attn_implementation == original
+
+
+def test_threads_share_a_model(case: Case) -> None:
+    """Two threads patch from different sources while a third runs the plain model; all start together every time."""
+    sources = [each_head(case.recording.z[source], case.positions["described"]) for source in (1, 2)]
+    expected = [counterfactuals(case.vlm, case.recording[0], rows, case.answers) for rows in sources]
+    plain = plain_logits(case)
+    gate = threading.Barrier(3)
+
+    def engine(index: int) -> bool:
+        gate.wait()
+        recording = record(case.vlm, case.contexts)
+        logits = counterfactuals(case.vlm, recording[0], sources[index], case.answers)
+        return torch.allclose(logits, expected[index], atol=1e-5) and torch.equal(recording.z, case.recording.z)
+
+    def onlooker() -> bool:
+        gate.wait()
+        return torch.allclose(plain_logits(case), plain, atol=1e-5)
+
+    before = state(case)
+    with ThreadPoolExecutor(3) as pool:
+        for _ in range(20):
+            outcomes = [pool.submit(engine, 0), pool.submit(engine, 1), pool.submit(onlooker)]
+            assert all(outcome.result() for outcome in outcomes)
+    assert state(case) == before
