@@ -45,7 +45,7 @@ dev: $(VENV)/.dev
 
 $(VENV)/.python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
-		f"finst needs Python 3.11 or newer, and $(PYTHON) is {sys.version.split()[0]}: make PYTHON=/path/to/python")'
+		"finst needs Python 3.11 or newer, and $(PYTHON) is %s: make PYTHON=/path/to/python" % sys.version.split()[0])'
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
