@@ -9,7 +9,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, Normalize, to_rgb
@@ -57,14 +57,19 @@ def _stages(summary: xr.Dataset) -> list[str]:
     return [str(key) for key in summary["condition"].values]
 
 
-def _grid_axes(axes: Axes, summary: xr.Dataset, heads_label: bool = True) -> None:
+def _grid_axes(axes: Axes, summary: xr.Dataset, layer_ticks: int = 16, heads_label: bool = True) -> None:
     axes.set(xlabel="layer", xlim=(-0.5, summary.sizes["layer"] - 0.5), ylim=(summary.sizes["head"] - 0.5, -0.5))
     axes.set_ylabel("head" if heads_label else "")
-    for axis, size in ((axes.xaxis, summary.sizes["layer"]), (axes.yaxis, summary.sizes["head"])):
-        step = next(step for step in (1, 2, 4, 5, 10, 20, 50) if size / step <= 16)
-        axis.set_ticks(np.arange(0, size, step))
+    axes.set_xticks(_ticks(summary.sizes["layer"], layer_ticks))
+    axes.set_yticks(_ticks(summary.sizes["head"], 16))
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
+
+
+def _ticks(size: int, most: int) -> Int[np.ndarray, "tick"]:
+    """Round numbers from 0 on, at most ``most`` of them."""
+    step = next(step for step in (1, 2, 4, 5, 10, 20, 50, 100, size) if size <= step * most)
+    return np.arange(0, size, step)
 
 
 def _edges(size: int) -> Float[np.ndarray, "edge"]:
@@ -191,9 +196,9 @@ def condition_panels(summary: xr.Dataset) -> NamedFigure:
             cmap="RdBu_r",
             norm=Normalize(-limit, limit),
             edgecolors="#e3e6ea",
-            linewidth=0.4,
+            linewidth=min(0.4, 5 / summary.sizes["layer"]),
         )
-        _grid_axes(axes, summary, heads_label=place == 0)
+        _grid_axes(axes, summary, layer_ticks=10, heads_label=place == 0)
         _outline(axes, summary, stage)
         part = summary.sel(condition=stage)
         axes.set_title(capital(NAMES[stage]), pad=14)
@@ -249,8 +254,7 @@ def layer_profile(summary: xr.Dataset) -> NamedFigure:
             axes.axvline(centre, color=colour, lw=1, ls=(0, (4, 2)))
     figure.supylabel("score, mean over heads (logits)", fontsize=8)
     panels[-1].set_xlabel("layer")
-    step = next(step for step in (1, 2, 4, 5, 10) if len(layers) / step <= 30)
-    panels[-1].set_xticks(layers[::step])
+    panels[-1].set_xticks(_ticks(len(layers), 30))
     return NamedFigure(
         name="profile",
         title="The stages by layer",
