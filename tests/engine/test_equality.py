@@ -194,4 +194,5 @@ def test_all_heads_on_a_gpu(open_case: OpenCase, dtype: str) -> None:
         theirs = reference.counterfactuals(case.vlm, case.clean, rows, case.answers)
         assert (ours - theirs).abs().max() < TOLERANCE[dtype]
     on_cpu = counterfactuals(cpu.vlm, cpu.recording[0], rows, cpu.answers)
-    assert (ours.cpu() - on_cpu).abs().max() < 10 * TOLERANCE[dtype]
+    # Convolutions on GPUs round to TF32, and rotary angles are float32 everywhere.
+    assert (ours.cpu() - on_cpu).abs().max() < 1e-2

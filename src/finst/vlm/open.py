@@ -9,13 +9,13 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, cast
 
 import torch
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled
+from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from torch import nn
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer, PreTrainedConfig
 from transformers.utils import logging as hf_logging
@@ -223,12 +223,18 @@ def _locate(model: str, revision: str | None) -> tuple[Path, str | None]:
 
 
 def _download(repo: str, revision: str | None, patterns: tuple[str, ...]) -> Path:
+    """The snapshot folder with the files of these patterns: from the hub, or from its cache when that cannot be had."""
+    wanted = partial(snapshot_download, repo, revision=revision, allow_patterns=list(patterns))
     with quiet():
         try:
-            return Path(snapshot_download(repo, revision=revision, allow_patterns=list(patterns)))
-        except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
-            reason = "the hub or its cache has no such model or revision, or lets nobody in without a token"
-            raise _unknown(repo if revision is None else f"{repo} at {revision}", reason) from error
+            return Path(wanted())
+        except Exception as online:  # whatever the client's version raises when there is no network, repo or permission
+            try:
+                return Path(wanted(local_files_only=True))
+            except (HFValidationError, LocalEntryNotFoundError):
+                asked = repo if revision is None else f"{repo} at {revision}"
+                reason = f"neither the hub nor its cache gave these files of it: {', '.join(patterns)}"
+                raise _unknown(asked, f"{reason}; {type(online).__name__}") from online
 
 
 def _unknown(model: str, reason: str) -> FinstError:
