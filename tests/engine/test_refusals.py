@@ -69,6 +69,16 @@ def test_one_clean_context_at_a_time(case: Case) -> None:
         case.recording[3]
 
 
+def test_windows_shorter_than_the_context_are_refused(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = case.vlm.model.config.get_text_config()
+    monkeypatch.setattr(config, "layer_types", ["full_attention", "full_attention", "sliding_attention"])
+    monkeypatch.setattr(config, "sliding_window", case.recording.length)
+    counterfactuals(case.vlm, case.recording[0], unedited(), case.answers)
+    monkeypatch.setattr(config, "sliding_window", 16)
+    with pytest.raises(FinstError, match="attends through a window of 16 tokens, shorter than"):
+        counterfactuals(case.vlm, case.recording[0], unedited(), case.answers)
+
+
 def test_answers_are_tokens(case: Case) -> None:
     with pytest.raises(FinstError, match="token ids in"):
         counterfactuals(case.vlm, case.recording[0], unedited(), [10**6])

@@ -46,6 +46,12 @@ def check(vlm: VLM, clean: Recording, rows: Rows) -> None:
     """Raises FinstError for rows that do not fit the model and the context."""
     if len(clean) != 1:
         raise FinstError(f"counterfactuals start from one clean context; the recording holds {len(clean)}")
+    config = vlm.model.config.get_text_config()
+    if "sliding_attention" in config.layer_types and config.sliding_window < clean.length:
+        raise FinstError(
+            f"{vlm.reader.id} attends through a window of {config.sliding_window} tokens, shorter than the context's "
+            f"{clean.length}; the engine shares whole prefixes"
+        )
     limits = (
         ("layer", rows.layer, vlm.n_layers),
         ("head", rows.head, vlm.n_heads),
