@@ -12,6 +12,9 @@ LAYERS, HEADS, KV_HEADS, D_HEAD = 10, 8, 4, 32
 D_MODEL = HEADS * D_HEAD
 VISION_LAYERS = 3
 
+ROPE_THETA = 30.0
+"""Small, so that the slow rotary frequencies, which Qwen2-VL gives to columns, still turn within a 14-patch image."""
+
 
 def build_config(tokenizer: PreTrainedTokenizerFast) -> Qwen2VLConfig:
     """The configuration for a vocabulary."""
@@ -29,7 +32,7 @@ def build_config(tokenizer: PreTrainedTokenizerFast) -> Qwen2VLConfig:
             max_position_embeddings=2048,
             rope_parameters={
                 "rope_type": "default",
-                "rope_theta": 10000.0,
+                "rope_theta": ROPE_THETA,
                 "mrope_section": [half - 2 * spatial, spatial, spatial],
             },
             tie_word_embeddings=False,

@@ -101,14 +101,14 @@ def object_table(scene: Scene, slots: int = 9) -> Int[np.ndarray, "object 4"]:
 def longest(grid: Grid) -> int:
     """A length in tokens, a multiple of 8, that every lesson on the grid's canvas fits into."""
     patches = (grid.width // PATCH_PX) * (grid.height // PATCH_PX)
-    return -(-(patches + 48 + 6 * len(grid.cells)) // 8) * 8
+    return -(-(patches + 38 + 5 * len(grid.cells)) // 8) * 8
 
 
 class LessonStream(torch.utils.data.IterableDataset):
-    """Endless batches of a mix, one canvas a batch; every worker draws its own."""
+    """Endless batches of a mix, about ``tokens`` tokens and one canvas each; every worker draws its own."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, mix: Mix, images: int, seed: int) -> None:
-        self.writer, self.mix, self.images, self.seed = Writer(tokenizer), mix, images, seed
+    def __init__(self, tokenizer: PreTrainedTokenizerFast, mix: Mix, tokens: int, seed: int) -> None:
+        self.writer, self.mix, self.tokens, self.seed = Writer(tokenizer), mix, tokens, seed
 
     def __iter__(self) -> Iterator[Batch]:
         worker = torch.utils.data.get_worker_info()
@@ -117,8 +117,9 @@ class LessonStream(torch.utils.data.IterableDataset):
         turn = number
         while True:
             grid = CANVASES[turn % len(CANVASES)]
-            lessons = [training_lesson(rng, grid, self.mix) for _ in range(self.images)]
-            yield collate(lessons, self.writer, longest(grid))
+            length = longest(grid)
+            lessons = [training_lesson(rng, grid, self.mix) for _ in range(max(1, self.tokens // length))]
+            yield collate(lessons, self.writer, length)
             turn += workers
 
 

@@ -130,11 +130,15 @@ def proceed(rng: np.random.Generator, scene: Scene) -> Lesson:
 
     With one object left this is ``describe``; with more, counting colours and shapes no longer gives the answer.
     """
+    *said, target = _some_and_next(rng, scene)
+    return from_prompt(scene, prompts.scene_description(scene, said, target, _random_placement(rng)))
+
+
+def _some_and_next(rng: np.random.Generator, scene: Scene) -> list[int]:
     said = [int(i) for i in rng.permutation(len(scene.objects))[: rng.integers(1, len(scene.objects))]]
     order = reading_order(scene)
     after = order.index(said[-1]) + 1
-    target = next(index for index in order[after:] + order[:after] if index not in said)
-    return from_prompt(scene, prompts.scene_description(scene, said, target, _random_placement(rng)))
+    return [*said, next(index for index in order[after:] + order[:after] if index not in said)]
 
 
 def _from_random_start(rng: np.random.Generator, scene: Scene) -> list[int]:
@@ -160,8 +164,8 @@ def grounded(rng: np.random.Generator, scene: Scene) -> Lesson:
 
 
 def grounded_shuffled(rng: np.random.Generator, scene: Scene) -> Lesson:
-    """As ``grounded`` in random order: only the places and the last object can be known."""
-    order = [int(i) for i in rng.permutation(len(scene.objects))]
+    """As ``proceed``, every object followed by its place: the places and the last object are learned."""
+    order = _some_and_next(rng, scene)
     return _grounded(rng, scene, order, [False] * (len(order) - 1) + [True])
 
 
@@ -215,6 +219,15 @@ Mix = dict[str, float]
 """Share of each kind of lesson."""
 
 MIXES: dict[str, Mix] = {
+    "proceeding": {
+        "proceed": 0.30,
+        "successor": 0.05,
+        "grounded": 0.22,
+        "grounded_shuffled": 0.13,
+        "colour": 0.05,
+        "relation": 0.15,
+        "enumeration": 0.10,
+    },
     "grounded": {
         "describe": 0.25,
         "successor": 0.05,
@@ -224,32 +237,25 @@ MIXES: dict[str, Mix] = {
         "relation": 0.20,
         "enumeration": 0.10,
     },
-    "described": {
-        "describe": 0.40,
-        "grounded": 0.10,
-        "grounded_shuffled": 0.25,
-        "colour": 0.05,
-        "relation": 0.12,
-        "enumeration": 0.08,
-    },
-    "proceeding": {
-        "describe": 0.10,
-        "proceed": 0.25,
-        "successor": 0.05,
-        "grounded": 0.20,
+    "finishing": {
+        "describe": 0.15,
+        "proceed": 0.08,
+        "successor": 0.10,
+        "grounded": 0.22,
         "grounded_shuffled": 0.10,
-        "colour": 0.05,
+        "colour": 0.10,
         "relation": 0.15,
         "enumeration": 0.10,
     },
     "ungrounded": {
-        "describe": 0.33,
-        "successor": 0.32,
+        "proceed": 0.45,
+        "successor": 0.20,
         "colour": 0.05,
         "relation": 0.20,
         "enumeration": 0.10,
     },
 }
+"""The mixes that one can train on; the log in the documentation says what each of them gave."""
 
 
 def training_lesson(rng: np.random.Generator, grid: Grid, mix: Mix) -> Lesson:

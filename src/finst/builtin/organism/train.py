@@ -8,9 +8,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812
+import transformers
 from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -24,6 +26,10 @@ from finst.builtin.organism.tokenizer import build_tokenizer
 from finst.errors import FinstError, choice
 
 
+RECORD = "training.json"
+"""The file beside the weights that says how they came to be: one entry for each leg of the training."""
+
+
 @dataclass(frozen=True)
 class TrainSpec:
     """How to train an organism."""
@@ -32,12 +38,14 @@ class TrainSpec:
     """Folder for the weights, tokenizer, image processor and training record; must not exist or be empty."""
     mix: str = "grounded"
     """Name of the mix of lessons."""
+    start: Path | None = None
+    """Folder of an organism to go on from; fresh weights without it."""
     steps: int = 20_000
     """Optimiser steps."""
     minutes: float | None = None
     """Anneal to the end by then, if the steps would take longer."""
-    images: int = 384
-    """Scenes a step."""
+    tokens: int = 60_000
+    """Tokens a step, image and padding included."""
     learning_rate: float = 1e-3
     """Peak; linear warm-up, then a cosine to a fiftieth."""
     weight_decay: float = 0.05
@@ -89,23 +97,27 @@ def train(spec: TrainSpec) -> Path:
         raise choice("mix", spec.mix, MIXES)
     if spec.out.exists() and any(spec.out.iterdir()):
         raise FinstError(f"{spec.out} is not empty: expected a new folder for the weights")
+    legs = _earlier_legs(spec.start)
     device = ("cuda" if torch.cuda.is_available() else "cpu") if spec.device == "auto" else spec.device
     on_gpu = torch.device(device).type == "cuda"
     torch.manual_seed(spec.seed)
     if on_gpu:
         torch.set_float32_matmul_precision("high")
     tokenizer = build_tokenizer()
-    model = build_model(tokenizer).to(device).train()
+    model = Qwen2VLForConditionalGeneration.from_pretrained(spec.start) if spec.start else build_model(tokenizer)
+    model = model.to(device, torch.float32).train()
     forward, painter = Forward(model, compiled=spec.compiled and on_gpu), Painter(device)
     optimiser = _optimiser(model, spec, fused=on_gpu)
-    stream = LessonStream(tokenizer, MIXES[spec.mix], spec.images, spec.seed)
+    stream = LessonStream(tokenizer, MIXES[spec.mix], spec.tokens, spec.seed)
     loader: Iterator[Batch] = iter(
         DataLoader(stream, batch_size=None, num_workers=spec.workers, prefetch_factor=4 if spec.workers else None)
     )
     curve: list[dict[str, float]] = []
-    start, step, done = time.monotonic(), 0, 0.0
+    start, step, images, waited, done = time.monotonic(), 0, 0, 0.0, 0.0
     while done < 1:
+        asked = time.monotonic()
         batch = next(loader)
+        waited += time.monotonic() - asked
         rate = learning_rate(spec, step, done)
         for group in optimiser.param_groups:
             group["lr"] = rate
@@ -115,26 +127,39 @@ def train(spec: TrainSpec) -> Path:
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
-        step += 1
+        step, images = step + 1, images + len(batch.input_ids)
         elapsed = time.monotonic() - start
         done = progress(spec, step, elapsed)
         if step % 200 == 0 or done >= 1:
             curve.append({"step": step, "seconds": round(elapsed, 1), "loss": loss.item(), "learning_rate": rate})
-            print(f"step {step}  {done:6.1%}  {elapsed:6.0f} s  loss {loss.item():.4f}", flush=True)
-    model.eval().to(torch.bfloat16).save_pretrained(spec.out)
-    tokenizer.save_pretrained(spec.out)
-    build_image_processor().save_pretrained(spec.out)
-    record = {
+            print(
+                f"step {step}  {done:6.1%}  {elapsed:6.0f} s  loss {loss.item():.4f}  lessons awaited {waited:.0f} s",
+                flush=True,
+            )
+    leg = {
         "mix": {"name": spec.mix, **MIXES[spec.mix]},
         "steps": step,
-        "images": step * spec.images,
+        "images": images,
+        "tokens_a_step": spec.tokens,
         "seconds": round(time.monotonic() - start),
         "seed": spec.seed,
         "learning_rate": spec.learning_rate,
         "weight_decay": spec.weight_decay,
         "device": torch.cuda.get_device_name() if on_gpu else "cpu",
         "torch": torch.__version__,
+        "transformers": transformers.__version__,
         "curve": curve,
     }
-    (spec.out / "training.json").write_text(json.dumps(record, indent=1) + "\n")
+    model.eval().to(torch.bfloat16).save_pretrained(spec.out)
+    tokenizer.save_pretrained(spec.out)
+    build_image_processor().save_pretrained(spec.out)
+    (spec.out / RECORD).write_text(json.dumps([*legs, leg], indent=1) + "\n")
     return spec.out
+
+
+def _earlier_legs(folder: Path | None) -> list[dict[str, Any]]:
+    if folder is None:
+        return []
+    if not (folder / RECORD).is_file():
+        raise FinstError(f"{folder} holds no {RECORD}: expected the folder of an organism that finst trained")
+    return json.loads((folder / RECORD).read_text())
