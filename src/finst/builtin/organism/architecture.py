@@ -16,9 +16,12 @@ ROPE_THETA = 30.0
 """Small, so that the slow rotary frequencies, which Qwen2-VL gives to columns, still turn within a 14-patch image."""
 
 
+def _token_id(tokenizer: PreTrainedTokenizerFast, token: str) -> int:
+    return tokenizer.get_vocab()[token]
+
+
 def build_config(tokenizer: PreTrainedTokenizerFast) -> Qwen2VLConfig:
     """The configuration for a vocabulary."""
-    ids = tokenizer.convert_tokens_to_ids(["<|image_pad|>", "<|video_pad|>", "<|vision_start|>", "<|vision_end|>"])
     half = D_HEAD // 2
     spatial = (half - half // 4) // 2
     return Qwen2VLConfig(
@@ -50,10 +53,10 @@ def build_config(tokenizer: PreTrainedTokenizerFast) -> Qwen2VLConfig:
             spatial_merge_size=1,
             temporal_patch_size=1,
         ),
-        image_token_id=ids[0],
-        video_token_id=ids[1],
-        vision_start_token_id=ids[2],
-        vision_end_token_id=ids[3],
+        image_token_id=_token_id(tokenizer, "<|image_pad|>"),
+        video_token_id=_token_id(tokenizer, "<|video_pad|>"),
+        vision_start_token_id=_token_id(tokenizer, "<|vision_start|>"),
+        vision_end_token_id=_token_id(tokenizer, "<|vision_end|>"),
         tie_word_embeddings=False,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,39 +40,33 @@ class Writer:
     """Token ids and labels of lessons, from a table of pieces (tokens never span two pieces)."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
-        self.tokenizer = tokenizer
+        vocabulary = tokenizer.get_vocab()
+        self.pad, self.end, self.patch = (vocabulary[t] for t in ("<|endoftext|>", "<|im_end|>", "<|image_pad|>"))
+        self._tokenizer: Any = tokenizer
         self._known: dict[str, list[int]] = {}
+        turn = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "."}]}]
+        text: str = self._tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
+        before, after = text.split("<|image_pad|>")
+        end_of_image, start_of_answer = after.split(".")
+        self._before, self._end_of_image, self._start_of_answer = map(self.ids, (before, end_of_image, start_of_answer))
 
     def ids(self, text: str) -> list[int]:
         """Token ids of a text."""
         if text not in self._known:
-            self._known[text] = self.tokenizer.encode(text)
+            self._known[text] = self._tokenizer.encode(text)
         return self._known[text]
 
-    @cached_property
-    def _frame(self) -> tuple[list[int], list[int], list[int]]:
-        content = [{"type": "image"}, {"type": "text", "text": "."}]
-        text = self.tokenizer.apply_chat_template(
-            [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
-        )
-        before, after = str(text).split("<|image_pad|>")
-        end_of_image, start_of_answer = after.split(".")
-        return self.ids(before), self.ids(end_of_image), self.ids(start_of_answer)
-
     def tokens(self, lesson: Lesson) -> tuple[list[int], list[int]]:
-        """(input ids, labels) of a lesson, the end of the assistant's turn learned."""
-        before, end_of_image, start_of_answer = self._frame
+        """(input ids, labels) of a lesson; the end of the assistant's turn is learned."""
         patches = (lesson.scene.width // PATCH_PX) * (lesson.scene.height // PATCH_PX)
-        ids = before + [self.tokenizer.convert_tokens_to_ids("<|image_pad|>")] * patches + end_of_image
-        labels = [IGNORED] * len(ids)
-        for turn, closing in ((lesson.user, start_of_answer), (lesson.assistant, None)):
-            for piece in turn:
-                new = self.ids(piece.text)
-                ids = ids + new
-                labels += new if piece.learned else [IGNORED] * len(new)
-            end = [self.tokenizer.eos_token_id] if closing is None else closing
-            ids = ids + end
-            labels += end if closing is None else [IGNORED] * len(end)
+        given = [*self._before, *[self.patch] * patches, *self._end_of_image]
+        stretches = [(given, False)]
+        stretches += [(self.ids(piece.text), piece.learned) for piece in lesson.user]
+        stretches += [(self._start_of_answer, False)]
+        stretches += [(self.ids(piece.text), piece.learned) for piece in lesson.assistant]
+        stretches += [([self.end], True)]
+        ids = [token for stretch, _ in stretches for token in stretch]
+        labels = [token if learned else IGNORED for stretch, learned in stretches for token in stretch]
         return ids, labels
 
 
@@ -80,13 +74,14 @@ def collate(lessons: Sequence[Lesson], writer: Writer, length: int | None = None
     """Pads to ``length`` (default: the longest lesson)."""
     rows = [writer.tokens(lesson) for lesson in lessons]
     length = length or max(len(ids) for ids, _ in rows)
-    input_ids = np.full((len(rows), length), writer.tokenizer.pad_token_id)
+    input_ids = np.full((len(rows), length), writer.pad)
     labels = np.full((len(rows), length), IGNORED)
     for row, (ids, learned) in enumerate(rows):
         input_ids[row, : len(ids)], labels[row, : len(ids)] = ids, learned
     scene = lessons[0].scene
     objects = np.stack([object_table(lesson.scene) for lesson in lessons])
-    return Batch(*map(torch.from_numpy, (input_ids, labels, objects)), scene.width, scene.height)
+    tensors = torch.from_numpy(input_ids), torch.from_numpy(labels), torch.from_numpy(objects)
+    return Batch(*tensors, scene.width, scene.height)
 
 
 def object_table(scene: Scene, slots: int = 9) -> Int[np.ndarray, "object 4"]:

@@ -187,7 +187,7 @@ def colour(rng: np.random.Generator, scene: Scene) -> Lesson:
 
 def relation(rng: np.random.Generator, scene: Scene) -> Lesson:
     """The colour of the object directly above, below, left or right of another; a description where there is none."""
-    known = [
+    known: list[tuple[prompts.Relation, int]] = [
         (name, reference)
         for reference in range(len(scene.objects))
         for name in prompts.STEPS
@@ -195,7 +195,7 @@ def relation(rng: np.random.Generator, scene: Scene) -> Lesson:
     ]
     if not known:
         return describe(rng, scene)
-    name, reference = known[rng.integers(len(known))]
+    name, reference = known[int(rng.integers(len(known)))]
     return from_prompt(scene, prompts.spatial_relation(scene, name, reference))
 
 

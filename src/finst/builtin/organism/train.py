@@ -20,14 +20,12 @@ from transformers import Qwen2VLForConditionalGeneration
 
 from finst.builtin.organism.architecture import build_image_processor, build_model
 from finst.builtin.organism.batches import IGNORED, Batch, LessonStream, Painter
+from finst.builtin.organism.card import TRAINING, write_card
+from finst.builtin.organism.examine import examine
 from finst.builtin.organism.forward import Forward
 from finst.builtin.organism.lessons import MIXES
 from finst.builtin.organism.tokenizer import build_tokenizer
 from finst.errors import FinstError, choice
-
-
-RECORD = "training.json"
-"""The file beside the weights that says how they came to be: one entry for each leg of the training."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,9 @@ class TrainSpec:
     device: str = "auto"
     """"cpu", "cuda", or "auto"."""
     compiled: bool = True
-    """Compile the layers (on CUDA only)."""
+    """Compile the forward pass (on CUDA only)."""
+    examined: int = 200
+    """Lessons on each of the lines of the report card; 0 for none, and then no model card either."""
 
 
 def progress(spec: TrainSpec, step: int, elapsed_s: float) -> float:
@@ -105,7 +105,7 @@ def train(spec: TrainSpec) -> Path:
         torch.set_float32_matmul_precision("high")
     tokenizer = build_tokenizer()
     model = Qwen2VLForConditionalGeneration.from_pretrained(spec.start) if spec.start else build_model(tokenizer)
-    model = model.to(device, torch.float32).train()
+    model.to(device=torch.device(device), dtype=torch.float32).train()  # pyright: ignore[reportCallIssue]
     forward, painter = Forward(model, compiled=spec.compiled and on_gpu), Painter(device)
     optimiser = _optimiser(model, spec, fused=on_gpu)
     stream = LessonStream(tokenizer, MIXES[spec.mix], spec.tokens, spec.seed)
@@ -150,16 +150,19 @@ def train(spec: TrainSpec) -> Path:
         "transformers": transformers.__version__,
         "curve": curve,
     }
-    model.eval().to(torch.bfloat16).save_pretrained(spec.out)
+    model.eval().bfloat16().save_pretrained(spec.out)
     tokenizer.save_pretrained(spec.out)
     build_image_processor().save_pretrained(spec.out)
-    (spec.out / RECORD).write_text(json.dumps([*legs, leg], indent=1) + "\n")
+    (spec.out / TRAINING).write_text(json.dumps([*legs, leg], indent=1) + "\n")
+    if spec.examined:
+        results = examine(model.float(), tokenizer, n=spec.examined, workers=spec.workers)
+        write_card(spec.out, results, sum(p.numel() for p in model.parameters()))
     return spec.out
 
 
 def _earlier_legs(folder: Path | None) -> list[dict[str, Any]]:
     if folder is None:
         return []
-    if not (folder / RECORD).is_file():
-        raise FinstError(f"{folder} holds no {RECORD}: expected the folder of an organism that finst trained")
-    return json.loads((folder / RECORD).read_text())
+    if not (folder / TRAINING).is_file():
+        raise FinstError(f"{folder} holds no {TRAINING}: expected the folder of an organism that finst trained")
+    return json.loads((folder / TRAINING).read_text())
