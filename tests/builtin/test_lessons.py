@@ -1,0 +1,136 @@
+"""What the organism is taught, and how lessons become tokens."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from finst.builtin.organism.batches import IGNORED, Writer, collate, longest
+from finst.builtin.organism.lessons import (
+    CANVASES,
+    LESSONS,
+    MIXES,
+    WITHHELD,
+    Piece,
+    caption,
+    has_withheld_pair,
+    held_out_layouts,
+    layout_is_held_out,
+    places,
+    proceed,
+    reading_order,
+    training_lesson,
+    training_scene,
+)
+from finst.builtin.organism.tokenizer import build_tokenizer
+from finst.errors import FinstError
+from finst.scenes.object import Grid, on_grid
+from finst.scenes.shapes import COLOURS
+
+TOKENIZER = build_tokenizer()
+WRITER = Writer(TOKENIZER)
+PAPER = {("red", "circle"), ("green", "triangle"), ("blue", "square"), ("purple", "star"), ("yellow", "heart")}
+
+seeds = st.integers(0, 2**32 - 1)
+grids = st.sampled_from(CANVASES)
+
+
+def text_of(pieces):
+    return "".join(piece.text for piece in pieces)
+
+
+def test_ten_pairs_are_withheld_one_of_each_colour_and_none_that_the_paper_names():
+    assert len(WITHHELD) == 10
+    assert {colour for colour, _ in WITHHELD} == set(COLOURS)
+    assert not WITHHELD & (PAPER | {("orange", "cross")})
+
+
+@pytest.mark.parametrize("grid", CANVASES)
+def test_about_a_tenth_of_the_layouts_is_held_out_and_never_a_full_grid(grid):
+    for count in range(2, len(grid.cells)):
+        held = held_out_layouts(grid, count)
+        assert held
+        assert all(len(cells) == count for cells in held)
+    assert not held_out_layouts(grid, len(grid.cells))
+
+
+@settings(deadline=None, max_examples=40)
+@given(seeds, grids)
+def test_training_scenes_hold_nothing_back_that_is_withheld(seed, grid):
+    scene = training_scene(np.random.default_rng(seed), grid)
+    assert (scene.width, scene.height) == (grid.width, grid.height)
+    assert 2 <= len(scene.objects) <= len(grid.cells)
+    assert not has_withheld_pair(scene)
+    assert not layout_is_held_out(scene, grid)
+
+
+@settings(deadline=None, max_examples=40)
+@given(seeds, grids, st.sampled_from(sorted(LESSONS)))
+def test_tokens_of_the_pieces_are_the_tokens_of_the_rendered_conversation(seed, grid, kind):
+    rng = np.random.default_rng(seed)
+    lesson = LESSONS[kind](rng, training_scene(rng, grid))
+    ids, labels = WRITER.tokens(lesson)
+    content = [{"type": "image"}, {"type": "text", "text": text_of(lesson.user)}]
+    rendered = TOKENIZER.apply_chat_template(
+        [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
+    )
+    patches = (grid.width // 28) * (grid.height // 28)
+    whole = rendered.replace("<|image_pad|>", "<|image_pad|>" * patches) + text_of(lesson.assistant) + "<|im_end|>"
+    assert ids == TOKENIZER.encode(whole)
+    assert len(ids) <= longest(grid)
+    learned = [token for token, label in zip(ids, labels, strict=True) if label != IGNORED]
+    pieces = [*lesson.user, *lesson.assistant, Piece("<|im_end|>", learned=True)]
+    assert learned == TOKENIZER.encode(text_of(piece for piece in pieces if piece.learned))
+    assert TOKENIZER.unk_token_id not in ids
+
+
+@settings(deadline=None, max_examples=30)
+@given(seeds)
+def test_proceed_goes_on_with_the_next_undescribed_object_in_reading_order(seed):
+    rng = np.random.default_rng(seed)
+    scene = training_scene(rng, Grid(3, 3))
+    lesson = proceed(rng, scene)
+    said = text_of(piece for piece in (*lesson.user, *lesson.assistant) if not piece.learned)
+    answer = next(piece.text.strip() for piece in lesson.assistant if piece.learned)
+    order = [scene.objects[i].name for i in reading_order(scene)]
+    described = sorted((name for name in order if f"a {name}" in said), key=said.index)
+    assert answer not in described
+    start = order.index(described[-1]) + 1
+    ahead = [name for name in order[start:] + order[:start] if name not in described]
+    assert answer == ahead[0]
+
+
+def test_places_name_the_patch_of_the_centre():
+    scene = on_grid([("red", "square"), ("blue", "star")], [(0, 0), (1, 1)], Grid(2, 2))
+    assert [places(obj) for obj in scene.objects] == ["<|x3|><|y3|>", "<|x7|><|y7|>"]
+    said = text_of(caption(scene, [0, 1], [False, True], grounded=True))
+    assert said == "In this image there is a red square<|x3|><|y3|> and a blue star<|x7|><|y7|>"
+
+
+def test_a_space_makes_another_token_as_in_large_models():
+    assert TOKENIZER.encode(" red") != TOKENIZER.encode("red")
+    text = "In this image there is a red square<|x3|><|y10|>, a blue star and a"
+    assert TOKENIZER.decode(TOKENIZER.encode(text)) == text
+
+
+@pytest.mark.parametrize("mix", MIXES.values(), ids=MIXES)
+def test_the_shares_of_a_mix_sum_to_one(mix):
+    assert sum(mix.values()) == pytest.approx(1)
+    assert set(mix) <= set(LESSONS)
+
+
+def test_an_unknown_lesson_is_refused_by_name():
+    with pytest.raises(FinstError, match=r"unknown lesson 'songs'.*describe"):
+        training_lesson(np.random.default_rng(0), Grid(2, 2), {"songs": 1.0})
+
+
+def test_padding_carries_no_loss():
+    rng = np.random.default_rng(0)
+    lessons = [training_lesson(rng, Grid(2, 2), MIXES["finishing"]) for _ in range(5)]
+    batch = collate(lessons, WRITER, longest(Grid(2, 2)))
+    for row, lesson in enumerate(lessons):
+        ids, labels = WRITER.tokens(lesson)
+        assert batch.input_ids[row, : len(ids)].tolist() == ids
+        assert batch.labels[row, : len(ids)].tolist() == labels
+        assert (batch.labels[row, len(ids) :] == IGNORED).all()
+        assert (batch.input_ids[row, len(ids) :] == TOKENIZER.pad_token_id).all()
