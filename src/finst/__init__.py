@@ -1,0 +1,78 @@
+"""finst: find, measure and edit the visual indexes by which vision-language models bind features to objects.
+
+The names below are the ones that most work needs. They are loaded from their rooms when first used, so that
+``import finst`` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from finst.engine.counterfactuals import counterfactuals
+    from finst.engine.edits import Edit, each_head, rows_from, unedited
+    from finst.engine.record import record
+    from finst.errors import FinstError
+    from finst.prompts import colour_retrieval, scene_description, spatial_relation
+    from finst.scenes.designs import mediation_pairs
+    from finst.scenes.draw import draw
+    from finst.scenes.object import Grid, Obj, Scene, on_grid
+    from finst.vlm.encode import encode, first_tokens
+    from finst.vlm.open import open_reader, open_vlm
+
+_HOME = {
+    "counterfactuals": "finst.engine.counterfactuals",
+    "Edit": "finst.engine.edits",
+    "each_head": "finst.engine.edits",
+    "rows_from": "finst.engine.edits",
+    "unedited": "finst.engine.edits",
+    "record": "finst.engine.record",
+    "FinstError": "finst.errors",
+    "colour_retrieval": "finst.prompts",
+    "scene_description": "finst.prompts",
+    "spatial_relation": "finst.prompts",
+    "mediation_pairs": "finst.scenes.designs",
+    "draw": "finst.scenes.draw",
+    "Grid": "finst.scenes.object",
+    "Obj": "finst.scenes.object",
+    "Scene": "finst.scenes.object",
+    "on_grid": "finst.scenes.object",
+    "encode": "finst.vlm.encode",
+    "first_tokens": "finst.vlm.encode",
+    "open_reader": "finst.vlm.open",
+    "open_vlm": "finst.vlm.open",
+}
+
+__all__ = [  # noqa: RUF022  (in the order of the rooms)
+    "Scene",
+    "Obj",
+    "Grid",
+    "on_grid",
+    "draw",
+    "mediation_pairs",
+    "scene_description",
+    "colour_retrieval",
+    "spatial_relation",
+    "open_reader",
+    "open_vlm",
+    "encode",
+    "first_tokens",
+    "record",
+    "Edit",
+    "rows_from",
+    "each_head",
+    "unedited",
+    "counterfactuals",
+    "FinstError",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'finst' has no attribute {name!r}; it offers {', '.join(__all__)}")
+    return getattr(import_module(_HOME[name]), name)
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -20,7 +20,6 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer, PreTrainedConfig
 from transformers.utils import logging as hf_logging
 
-import finst
 from finst.errors import FinstError, choice
 from finst.vlm.families import family_of
 from finst.vlm.families.base import Family
@@ -132,7 +131,7 @@ def quiet() -> Iterator[None]:
 def open_reader(model: str, *, revision: str | None = None) -> Reader:
     """A built-in model by name, a folder, or a Hugging Face hub id (downloads its small files, or takes the cache's).
 
-    Raises FinstError when there is no such model, files are missing, or no family reads its architecture.
+    Raises FinstError when there is no such model or revision, files are missing, or no family reads its architecture.
     """
     folder, commit = _locate(model, revision)
     config_file = folder / "config.json"
@@ -200,10 +199,9 @@ def _model_type(config_file: Path) -> str:
 def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise choice("device", name, ("auto", "cpu", "cuda", "cuda:N")) from error
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise choice("device", name, ("auto", "cpu", "cuda", "cuda:N"))
+    device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise FinstError(f"device {name!r} is not there: this machine has {torch.cuda.device_count()} CUDA devices")
     return device
@@ -211,10 +209,11 @@ def _device(name: str) -> torch.device:
 
 def _locate(model: str, revision: str | None) -> tuple[Path, str | None]:
     """The folder of a model and, from the hub, its commit."""
-    if model in BUILTIN:
-        return Path(finst.__file__).parent / "builtin" / model / "weights", None
-    folder = Path(model).expanduser()
+    builtin = Path(__file__).parents[1] / "builtin" / model / "weights"
+    folder = builtin if model in BUILTIN else Path(model).expanduser()
     if model and folder.is_dir():
+        if revision is not None:
+            raise FinstError(f"{model} has no revision {revision!r}: only models of the Hugging Face hub have revisions")
         return folder, None
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", model) or model.startswith("."):
         raise _unknown(model, "no such folder")
