@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -24,7 +24,7 @@ from finst.prompts import scene_description
 from finst.scenes.designs import mediation_pairs
 from finst.scenes.draw import draw
 from finst.vlm.encode import Encoded, encode, first_tokens
-from finst.vlm.open import VLM, open_vlm
+from finst.vlm.open import VLM, open_reader, open_vlm
 
 Logits = Float[Tensor, "row answer"]
 
@@ -34,9 +34,13 @@ class BenchSweep:
     """All three conditions of one pair of causal mediation, over all heads, by each engine in turn."""
 
     model: str = "organism"
-    """Built-in name, folder or hub id."""
+    """Built-in model, folder with a checkpoint, or Hugging Face hub id."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub id."""
     device: str = "auto"
-    dtype: str = "float32"
+    """Where the model runs: auto, cpu, cuda or cuda:N."""
+    dtype: Literal["float32", "float64", "bfloat16", "float16"] = "float32"
+    """Number format of the model."""
     repeats: int = 5
     """Times that every engine runs; medians are reported."""
     seed: int = 0
@@ -52,7 +56,7 @@ def sweep(spec: BenchSweep) -> dict[str, Any]:
     """
     if spec.repeats < 1:
         raise FinstError(f"repeats must be at least 1, not {spec.repeats}")
-    vlm = open_vlm(spec.model, dtype=spec.dtype, device=spec.device)
+    vlm = open_vlm(open_reader(spec.model, revision=spec.revision), dtype=spec.dtype, device=spec.device)
     contexts, answers = _contexts(vlm, spec.seed)
     engines: dict[str, Callable[[], Logits]] = {
         "ours": lambda: _ours(vlm, contexts, answers),

@@ -44,8 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except FinstError as error:
         print(f"finst: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("finst: interrupted; the same command takes an unfinished run up again", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        print(": ".join(["finst: interrupted", *map(str, interrupt.args)]), file=sys.stderr)
         return 130
     return 0
 

@@ -91,6 +91,7 @@ def test_zero_usable_pairs(finst: Finst, tmp_path: Path, tiny: Path) -> None:
         ("--alpha", 1.5, "alpha is 1.5"),
         ("--pairs-per-unit", 0, "pairs_per_unit is 0"),
         ("--seed", -1, "seed is -1"),
+        ("--revision", "v2", "has no revision 'v2'"),
     ],
 )
 def test_numbers_out_of_range(

@@ -116,10 +116,11 @@ def test_bench_sweep_writes_what_it_prints(finst: Finst, tiny: Path, tmp_path: P
 def test_an_interrupt_is_no_traceback(finst: Finst, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from finst import commands
 
-    def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
+    for said, told in (((), "finst: interrupted\n"), (("3 units are kept",), "finst: interrupted: 3 units are kept\n")):
 
-    monkeypatch.setattr(commands, "inspect", interrupted)
-    outcome = finst("inspect", tiny)
-    assert outcome.status == 130
-    assert outcome.err == "finst: interrupted; the same command takes an unfinished run up again\n"
+        def interrupted(*_: object, said: tuple[str, ...] = said) -> None:
+            raise KeyboardInterrupt(*said)
+
+        monkeypatch.setattr(commands, "inspect", interrupted)
+        outcome = finst("inspect", tiny)
+        assert (outcome.status, outcome.err) == (130, told)

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import TypeCheckError
 
 from finst.engine import nnsight
+from finst.engine.attention import looks_ahead
 from finst.engine.counterfactuals import counterfactuals
 from finst.engine.edits import Edit, Rows, each_head, rows_from, unedited
 from finst.engine.record import record
@@ -77,6 +78,31 @@ def test_windows_shorter_than_the_context_are_refused(case: Case, monkeypatch: p
     monkeypatch.setattr(config, "sliding_window", 16)
     with pytest.raises(FinstError, match="attends through a window of 16 tokens, shorter than"):
         counterfactuals(case.vlm, case.recording[0], unedited(), case.answers)
+
+
+def test_decoders_that_look_ahead_are_refused(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    attention = case.vlm.layers[1].self_attn
+    with monkeypatch.context() as patch:
+        patch.setattr(attention, "is_causal", False)
+        with pytest.raises(FinstError, match="Qwen2VLAttention lets tokens see later ones: expected a causal decoder"):
+            record(case.vlm, [case.clean])
+    again = record(case.vlm, [case.clean])
+    assert (again.z[0] - case.recording.z[0]).abs().max() < 1e-5, "hooks and attention are restored after the refusal"
+
+
+def test_masks_are_read_as_attention_reads_them() -> None:
+    causal = torch.ones(1, 1, 5, 5, dtype=torch.bool).tril()
+    picture = causal.clone()
+    picture[..., 1:4, 1:4] = True
+    module = torch.nn.Identity()
+    assert not looks_ahead(module, None)
+    assert looks_ahead(module, None, is_causal=False)
+    for mask, ahead in ((causal, False), (picture, True)):
+        assert looks_ahead(module, mask) is ahead
+        for dtype in (torch.float32, torch.bfloat16):
+            added = torch.zeros(mask.shape, dtype=dtype).masked_fill(~mask, torch.finfo(dtype).min)
+            assert looks_ahead(module, added) is ahead
+            assert looks_ahead(module, added.masked_fill(~mask, float("-inf"))) is ahead
 
 
 def test_answers_are_tokens(case: Case) -> None:

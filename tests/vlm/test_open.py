@@ -125,6 +125,27 @@ def test_unknown_dtypes_and_devices(folder: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_weights")
+@pytest.mark.parametrize("device", ["meta", "cuda:", "cuda:-1", "mps", ""])
+def test_devices_that_finst_does_not_use(folder: Path, device: str) -> None:
+    with pytest.raises(FinstError, match=r"unknown device .*: expected one of auto, cpu, cuda, cuda:N"):
+        open_vlm(str(folder), device=device)
+
+
+@pytest.mark.usefixtures("no_weights")
+def test_only_the_hub_has_revisions(folder: Path) -> None:
+    for model in (str(folder), "organism"):
+        with pytest.raises(FinstError, match="no revision 'v2': only models of the Hugging Face hub have revisions"):
+            open_reader(model, revision="v2")
+
+
+@pytest.mark.parametrize("content", [b"", b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n"])
+def test_weight_files_that_are_none(copy: Path, content: bytes) -> None:
+    (copy / "model.safetensors").write_bytes(content)
+    with pytest.raises(FinstError, match=r"model: its weight files cannot be read .*expected whole safetensors files"):
+        open_vlm(str(copy))
+
+
+@pytest.mark.usefixtures("no_weights")
 def test_slow_tokenizers_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(AutoTokenizer, "from_pretrained", lambda *_, **__: SimpleNamespace(is_fast=False))
     with pytest.raises(FinstError, match="gives no character offsets"):

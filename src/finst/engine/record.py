@@ -11,9 +11,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from finst.engine.attention import PROBE, probing
+from finst.engine.attention import PROBE, looks_ahead, probing
 from finst.engine.precision import full_precision
 from finst.engine.readout import decoder_inputs, hidden_of, logits, output_of
+from finst.errors import FinstError
 from finst.vlm.encode import Encoded
 from finst.vlm.open import VLM
 
@@ -81,6 +82,11 @@ class _Recorder:
     def attend(
         self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any
     ) -> Tensor:
+        if looks_ahead(module, mask, **kwargs):
+            raise FinstError(
+                f"{type(module).__name__} lets tokens see later ones: expected a causal decoder, in which tokens "
+                "before an edit stay as they were"
+            )
         z, _ = sdpa_attention_forward(module, query, key, value, mask, **kwargs)
         self.z.append(z)
         self.keys.append(key)
@@ -102,7 +108,7 @@ class _Recorder:
 def record(vlm: VLM, contexts: Sequence[Encoded]) -> Recording:
     """Runs the contexts (of equal length) through the model in one batch.
 
-    Raises FinstError for contexts of different lengths.
+    Raises FinstError for contexts of different lengths, and for a decoder that is not causal.
     """
     recorder = _Recorder()
     hooks = [layer.register_forward_pre_hook(recorder.before_layer, with_kwargs=True) for layer in vlm.layers]

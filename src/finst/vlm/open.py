@@ -16,6 +16,7 @@ from typing import Any, cast
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer, PreTrainedConfig
 from transformers.utils import logging as hf_logging
@@ -159,7 +160,7 @@ def open_vlm(model: str | Reader, *, dtype: str = "float32", device: str = "auto
     """Loads the weights (safetensors only), in evaluation mode.
 
     ``device`` "auto" is the first CUDA GPU, or the CPU without one. Raises FinstError for an unknown dtype or device,
-    and when the files lack weights that the architecture has.
+    and when the files cannot be read or lack weights that the architecture has.
     """
     if dtype not in DTYPES:
         raise choice("dtype", dtype, DTYPES)
@@ -169,22 +170,31 @@ def open_vlm(model: str | Reader, *, dtype: str = "float32", device: str = "auto
         _download(reader.id, reader.revision, _WEIGHTS)
     if not weight_files(reader.path):
         raise FinstError(f"{reader.id} has no weights that finst reads; expected model*.safetensors")
-    with quiet():
-        loaded, report = cast(
-            tuple[Any, dict[str, Any]],
-            AutoModelForImageTextToText.from_pretrained(
-                reader.path,
-                dtype=DTYPES[dtype],
-                use_safetensors=True,
-                trust_remote_code=False,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # so that they end up in the report instead of a traceback
-            ),
-        )
+    loaded, report = _load(reader, DTYPES[dtype])
     wrong = [*report["missing_keys"], *(entry[0] for entry in report["mismatched_keys"])]
     if wrong:
         raise FinstError(f"{reader.id}: its weight files do not fit its config.json, beginning with {sorted(wrong)[0]}")
     return VLM(reader, loaded.to(target).eval().requires_grad_(False))
+
+
+def _load(reader: Reader, dtype: torch.dtype) -> tuple[Any, dict[str, Any]]:
+    """The model and transformers' report of what did not fit."""
+    with quiet():
+        try:
+            loaded = AutoModelForImageTextToText.from_pretrained(
+                reader.path,
+                dtype=dtype,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # so that they end up in the report instead of a traceback
+            )
+        except (OSError, SafetensorError) as error:
+            raise FinstError(
+                f"{reader.id}: its weight files cannot be read ({error}); expected whole safetensors files, not "
+                "placeholders of Git LFS or interrupted downloads"
+            ) from error
+    return cast(tuple[Any, dict[str, Any]], loaded)
 
 
 def _model_type(config_file: Path) -> str:
@@ -211,9 +221,11 @@ def _locate(model: str, revision: str | None) -> tuple[Path, str | None]:
     """The folder of a model and, from the hub, its commit."""
     builtin = Path(__file__).parents[1] / "builtin" / model / "weights"
     folder = builtin if model in BUILTIN else Path(model).expanduser()
-    if model and folder.is_dir():
+    if model in BUILTIN or (model and folder.is_dir()):
         if revision is not None:
-            raise FinstError(f"{model} has no revision {revision!r}: only models of the Hugging Face hub have revisions")
+            raise FinstError(
+                f"{model} has no revision {revision!r}: only models of the Hugging Face hub have revisions"
+            )
         return folder, None
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", model) or model.startswith("."):
         raise _unknown(model, "no such folder")
