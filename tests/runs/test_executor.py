@@ -14,8 +14,10 @@ import xarray as xr
 from rich.console import Console
 
 from finst.errors import FinstError
+from finst.experiments.base import Unit
 from finst.runs import executor
 from finst.runs.executor import run
+from finst.vlm.open import VLM
 from tests.runs.toy import Toy, ToySpec, page, run_toy
 from tests.tiny import checkpoint
 
@@ -38,7 +40,7 @@ def data(folder: Path) -> dict[str, bytes]:
 
 
 def names(folder: Path) -> set[str]:
-    return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file()}
+    return {str(p.relative_to(folder)) for p in folder.rglob("*") if p.is_file() and p.name != ".lock"}
 
 
 def test_a_whole_run_writes_everything(spec: ToySpec, whole: Path) -> None:
@@ -91,6 +93,61 @@ def test_killed_and_taken_up_again_gives_equal_bytes(
     assert toy.measured == [f"trial {index}" for index in range(units, spec.units)]
     assert len(result.manifest.sessions) == 2
     assert data(out) == data(whole)
+
+
+def test_an_interrupt_says_what_is_kept_and_a_held_folder_is_free_again(
+    spec: ToySpec, whole: Path, tmp_path: Path
+) -> None:
+    class Interrupted(Toy):
+        def measure(self, vlm: VLM, spec: ToySpec, unit: Unit) -> xr.Dataset:
+            if len(self.measured) == 3:
+                raise KeyboardInterrupt
+            return super().measure(vlm, spec, unit)
+
+    out = tmp_path / "run"
+    with pytest.raises(KeyboardInterrupt, match=r"^3 of 4 units are kept in .*run, and the same command goes on from"):
+        run_toy(spec, out, Interrupted())
+    toy = Toy()
+    run_toy(spec, out, toy)
+    assert toy.measured == ["trial 3"]
+    assert data(out) == data(whole)
+
+
+def test_a_folder_in_use_is_refused_before_weights_load(
+    spec: ToySpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    code = (
+        "import sys; from pathlib import Path; from finst.runs.store import RunFolder\n"
+        "with RunFolder.claim(Path(sys.argv[1]), 'toy', {}).held(): print('held', flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(out)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with monkeypatch.context() as patch:
+            patch.setattr(executor, "open_vlm", lambda *_, **__: pytest.fail("weights were loaded"))
+            with pytest.raises(FinstError, match="run is in use"):
+                run_toy(spec, out)
+        other.kill()
+    assert run_toy(spec, out).manifest.status == "finished", "a lock dies with its process"
+
+
+def test_a_session_unlike_the_one_before_is_recorded_and_said(
+    spec: ToySpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quiet, told = io.StringIO(), io.StringIO()
+    run_toy(spec, tmp_path)
+    run(Toy(), spec, tmp_path, page, console=Console(file=quiet, width=200))
+    now = executor.session()
+    other = replace(now, versions=now.versions | {"torch": "0.1"}, machine=now.machine | {"threads": "64"})
+    monkeypatch.setattr(executor, "session", lambda: other)
+    manifest = run(Toy(), spec, tmp_path, page, console=Console(file=told, width=200)).manifest
+    assert "note" not in quiet.getvalue()
+    assert "note: unlike the session before" in told.getvalue()
+    assert "'0.1' here; threads is '1' there and '64' here" in told.getvalue()
+    assert [session.versions["torch"] for session in manifest.sessions][1:] == [now.versions["torch"], "0.1"]
 
 
 def test_the_order_of_sessions_does_not_matter(spec: ToySpec, whole: Path, tmp_path: Path) -> None:

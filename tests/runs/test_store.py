@@ -22,12 +22,14 @@ DATA = xr.Dataset({"scores": ("layer", np.arange(3.0))})
 
 
 def contents(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != ".lock")
+    return {str(p.relative_to(folder)): p.read_bytes() for p in files}
 
 
 def begun(path: Path) -> RunFolder:
     folder = RunFolder.claim(path, "cma", SPEC)
-    folder.begin(MODEL, 2, SESSION)
+    with folder.held():
+        folder.begin(MODEL, 2, SESSION)
     return folder
 
 
@@ -91,7 +93,38 @@ def test_other_weights_and_another_plan_are_refused(tmp_path: Path) -> None:
         folder.begin(replace(MODEL, hash="0" * 64), 2, SESSION)
     with pytest.raises(FinstError, match="2 units and this finst plans 3"):
         folder.begin(MODEL, 3, SESSION)
+    with pytest.raises(FinstError, match="a run on cpu and this one is on cuda:0, which rounds differently: use cpu"):
+        folder.begin(replace(MODEL, device="cuda:0"), 2, SESSION)
     assert contents(tmp_path) == before
+
+
+def test_another_cuda_device_is_the_same_kind(tmp_path: Path) -> None:
+    folder = RunFolder.claim(tmp_path, "cma", SPEC)
+    with folder.held():
+        folder.begin(replace(MODEL, device="cuda:0"), 2, SESSION)
+        assert len(folder.begin(replace(MODEL, device="cuda:1"), 2, SESSION).sessions) == 2
+
+
+def test_one_process_at_a_time(tmp_path: Path) -> None:
+    first = RunFolder.claim(tmp_path / "run", "cma", SPEC)
+    second = RunFolder.claim(tmp_path / "run", "cma", SPEC)
+    with first.held():
+        first.begin(MODEL, 2, SESSION)
+        before = contents(tmp_path)
+        with pytest.raises(FinstError, match="run is in use: another process works on this run"), second.held():
+            pytest.fail("two hold one folder")
+        with pytest.raises(FinstError, match="is in use"):
+            RunFolder.claim(tmp_path / "run", "cma", SPEC)
+        assert contents(tmp_path) == before
+    with second.held():
+        second.begin(MODEL, 2, SESSION)
+
+
+def test_two_runs_that_claimed_one_new_folder_do_not_mix(tmp_path: Path) -> None:
+    late = RunFolder.claim(tmp_path / "run", "cma", {**SPEC, "pairs": 4})
+    begun(tmp_path / "run")
+    with late.held(), pytest.raises(FinstError, match=r"another run \(pairs is 3 there and 4 here\)"):
+        late.begin(MODEL, 2, SESSION)
 
 
 def test_foreign_files_are_refused(tmp_path: Path) -> None:
@@ -139,4 +172,4 @@ def test_a_damaged_unit_says_which_file_to_delete(tmp_path: Path) -> None:
 def test_a_place_where_no_folder_can_be(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(FinstError, match="cannot make the folder"):
-        RunFolder.claim(tmp_path / "file" / "run", "cma", SPEC).begin(MODEL, 2, SESSION)
+        begun(tmp_path / "file" / "run")

@@ -26,6 +26,7 @@ class ToySpec:
     model: str
     units: int = 4
     seed: int = 0
+    revision: str | None = None
     dtype: str = "float32"
     device: str = "cpu"
 

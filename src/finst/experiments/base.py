@@ -31,6 +31,11 @@ class Spec(Protocol):
         ...
 
     @property
+    def revision(self) -> str | None:
+        """The hub's branch, tag or commit; None for its default, and for models that are not from there."""
+        ...
+
+    @property
     def dtype(self) -> str:
         """The number format of weights and activations."""
         ...

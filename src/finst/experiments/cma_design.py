@@ -45,6 +45,8 @@ class CMASpec:
 
     model: str = "organism"
     """Built-in model, folder with a checkpoint, or Hugging Face hub id."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub id."""
     pairs: int = 50
     """Counterbalanced pairs of contexts for each condition (the paper's 50 samples)."""
     seed: int = 0

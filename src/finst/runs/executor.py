@@ -17,7 +17,7 @@ from finst.experiments.base import Experiment, Spec, Unit
 from finst.report.figures import NamedFigure
 from finst.runs.manifest import Manifest, ModelRecord
 from finst.runs.provenance import now, session
-from finst.runs.spec import to_json
+from finst.runs.spec import differences, to_json
 from finst.runs.store import RunFolder
 from finst.vlm.open import VLM, Reader, open_reader, open_vlm
 
@@ -43,18 +43,49 @@ def run(
     """Measures what is missing in the folder ``out``, then writes summary, figures and report there.
 
     A run that was killed at any moment goes on where it was and ends with the same bytes of data. Raises FinstError for
-    bad input, before any weight loads where that can be known, and when the folder holds anything but this run.
+    bad input, before any weight loads where that can be known, and when the folder holds anything but this run or
+    another process works on it. A KeyboardInterrupt says how much is kept.
     """
     folder = RunFolder.claim(out, experiment.name, to_json(spec))
-    reader = open_reader(spec.model)
+    reader = open_reader(spec.model, revision=spec.revision)
     experiment.check(spec, reader)
     units = experiment.plan(spec)
     console = console or Console(stderr=True)
     console.print(f"{experiment.name} of {reader.id}: {len(units)} units into {out}", highlight=False, soft_wrap=True)
     vlm = open_vlm(reader, dtype=spec.dtype, device=spec.device)
-    folder.begin(_identity(vlm, spec), len(units), session())
-    _measure(experiment, spec, vlm, folder, units, console)
-    summary = experiment.summarise(spec, [folder.read_unit(index) for index in range(len(units))])
+    with folder.held(), _telling_what_is_kept(folder, len(units)):
+        _begin(folder, vlm, spec, len(units), console)
+        _measure(experiment, spec, vlm, folder, units, console)
+        return _finish(experiment, spec, reader, folder, len(units), page)
+
+
+def _begin(folder: RunFolder, vlm: VLM, spec: Spec, units: int, console: Console) -> None:
+    """Says so when versions or machine are not those of the session before: the numbers may round differently."""
+    model = ModelRecord(vlm.reader.id, vlm.reader.revision, vlm.weights_hash, spec.dtype, str(vlm.device))
+    *_, before, here = (None, *folder.begin(model, units, session()).sessions)
+    if before is None:
+        return
+    changed = differences({**before.versions, **before.machine}, {**here.versions, **here.machine})
+    if changed:
+        text = f"note: unlike the session before, so numbers may round differently from here on: {'; '.join(changed)}"
+        console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+
+@contextmanager
+def _telling_what_is_kept(folder: RunFolder, units: int) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        kept = sum(folder.has_unit(index) for index in range(units))
+        raise KeyboardInterrupt(
+            f"{kept} of {units} units are kept in {folder.path}, and the same command goes on from there"
+        ) from interrupt
+
+
+def _finish(
+    experiment: Experiment[SpecT], spec: SpecT, reader: Reader, folder: RunFolder, units: int, page: Page[SpecT]
+) -> RunResult:
+    summary = experiment.summarise(spec, [folder.read_unit(index) for index in range(units)])
     folder.write_summary(summary)
     figures = experiment.draw(summary)
     for figure in figures:
@@ -63,10 +94,6 @@ def run(
     folder.write_report(page(spec, reader, summary, figures, to_json(done)))
     folder.finish(done)
     return RunResult(folder.path, summary, folder.report_path, done)
-
-
-def _identity(vlm: VLM, spec: Spec) -> ModelRecord:
-    return ModelRecord(vlm.reader.id, vlm.reader.revision, vlm.weights_hash, spec.dtype, str(vlm.device))
 
 
 def _measure(

@@ -1,6 +1,7 @@
 """A run on disk: a folder that only ever grows by whole files, and never takes in another run.
 
 manifest.json             what ran, on what, how far (see ``finst.runs.manifest``)
+.lock                     held by the process that works here; the system lets go of it when that process dies
 units/00000.zarr.zip ...  one dataset a unit
 summary.zarr.zip          the numbers of the report
 figures/NAME.png, .csv    each figure beside the numbers it shows
@@ -9,12 +10,14 @@ report.html
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
+from filelock import FileLock, Timeout
 
 from finst.errors import FinstError
 from finst.runs.archive import PARTIAL, SUFFIX, pack, unpack, write_atomically
@@ -34,7 +37,7 @@ class RunFolder:
     def claim(cls, path: Path, experiment: str, spec: Mapping[str, Any]) -> RunFolder:
         """The folder at ``path`` for this run: new, empty, or holding this very run. Writes nothing.
 
-        Raises FinstError when something else is there.
+        Raises FinstError when something else is there, or another process at work.
         """
         if path.exists() and not path.is_dir():
             raise FinstError(f"{path} is a file: expected a folder for the run, new or of the same run")
@@ -42,12 +45,37 @@ class RunFolder:
         if folder.manifest_path.exists():
             folder._refuse_other_run(Manifest.read(folder.manifest_path))
         elif path.exists():
-            foreign = sorted(p.name for p in path.iterdir() if not p.name.endswith(PARTIAL))
+            ours = (folder.lock_path.name, PARTIAL)
+            foreign = sorted(p.name for p in path.iterdir() if not p.name.endswith(ours))
             if foreign:
                 raise FinstError(
                     f"{path} holds {foreign[0]!r} and no run: expected a new or empty folder, or one of the same run"
                 )
+        if folder.lock_path.exists():
+            with folder.held():
+                pass
         return folder
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Makes the folder and keeps other processes out of it until the block ends or this process dies.
+
+        Raises FinstError when another process is at work there, or the folder cannot be made.
+        """
+        lock = FileLock(self.lock_path, timeout=0)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        except Timeout as cause:
+            raise FinstError(
+                f"{self.path} is in use: another process works on this run; let it end, or choose another out folder"
+            ) from cause
+        except OSError as cause:
+            raise FinstError(f"cannot make the folder {self.path}: {cause.strerror}") from cause
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _refuse_other_run(self, found: Manifest) -> None:
         if found.experiment != self.experiment:
@@ -61,6 +89,11 @@ class RunFolder:
     def manifest_path(self) -> Path:
         """Where the manifest is, or will be."""
         return self.path / "manifest.json"
+
+    @property
+    def lock_path(self) -> Path:
+        """The file by which a process holds the folder; of no meaning when none does."""
+        return self.path / ".lock"
 
     @property
     def report_path(self) -> Path:
@@ -78,16 +111,23 @@ class RunFolder:
         return Manifest.read(self.manifest_path)
 
     def begin(self, model: ModelRecord, units: int, session: Session) -> Manifest:
-        """Makes the folder, or takes it up again with the same model and plan; the record of earlier sessions stays.
+        """Opens the folder's record, or takes it up again; that of earlier sessions stays. Call it while ``held``.
 
-        Raises FinstError, with nothing changed, when the weights or the plan are not those of the earlier sessions.
+        Raises FinstError, with nothing changed, when spec, weights, kind of device or plan are not those of the earlier
+        sessions.
         """
         if self.manifest_path.exists():
             found = self.manifest
+            self._refuse_other_run(found)
             if found.model.hash != model.hash:
                 raise FinstError(
                     f"{self.path} holds a run of other weights of {model.id} "
                     f"({found.model.hash[:12]} there, {model.hash[:12]} here): choose another out folder"
+                )
+            if _kind(found.model.device) != _kind(model.device):
+                raise FinstError(
+                    f"{self.path} holds a run on {found.model.device} and this one is on {model.device}, which rounds "
+                    f"differently: use {_kind(found.model.device)} again, or choose another out folder"
                 )
             if found.units != units:
                 raise FinstError(
@@ -98,11 +138,8 @@ class RunFolder:
         else:
             seed = self.spec.get("seed")
             manifest = Manifest(FORMAT, self.experiment, dict(self.spec), seed, model, units, (session,))
-        try:
-            (self.path / "units").mkdir(parents=True, exist_ok=True)
-            (self.path / "figures").mkdir(exist_ok=True)
-        except OSError as cause:
-            raise FinstError(f"cannot make the folder {self.path}: {cause.strerror}") from cause
+        (self.path / "units").mkdir(exist_ok=True)
+        (self.path / "figures").mkdir(exist_ok=True)
         for leftover in (*self.path.rglob(f".*{PARTIAL}"),):
             leftover.unlink()
         manifest.write(self.manifest_path)
@@ -143,3 +180,8 @@ class RunFolder:
     def finish(self, manifest: Manifest) -> None:
         """Keeps the manifest of the finished run; the last thing that is written."""
         manifest.write(self.manifest_path)
+
+
+def _kind(device: str) -> str:
+    """``"cuda"`` of ``"cuda:1"``."""
+    return device.partition(":")[0]
