@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check \
 	$(if $(CONSTRAINTS),--constraint $(CONSTRAINTS)) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: demo test check lint format types imports runtime dev clean help
+.PHONY: demo figures test check lint format types imports runtime dev clean help
 help:
 	@echo "make demo     install finst and measure the built-in model: the paper's central result and a report"
 	@echo "make test     all tests            make check    lint, format, types, import contracts"
@@ -19,6 +19,10 @@ help:
 
 demo: runtime
 	$(BIN)/finst demo
+
+# The pictures of docs/figures, from the demo's run folder.
+figures: demo
+	$(BIN)/python docs/figures/draw.py runs/demo
 
 # One thread a worker: torch's own threads would fight over the cores that the workers already fill.
 test: dev

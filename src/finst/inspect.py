@@ -11,7 +11,7 @@ import numpy as np
 import tyro
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch, Rectangle
+from matplotlib.patches import FancyBboxPatch, Patch, Rectangle
 from matplotlib.patheffects import withStroke
 
 from finst.errors import FinstError, choice
@@ -26,11 +26,11 @@ from finst.vlm.tokens import Kind, TokenMap
 ROLES: dict[Kind, tuple[str, str]] = {
     "template": ("#e5e7eb", "chat template"),
     "text": ("#ffffff", "prompt text"),
-    "image": ("#dbeafe", "image patches"),
-    "colour": ("#fde68a", "object's colour"),
-    "noun": ("#bbf7d0", "object's noun"),
+    "image": ("#dbeafe", "picture"),
+    "colour": ("#fde68a", "colour"),
+    "noun": ("#bbf7d0", "noun"),
     "comma": ("#e9d5ff", "after an object"),
-    "last": ("#fca5a5", "last token: predicts the answer"),
+    "last": ("#fca5a5", "last: predicts the answer"),
     "answer": ("#fbcfe8", "answer"),
 }
 """Fill colour and meaning, in the order of the legend."""
@@ -40,6 +40,7 @@ OBJECT_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e
 
 INK = "#1f2937"
 FAINT = "#6b7280"
+FRAME = "#9ca3af"
 SUFFIXES = (".png", ".pdf", ".svg")
 
 
@@ -97,7 +98,7 @@ def token_figure(reader: Reader, picture: Picture, encoded: Encoded) -> Figure:
     height = picture_inches + prompt_inches + 0.6
     figure = Figure(figsize=(_WIDTH, height), facecolor="white")
     rows, cols = encoded.tokens.grid
-    title = f"{reader.id}: {len(encoded.tokens)} tokens, {rows}×{cols} of them image"
+    title = f"{reader.id}: {len(encoded.tokens)} tokens, {rows * cols} of them for the picture ({rows}×{cols})"
     figure.text(0.35 / _WIDTH, 1 - 0.38 / height, title, fontsize=13, weight="bold", color=INK)
     side = (_WIDTH - 1.2) / 2
     bottom = (prompt_inches + 0.1) / height
@@ -126,9 +127,9 @@ def _bare(axes: Axes, picture: Picture, tokens: TokenMap, title: str) -> None:
     axes.set_xticks((np.arange(cols)[::step] + 0.5) * width, [str(c) for c in range(cols)[::step]])
     axes.set_yticks((np.arange(rows)[::step] + 0.5) * height, [str(r) for r in range(rows)[::step]])
     axes.tick_params(length=0, labelsize=7, labelcolor=FAINT)
-    axes.spines[:].set_color("#9ca3af")
-    axes.vlines(np.arange(1, cols) * width, 0, picture.scene.height, color="#9ca3af", lw=0.5)
-    axes.hlines(np.arange(1, rows) * height, 0, picture.scene.width, color="#9ca3af", lw=0.5)
+    axes.spines[:].set_color(FRAME)
+    axes.vlines(np.arange(1, cols) * width, 0, picture.scene.height, color=FRAME, lw=0.5)
+    axes.hlines(np.arange(1, rows) * height, 0, picture.scene.width, color=FRAME, lw=0.5)
 
 
 def _draw_picture(axes: Axes, picture: Picture, tokens: TokenMap) -> None:
@@ -225,12 +226,23 @@ def _draw_prompt(axes: Axes, lines: list[list[_TokenBox]], height: float) -> Non
             _draw_box(axes, box, left, top)
             left += box.width + _GAP
     used = {box.kind for line in lines for box in line}
-    left, y = 0.35, height - 0.22
-    for kind, (colour, meaning) in ROLES.items():
-        if kind in used:
-            axes.add_patch(_rounded(left, y - 0.08, 0.16, 0.16, colour, "#9ca3af", 0.6))
-            axes.text(left + 0.22, y, meaning, fontsize=8, va="center", color=INK)
-            left += 0.22 + len(meaning) * 0.068 + 0.2
+    handles = [Patch(fc=c, ec=FRAME, lw=0.6, label=meaning) for kind, (c, meaning) in ROLES.items() if kind in used]
+    handles.append(Patch(fc="none", ec=OBJECT_COLOURS[0], lw=1.8, label="words about the object in that frame"))
+    axes.legend(
+        handles=handles,
+        loc="lower left",
+        bbox_to_anchor=(0.35 / _WIDTH, 0.1 / height),
+        ncols=len(handles),
+        frameon=False,
+        fontsize=7.5,
+        labelcolor=INK,
+        borderaxespad=0,
+        borderpad=0,
+        handlelength=1.2,
+        handleheight=1.1,
+        handletextpad=0.5,
+        columnspacing=1.5,
+    )
 
 
 def _rounded(left: float, top: float, width: float, height: float, fill: str, edge: str, lw: float) -> FancyBboxPatch:
@@ -240,7 +252,7 @@ def _rounded(left: float, top: float, width: float, height: float, fill: str, ed
 
 def _draw_box(axes: Axes, box: _TokenBox, left: float, top: float) -> None:
     named = box.object is not None
-    edge = OBJECT_COLOURS[box.object % len(OBJECT_COLOURS)] if box.object is not None else "#9ca3af"
+    edge = OBJECT_COLOURS[box.object % len(OBJECT_COLOURS)] if box.object is not None else FRAME
     axes.add_patch(_rounded(left, top, box.width, 0.23, ROLES[box.kind][0], edge, 1.8 if named else 0.6))
     middle = left + box.width / 2
     axes.text(middle, top + 0.115, box.text, ha="center", va="center", fontsize=_FONT, family="monospace", color=INK)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -121,3 +123,24 @@ def test_too_few_shared_pairs_make_the_order_untestable():
     nan = np.nan
     (step,) = mediation.order_steps({"a": np.array([1.0, nan, 1.0]), "b": np.array([nan, 2.0, 3.0])})
     assert step.untestable.startswith("only 1 pairs")
+
+
+def test_depth_tells_the_median_layer_from_the_centre_of_mass():
+    """A stage in two places: the centre of mass lies where none of its heads does."""
+    rng = np.random.default_rng(0)
+    scores = np.zeros((40, 9, 2))
+    heads = np.zeros((9, 2), dtype=bool)
+    for layer, size in ((0, 4.0), (7, 3.0), (8, 3.0)):
+        heads[layer, 1] = True
+        scores[:, layer, 1] = size * rng.uniform(0.9, 1.1, 40)
+    found = mediation.depth(scores, heads)
+    assert found.centre_mean == pytest.approx(4.5, abs=0.05)
+    assert found.centre_low < found.centre_mean < found.centre_high
+    assert (found.median_layer, found.median_low, found.median_high) == (7.0, 7.0, 7.0)
+
+
+@pytest.mark.parametrize("pairs", [0, 1, 8])
+def test_depth_is_unknown_without_heads_or_pairs(pairs: int):
+    heads = np.zeros((3, 2), dtype=bool)
+    heads[1, 0] = pairs < 2
+    assert np.isnan(astuple(mediation.depth(np.ones((pairs, 3, 2)), heads))).all()

@@ -185,3 +185,12 @@ def test_interval_ends_are_ordered_and_within_the_data(scores: np.ndarray):
 def test_bad_input_is_refused_with_a_reason(call, message: str):
     with pytest.raises(FinstError, match=message):
         call()
+
+
+def test_the_interval_is_made_of_the_quantiles_of_the_resampled_means():
+    scores = np.random.default_rng(3).normal(1, 2, (15, 2, 3))
+    means = statistics.resampled_means(scores, resamples=300, seed=5)
+    expected = np.quantile(means, statistics.tails(0.9), axis=0)
+    found = statistics.bootstrap_ci(scores, confidence=0.9, resamples=300, seed=5)
+    np.testing.assert_allclose(found, expected)
+    np.testing.assert_allclose(means, statistics.resampled_means(scores[::-1], resamples=300, seed=5))

@@ -127,6 +127,10 @@ def test_planted_heads_are_found_and_nothing_else():
     assert np.argwhere(found["below"].sel(condition="id_selection").values).tolist() == [[5, 6]]
     assert found["order_holds"].values.all()
     assert found["order_difference"].values.tolist() == pytest.approx([2.2, 1.9], abs=0.2)
+    assert found["median_layer"].values.tolist() == [3, 5, 7]
+    assert (found["centre_low"] <= found["centre_mean"]).all()
+    assert (found["centre_mean"] <= found["centre_high"]).all()
+    assert found["margin"].values.tolist() == pytest.approx([9.0, 9.0, 9.0], abs=1e-4)
 
 
 def test_nothing_is_found_where_nothing_is():

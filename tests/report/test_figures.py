@@ -13,7 +13,8 @@ import xarray as xr
 from PIL import Image
 
 from finst.report.figures import INK, NamedFigure
-from finst.report.maps import mediation_figures, weakest_above
+from finst.report.maps import DEPTH, mediation_figures, overview, weakest_above
+from finst.report.verdict import top_heads
 from tests.experiments import synthetic
 
 NAMES = ("map", "panels", "profile", "pairs")
@@ -53,9 +54,8 @@ def test_the_profile_has_the_summarys_numbers():
     assert len(rows) == 3 * synthetic.LAYERS
     for row in rows:
         at = summary().sel(condition=row["condition"], layer=int(row["layer"]))
-        assert [float(row[key]) for key in ("layer_mean", "layer_ci_low", "layer_ci_high")] == [
-            float(at[key]) for key in ("layer_mean", "layer_ci_low", "layer_ci_high")
-        ]
+        shown = ("layer_mean", "layer_ci_low", "layer_ci_high", *DEPTH)
+        assert [float(row[key]) for key in shown] == [float(at[key]) for key in shown]
 
 
 def test_single_pairs_are_the_usable_ones_with_their_scores():
@@ -91,6 +91,27 @@ def test_heads_above_and_below_the_noise_are_outlined_in_the_panels():
     outlined = [len(axes.patches) for axes in figures()["panels"].figure.axes[:3]]
     expected = (summary()["above"] | summary()["below"]).sum(["layer", "head"]).values
     assert outlined == expected.tolist()
+
+
+def test_pairs_of_heads_that_are_not_above_the_noise_are_hollow_and_their_names_in_brackets():
+    for axes, stage in zip(figures()["pairs"].figure.axes, synthetic.STAGED, strict=True):
+        for head, label, dots in zip(
+            top_heads(summary(), stage, 3), axes.get_xticklabels(), axes.collections, strict=True
+        ):
+            assert label.get_text() == (head.name if head.above else f"({head.name})")
+            assert bool(dots.get_facecolor().size) == head.above
+    assert not all(head.above for head in top_heads(summary(), "id_selection", 3))
+
+
+def test_the_overview_has_the_combined_map_and_the_panels():
+    figure = overview(summary())
+    assert [axes.get_title(loc="left") for axes in figure.figure.axes[1:4]] == [
+        "ID retrieval",
+        "ID selection",
+        "Feature retrieval",
+    ]
+    assert figure.csv == figures()["panels"].csv
+    assert len(figure.png) < 200_000
 
 
 def test_the_weakest_head_above_the_noise_is_on_the_scale():

@@ -1,7 +1,7 @@
 """Causal mediation in numbers (paper, section "Causal mediation", Figs 1d and 20-25): scores, stages and their order.
 
 A head is an entry of a ``[layer, head]`` map. A stage's score of one pair and head is the change, in logits, of the
-preference for the answer of the source context.
+preference for a1*, the answer that a stage with the source context's output would lead to, over a1, the right one.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class StageMap:
     above: HeadSet
     """Heads above the noise: p_fwer < alpha, mean positive and larger than the numerical noise."""
     below: HeadSet
-    """The same with a negative mean: patching them moves the answer the other way."""
+    """The same with a negative mean: patching them moves the answer away from a1*."""
 
 
 def stage_map(
@@ -105,6 +105,51 @@ def centre_of_mass(scores: HeadScores, heads: HeadSet) -> Float[np.ndarray, "pai
     total = weights.sum(axis=1)
     layers = weights @ np.arange(weights.shape[1])
     return np.divide(layers, total, out=np.full(len(scores), np.nan), where=total > 0)
+
+
+@dataclass(frozen=True)
+class Depth:
+    """Where in depth a stage's heads above the noise lie, in layers from 0; NaN where there are none.
+
+    A mean says little about a stage that lies in two places, hence both; neither was chosen by what came out.
+    """
+
+    centre_mean: float
+    """Mean over pairs of their centres of mass."""
+    centre_low: float
+    centre_high: float
+    median_layer: float
+    """The layer in which, from the first on, half of these heads' summed mean scores is reached."""
+    median_low: float
+    median_high: float
+
+
+def depth(
+    scores: HeadScores, heads: HeadSet, *, alpha: float = 0.05, resamples: int = RESAMPLES, seed: int = 0
+) -> Depth:
+    """Both with bootstrap intervals over pairs (level 1 - alpha), the ``heads`` taken as given.
+
+    The intervals of the centre are over the pairs that have one, and NaN when fewer than two do.
+    """
+    nan = float("nan")
+    if len(scores) < 2 or not heads.any():
+        return Depth(nan, nan, nan, nan, nan, nan)
+    centres = centre_of_mass(scores, heads)
+    centres = centres[np.isfinite(centres)]
+    drawn = {"resamples": resamples, "seed": seed}
+    low, high = statistics.bootstrap_ci(centres, confidence=1 - alpha, **drawn) if len(centres) > 1 else (nan, nan)
+    by_layer = np.where(heads, scores, 0.0).sum(axis=2)
+    medians = _median_layer(statistics.resampled_means(by_layer, **drawn))
+    # Layers are whole numbers, and so are the ends of their interval.
+    ends = np.quantile(medians, statistics.tails(1 - alpha), method="inverted_cdf")
+    middle = float(_median_layer(by_layer.mean(axis=0)))
+    return Depth(float(centres.mean()), float(low), float(high), middle, float(ends[0]), float(ends[1]))
+
+
+def _median_layer(sums: Float[np.ndarray, "*any layer"]) -> Float[np.ndarray, "*any"]:
+    """The first layer at which the sums so far, negative ones left out, are at least half of their total."""
+    reached = np.cumsum(np.maximum(sums, 0.0), axis=-1)
+    return np.asarray(np.argmax(reached >= reached[..., -1:] / 2, axis=-1), dtype=np.float64)
 
 
 @dataclass(frozen=True)

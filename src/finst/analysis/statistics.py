@@ -50,15 +50,34 @@ def bootstrap_ci(
         raise FinstError(f"a confidence level lies between 0 and 1, not {confidence}")
     data = _flat(scores, 2)
     data = data[np.lexsort(data.T)]
-    count = len(data)
-    rng = np.random.default_rng(seed)
-    weights = rng.multinomial(count, np.full(count, 1 / count), size=resamples) / count
-    tails = (0.5 - confidence / 2, 0.5 + confidence / 2)
+    weights = _resampling(len(data), resamples, seed)
     width = max(1, _CHUNK_BYTES // (8 * resamples))
     chunks = [
-        np.quantile(weights @ data[:, start : start + width], tails, axis=0) for start in range(0, data.shape[1], width)
+        np.quantile(weights @ data[:, start : start + width], tails(confidence), axis=0)
+        for start in range(0, data.shape[1], width)
     ]
     return np.concatenate(chunks, axis=1).reshape(2, *scores.shape[1:])
+
+
+def resampled_means(scores: Scores, *, resamples: int = RESAMPLES, seed: int = 0) -> Float[np.ndarray, "resample *map"]:
+    """The means whose quantiles ``bootstrap_ci`` gives, for statistics of a whole map of means, in the scores' unit.
+
+    Raises FinstError for fewer than two samples and scores that are not finite.
+    """
+    data = _flat(scores, 2)
+    means = _resampling(len(data), resamples, seed) @ data[np.lexsort(data.T)]
+    return means.reshape(resamples, *scores.shape[1:])
+
+
+def tails(confidence: float) -> tuple[float, float]:
+    """The quantiles between which lies the middle ``confidence`` of a distribution."""
+    return 0.5 - confidence / 2, 0.5 + confidence / 2
+
+
+def _resampling(count: int, resamples: int, seed: int) -> Float[np.ndarray, "resample sample"]:
+    """Each sample's share of a resample, drawn with replacement."""
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(count, np.full(count, 1 / count), size=resamples) / count
 
 
 @dataclass(frozen=True, eq=False)

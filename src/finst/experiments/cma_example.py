@@ -22,7 +22,7 @@ from finst.vlm.open import Reader
 
 CAPTIONS = {
     "clean": "The scene that every patched run sees.",
-    "swapped": "Source of ID retrieval and ID selection: the two objects in each other's place.",
+    "swapped": "Source of ID retrieval and ID selection: the two objects have changed places.",
     "changed": "Source of feature retrieval: another target at the same place.",
 }
 

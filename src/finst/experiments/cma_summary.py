@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from finst.analysis import mediation, statistics
-from finst.analysis.mediation import OrderStep, StageMap
+from finst.analysis.mediation import Depth, OrderStep, StageMap
 from finst.experiments.cma_design import CMASpec
 
 DOCUMENTATION = {
@@ -25,7 +25,15 @@ DOCUMENTATION = {
     "above": ("1", "head above the noise: p_fwer < alpha, mean positive and larger than the numerical noise"),
     "below": ("1", "the same with a negative mean"),
     "noise_floor": ("logits", "numerical noise of a score: the largest one seen, and no less than the logits resolve"),
+    "margin": ("logits", "mean over usable pairs of M(c1)[a1] - M(c1)[a1*]: what a score would have to undo"),
+    "margin_error": ("logits", "its standard error"),
     "centre": ("layers", "mean layer of the stage's heads above the noise, weighted by positive scores"),
+    "centre_mean": ("layers", "mean of the pairs' centres"),
+    "centre_low": ("layers", "lower end of its bootstrap interval"),
+    "centre_high": ("layers", "upper end of its bootstrap interval"),
+    "median_layer": ("layers", "first layer at which half of the summed means of the heads above the noise is reached"),
+    "median_low": ("layers", "lower end of its bootstrap interval"),
+    "median_high": ("layers", "upper end of its bootstrap interval"),
     "layer_mean": ("logits", "score averaged over the heads of a layer"),
     "layer_ci_low": ("logits", "lower end of its bootstrap interval"),
     "layer_ci_high": ("logits", "upper end of its bootstrap interval"),
@@ -45,16 +53,19 @@ def statistics_of(spec: CMASpec, data: xr.Dataset) -> xr.Dataset:
     Adds what ``DOCUMENTATION`` lists; ``step`` is the dim of neighbouring stages, from early to late.
     """
     floor = max(float(data["noise"].max()), mediation.resolution(data["unedited_logits"].values))
-    stages, profiles, centres = {}, {}, {}
-    settings = {"permutations": spec.permutations, "resamples": spec.bootstraps, "seed": spec.seed}
+    stages, profiles, centres, depths, margins = {}, {}, {}, {}, {}
+    bootstraps = {"alpha": spec.alpha, "resamples": spec.bootstraps, "seed": spec.seed}
+    settings = {"permutations": spec.permutations, **bootstraps}
     for name in mediation.STAGES:
         scores = data["score"].sel(condition=name).transpose("pair", "layer", "head").values
         usable = data["usable"].sel(condition=name).values
-        stages[name] = mediation.stage_map(scores[usable], noise=floor, alpha=spec.alpha, **settings)
+        stages[name] = mediation.stage_map(scores[usable], noise=floor, **settings)
         profiles[name] = _profile(spec, scores[usable])
         centre = mediation.centre_of_mass(scores, stages[name].above)
         centres[name] = np.where(usable, centre, np.nan)
-    steps = mediation.order_steps(centres, alpha=spec.alpha, **settings)
+        depths[name] = mediation.depth(scores[usable], stages[name].above, **bootstraps)
+        margins[name] = _margin(data.sel(condition=name), usable)
+    steps = mediation.order_steps(centres, **settings)
     clean = data["correct"].sel(context="clean").values
     usable = data["usable"].transpose("condition", "pair").values
     summary = data.assign(
@@ -62,6 +73,9 @@ def statistics_of(spec: CMASpec, data: xr.Dataset) -> xr.Dataset:
             **{f.name: _by_condition(stages, f.name) for f in fields(StageMap)},
             **{f"layer_{key}": (("condition", "layer"), values) for key, values in _stacked(profiles).items()},
             "centre": (("condition", "pair"), np.stack([centres[name] for name in mediation.STAGES])),
+            **{f.name: ("condition", [getattr(depths[s], f.name) for s in mediation.STAGES]) for f in fields(Depth)},
+            "margin": ("condition", [margins[name][0] for name in mediation.STAGES]),
+            "margin_error": ("condition", [margins[name][1] for name in mediation.STAGES]),
             "noise_floor": ((), floor),
             "dropped_clean": ("condition", np.full(len(usable), np.count_nonzero(~clean))),
             "dropped_source": ("condition", (clean & ~usable).sum(axis=1)),
@@ -71,6 +85,16 @@ def statistics_of(spec: CMASpec, data: xr.Dataset) -> xr.Dataset:
     for name, (unit, text) in DOCUMENTATION.items():
         summary[name].attrs = {"units": unit, "long_name": text}
     return summary.assign_attrs(asdict(spec))
+
+
+def _margin(part: xr.Dataset, usable: np.ndarray) -> tuple[float, float]:
+    """Mean and standard error of the clean preference of a1 over a1*; NaN for fewer than two pairs."""
+    logits = part["unedited_logits"].astype(np.float64)
+    kept, other = (logits.sel(colour=part[answer].item()).values for answer in ("original", "counterfactual"))
+    margin = (kept - other)[usable]
+    if len(margin) < 2:
+        return float("nan"), float("nan")
+    return float(statistics.mean(margin)), float(statistics.standard_error(margin))
 
 
 def _by_condition(stages: dict[str, StageMap], field: str) -> tuple[tuple[str, ...], np.ndarray]:

@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from finst.report.figures import FAINT, INK, STYLE, NamedFigure, canvas
-from finst.report.verdict import NAMES, capital, number, top_heads
+from finst.report.verdict import NAMES, TopHead, capital, level_of, number, top_heads
 
 COLOURS = {"id_retrieval": "#0072B2", "id_selection": "#D55E00", "feature_retrieval": "#009E73"}
 """Told apart in all common forms of colour blindness (Okabe and Ito)."""
@@ -29,7 +29,12 @@ MARKERS = {"id_retrieval": "o", "id_selection": "s", "feature_retrieval": "^"}
 BLACK = "#000000"
 """Drawn on cells, whose colours are the same on a light and on a dark page."""
 
+FRAME = "#e3e6ea"
+"""Between cells."""
+
 STATISTICS = ("mean", "standard_error", "ci_low", "ci_high", "t", "p", "p_fwer", "above", "below")
+
+DEPTH = ("centre_mean", "centre_low", "centre_high", "median_layer", "median_low", "median_high")
 
 TOP = 3
 """Heads of each stage that are shown pair by pair."""
@@ -57,9 +62,13 @@ def _stages(summary: xr.Dataset) -> list[str]:
     return [str(key) for key in summary["condition"].values]
 
 
-def _grid_axes(axes: Axes, summary: xr.Dataset, layer_ticks: int = 16, heads_label: bool = True) -> None:
-    axes.set(xlabel="layer", xlim=(-0.5, summary.sizes["layer"] - 0.5), ylim=(summary.sizes["head"] - 0.5, -0.5))
-    axes.set_ylabel("head" if heads_label else "")
+def _grid_axes(axes: Axes, summary: xr.Dataset, layer_ticks: int = 16) -> None:
+    axes.set(
+        xlabel="layer",
+        ylabel="head",
+        xlim=(-0.5, summary.sizes["layer"] - 0.5),
+        ylim=(summary.sizes["head"] - 0.5, -0.5),
+    )
     axes.set_xticks(_ticks(summary.sizes["layer"], layer_ticks))
     axes.set_yticks(_ticks(summary.sizes["head"], 16))
     axes.tick_params(length=0)
@@ -97,18 +106,37 @@ def combined_map(summary: xr.Dataset) -> NamedFigure:
 
     Heads in the noise stay white: on a scale of its own, a stage that is not there would look like one that is.
     """
-    stages = _stages(summary)
     figure = canvas(7.2, 1.0 + min(4.4, 0.36 * summary.sizes["head"] + 0.5))
     axes, side = figure.subplots(1, 2, width_ratios=[1, 0.3])
+    _draw_stages(axes, summary)
+    side.axis("off")
+    for place, stage in enumerate(_stages(summary)):
+        scale = side.inset_axes((0.02, 0.72 - 0.34 * place, 0.9, 0.07))
+        _one_sided_bar(figure, scale, summary, stage)
+    return NamedFigure(
+        name="map",
+        title="The three stages in one map",
+        caption=(
+            "Every attention head of the model. A colour and a mark say in which stage a head is above the noise; "
+            "intensity is its mean score, from zero (white) to that stage’s largest, and below a "
+            "colour bar stands the smallest. Where stages share a head their colours mix and the marks stand side by "
+            "side. Unmarked heads are not above the noise and white, whatever their mean. Compare Fig 1d of the paper."
+        ),
+        figure=figure,
+        csv=tidy(summary, ["mean", "p_fwer", "above"]),
+    )
+
+
+def _draw_stages(axes: Axes, summary: xr.Dataset, mark: float = 1.0) -> None:
+    """The cells and marks (of relative size ``mark``) of the combined map, with their legend on top."""
+    stages = _stages(summary)
     ink = np.ones((summary.sizes["head"], summary.sizes["layer"], 3))
     for stage in stages:
         share = _above(summary, stage) / _largest(_above(summary, stage))
         ink *= 1 - share[..., None] * (1 - np.array(to_rgb(COLOURS[stage])))
-    axes.pcolormesh(
-        _edges(summary.sizes["layer"]), _edges(summary.sizes["head"]), ink, edgecolors="#e3e6ea", linewidth=0.5
-    )
+    axes.pcolormesh(_edges(summary.sizes["layer"]), _edges(summary.sizes["head"]), ink, edgecolors=FRAME, linewidth=0.5)
     _grid_axes(axes, summary)
-    _mark_stages(axes, summary)
+    _mark_stages(axes, summary, mark)
     axes.legend(
         handles=[
             Line2D([], [], ls="", marker=MARKERS[s], ms=5.5, mfc=COLOURS[s], mec=INK, mew=0.6, label=capital(NAMES[s]))
@@ -122,57 +150,31 @@ def combined_map(summary: xr.Dataset) -> NamedFigure:
         columnspacing=1.4,
         borderpad=0.2,
     )
-    side.axis("off")
-    for place, stage in enumerate(stages):
-        scale = side.inset_axes((0.02, 0.72 - 0.34 * place, 0.9, 0.07))
-        _one_sided_bar(figure, scale, summary, stage)
-    return NamedFigure(
-        name="map",
-        title="The three stages in one map",
-        caption=(
-            "Every attention head of the model; heads in the noise are white, whatever their mean. A colour and a "
-            "mark say in which stage a head is above the noise; intensity is its mean score, from zero (white) to "
-            "that stage’s largest. Where stages share a head their colours mix and the marks stand side by side. "
-            "Dotted on the colour bars: the weakest head above the noise. Compare Fig 1d of the paper."
-        ),
-        figure=figure,
-        csv=tidy(summary, ["mean", "p_fwer", "above"]),
-    )
 
 
-def _mark_stages(axes: Axes, summary: xr.Dataset) -> None:
+def _mark_stages(axes: Axes, summary: xr.Dataset, mark: float) -> None:
     """A mark for every stage in which a head is above the noise, side by side within its cell."""
     above = summary["above"].transpose("layer", "head", "condition").values
     stages = _stages(summary)
-    size = float(np.clip(120 / max(summary.sizes["layer"], 1.2 * summary.sizes["head"]), 2.0, 6.5))
+    size = mark * float(np.clip(120 / max(summary.sizes["layer"], 1.2 * summary.sizes["head"]), 2.0, 6.5))
     for layer, head in np.argwhere(above.any(axis=-1)):
         here = np.flatnonzero(above[layer, head])
         for place, index in enumerate(here):
-            x = layer + 0.27 * (place - (len(here) - 1) / 2)
+            x = layer + 0.32 * (place - (len(here) - 1) / 2)
             style = {"marker": MARKERS[stages[index]], "mfc": COLOURS[stages[index]], "mec": "white", "mew": 0.7}
             axes.plot([x], [head], ls="", ms=size, **style)
 
 
 def _one_sided_bar(figure: Figure, axes: Axes, summary: xr.Dataset, stage: str) -> None:
     found = _above(summary, stage)
-    top = _largest(found)
-    colours = LinearSegmentedColormap.from_list(stage, ["white", COLOURS[stage] if found.any() else "white"])
+    top, weakest = _largest(found), weakest_above(summary, stage)
+    colours = LinearSegmentedColormap.from_list(stage, ["white", "white" if weakest is None else COLOURS[stage]])
     bar = figure.colorbar(ScalarMappable(Normalize(0, top), colours), cax=axes, orientation="horizontal")
     bar.outline.set_linewidth(0.5)  # pyright: ignore[reportCallIssue]
-    bar.set_ticks([0, top] if found.any() else [0], labels=["0", f"{top:.2g}"] if found.any() else ["0"])
-    unit = "logits" if found.any() else "none above the noise"
-    axes.set_title(f"{capital(NAMES[stage])} ({unit})", fontsize=7, fontweight="normal", pad=3)
-    _mark_noise(axes, summary, stage, both_sides=False)
-
-
-def _mark_noise(axes: Axes, summary: xr.Dataset, stage: str, both_sides: bool) -> None:
-    """Numerical noise as a band at zero, and the weakest head above the noise as dotted lines."""
-    floor = float(summary["noise_floor"])
-    axes.axvspan(-floor, floor, color=BLACK, lw=0.9)
-    weakest = weakest_above(summary, stage)
-    for sign in (-1, 1) if both_sides else (1,):
-        if weakest is not None:
-            axes.axvline(sign * weakest, color=BLACK, lw=0.8, ls=(0, (1.5, 1.2)))
+    bar.set_ticks([0] if weakest is None else [0, top], labels=["0"] if weakest is None else ["0", number(top, 2)])
+    axes.set_title(f"{capital(NAMES[stage])} (logits)", fontsize=7, fontweight="normal", pad=3)
+    noise = "none above the noise" if weakest is None else f"above the noise from {number(weakest)}"
+    axes.set_xlabel(noise, fontsize=6.5, loc="left")
 
 
 def weakest_above(summary: xr.Dataset, stage: str) -> float | None:
@@ -187,39 +189,67 @@ def condition_panels(summary: xr.Dataset) -> NamedFigure:
     stages = _stages(summary)
     figure = canvas(7.2, 1.25 + min(4.0, 0.2 * summary.sizes["head"] + 0.4))
     for place, (axes, stage) in enumerate(zip(figure.subplots(1, len(stages)), stages, strict=True)):
-        means = _means(summary, stage)
-        limit = _largest(abs(means))
-        mesh = axes.pcolormesh(
-            _edges(summary.sizes["layer"]),
-            _edges(summary.sizes["head"]),
-            np.ma.masked_invalid(means),
-            cmap="RdBu_r",
-            norm=Normalize(-limit, limit),
-            edgecolors="#e3e6ea",
-            linewidth=min(0.4, 5 / summary.sizes["layer"]),
-        )
-        _grid_axes(axes, summary, layer_ticks=10, heads_label=place == 0)
-        _outline(axes, summary, stage)
-        part = summary.sel(condition=stage)
-        axes.set_title(capital(NAMES[stage]), pad=14)
-        counts = f"{int(part['above'].sum())} above the noise, n = {int(part['n'])}"
-        axes.text(0, 1.02, counts, transform=axes.transAxes, fontsize=7, color=INK)
-        bar = figure.colorbar(mesh, ax=axes, orientation="horizontal", aspect=22, pad=0.04)
-        bar.outline.set_linewidth(0.5)  # pyright: ignore[reportCallIssue]
-        bar.set_ticks([-limit, 0, limit], labels=[f"−{limit:.2g}", "0", f"{limit:.2g}"])
-        bar.set_label(
-            f"mean score (logits)\nzero ± {number(float(summary['noise_floor']))} numerical noise", fontsize=7
-        )
-        _mark_noise(bar.ax, summary, stage, both_sides=True)
+        _draw_condition(figure, axes, summary, stage)
+        axes.set_ylabel("" if place else "head")
     return NamedFigure(
         name="panels",
         title="One map a condition",
         caption=(
-            "Mean score of every head, red where patching moves the answer towards that of the source context, on a "
-            "scale that is symmetric about zero (palest). Solid outlines: above the noise (family-wise p below alpha, "
-            "positive, larger than the numerical noise). Dashed outlines: the same, but negative. On the colour bars, "
-            "the line at zero is as wide as the numerical noise, or as thin as a line can be; dotted lines: the "
-            "weakest mean among the heads above the noise."
+            "Mean score of every head, red where patching moves the answer to the colour that the stage would lead "
+            "to, on a scale that is symmetric about zero (palest). Solid outlines: above the noise (family-wise p "
+            f"below {summary.attrs['alpha']}, positive, larger than the numerical noise). Dashed outlines: the same "
+            "with a negative mean. Noise is judged head by head, from the spread over pairs: a small score that all "
+            "pairs share may be above it, and a large one that they do not share may not. On the colour bars, the "
+            "line at zero is as wide as the numerical noise, or as thin as a line can be."
+        ),
+        figure=figure,
+        csv=tidy(summary, [*STATISTICS, "n"]),
+    )
+
+
+def _draw_condition(figure: Figure, axes: Axes, summary: xr.Dataset, stage: str) -> None:
+    """The mean scores of one condition, with outlines, counts and a colour bar."""
+    means, part = _means(summary, stage), summary.sel(condition=stage)
+    limit, floor = _largest(abs(means)), float(summary["noise_floor"])
+    mesh = axes.pcolormesh(
+        _edges(summary.sizes["layer"]),
+        _edges(summary.sizes["head"]),
+        np.ma.masked_invalid(means),
+        cmap="RdBu_r",
+        norm=Normalize(-limit, limit),
+        edgecolors=FRAME,
+        linewidth=min(0.4, 5 / summary.sizes["layer"]),
+    )
+    _grid_axes(axes, summary, layer_ticks=10)
+    _outline(axes, summary, stage)
+    axes.set_title(capital(NAMES[stage]), pad=14)
+    counts = f"{int(part['above'].sum())} above the noise, n = {int(part['n'])}"
+    axes.text(0, 1.02, counts, transform=axes.transAxes, fontsize=7, color=INK)
+    bar = figure.colorbar(mesh, ax=axes, orientation="horizontal", aspect=22, pad=0.04)
+    bar.outline.set_linewidth(0.5)  # pyright: ignore[reportCallIssue]
+    bar.set_ticks([-limit, 0, limit], labels=[number(-limit, 2), "0", number(limit, 2)])
+    bar.set_label(f"mean score (logits)\nzero ± {number(floor)} numerical noise", fontsize=7)
+    bar.ax.axvspan(-floor, floor, color=BLACK, lw=0.9)
+
+
+def overview(summary: xr.Dataset) -> NamedFigure:
+    """The combined map and the panels side by side: one picture for a README or a slide."""
+    stages = _stages(summary)
+    with mpl.rc_context(STYLE):  # pyright: ignore[reportArgumentType]
+        figure = canvas(9.6, 1.3 + min(4.0, 0.22 * summary.sizes["head"] + 0.4))
+        combined, *panels = figure.subplots(1, 1 + len(stages), width_ratios=[1.6] + [1] * len(stages))
+        _draw_stages(combined, summary, mark=0.75)
+        key = "intensity: mean score, from zero to the stage’s largest\nunmarked: not above the noise"
+        combined.text(0, -0.42, key, transform=combined.transAxes, fontsize=7, va="bottom", in_layout=False)
+        for axes, stage in zip(panels, stages, strict=True):
+            _draw_condition(figure, axes, summary, stage)
+            axes.set_ylabel("")
+    return NamedFigure(
+        name="overview",
+        title="The three stages in one map, and one map a condition",
+        caption=(
+            "Left: the heads above the noise; a colour and a mark a stage, intensity from zero (white) to the stage’s "
+            "largest mean score. Right: the mean scores of all heads, those above the noise outlined."
         ),
         figure=figure,
         csv=tidy(summary, [*STATISTICS, "n"]),
@@ -249,9 +279,9 @@ def layer_profile(summary: xr.Dataset) -> NamedFigure:
         axes.plot(layers, part["layer_mean"], color=colour, marker=MARKERS[stage], ms=4, lw=1.4)
         axes.set_title(capital(NAMES[stage]), color=INK, pad=2)
         axes.margins(x=0.02)
-        centre = float(part["centre"].mean()) if part["centre"].notnull().any() else None
-        if centre is not None:
-            axes.axvline(centre, color=colour, lw=1, ls=(0, (4, 2)))
+        for name, dashes in (("centre_mean", (4, 2)), ("median_layer", (1, 1.5))):
+            if part[name].notnull():
+                axes.axvline(float(part[name]), color=colour, lw=1.2, ls=(0, dashes))
     figure.supylabel("score, mean over heads (logits)", fontsize=8)
     panels[-1].set_xlabel("layer")
     panels[-1].set_xticks(_ticks(len(layers), 30))
@@ -259,12 +289,13 @@ def layer_profile(summary: xr.Dataset) -> NamedFigure:
         name="profile",
         title="The stages by layer",
         caption=(
-            "Mean score over all heads of a layer, with its bootstrap interval over pairs (shaded). Dashed: the mean "
-            "centre of the stage, the layer average weighted by the positive scores of its heads above the noise; "
-            "a stage without such heads has none. Scales differ."
+            f"Mean score over all heads of a layer, with its {level_of(summary)} bootstrap interval over pairs "
+            "(shaded). Of the heads above the noise alone: their centre of mass (dashed), the layer average weighted "
+            "by positive scores, and their median layer (dotted), in which half of their summed mean scores is "
+            "reached; a stage without such heads has neither. Scales differ."
         ),
         figure=figure,
-        csv=tidy(summary, ["layer_mean", "layer_ci_low", "layer_ci_high"]),
+        csv=tidy(summary, ["layer_mean", "layer_ci_low", "layer_ci_high", *DEPTH]),
     )
 
 
@@ -275,18 +306,17 @@ def pair_scores(summary: xr.Dataset) -> NamedFigure:
     rng = np.random.default_rng(0)
     for axes, stage in zip(figure.subplots(1, len(stages)), stages, strict=True):
         heads = top_heads(summary, stage, TOP)
-        part = summary.sel(condition=stage)
         for place, head in enumerate(heads):
-            scores = part["score"].sel(layer=head.layer, head=head.head)[part["usable"].values]
+            scores = _usable_scores(summary, stage, head)
             sideways = place + rng.uniform(-0.22, 0.22, scores.size)
-            dots: dict[str, Any] = {"color": COLOURS[stage], "alpha": 0.7, "lw": 0, "s": 9}
-            axes.scatter(sideways, scores, **dots)
+            face = COLOURS[stage] if head.above else "none"
+            dots: dict[str, Any] = {"fc": face, "ec": COLOURS[stage], "alpha": 0.7, "lw": 0 if head.above else 0.6}
+            axes.scatter(sideways, scores, s=9, **dots)
             axes.plot([place - 0.32, place + 0.32], [head.mean] * 2, color=INK, lw=1.6)
             axes.plot([place] * 2, [head.ci_low, head.ci_high], color=INK, lw=1.6)
         axes.axhline(0, color=FAINT, lw=0.8)
         axes.set_title(capital(NAMES[stage]))
-        labels = [f"L{head.layer}H{head.head}" + ("" if head.above else "\nin the noise") for head in heads]
-        axes.set_xticks(range(len(heads)), labels)
+        axes.set_xticks(range(len(heads)), [head.name if head.above else f"({head.name})" for head in heads])
         axes.set_xlim(-0.6, TOP - 0.4)
         axes.tick_params(axis="x", length=0)
     figure.axes[0].set_ylabel("score (logits)")
@@ -294,20 +324,25 @@ def pair_scores(summary: xr.Dataset) -> NamedFigure:
         name="pairs",
         title="Every pair in the best heads",
         caption=(
-            f"The {TOP} heads with the largest mean score of each stage, above the noise or not. A dot is a pair; "
-            "the cross is the mean with its bootstrap interval."
+            f"The {TOP} heads with the largest mean score of each stage. A dot is a pair; the cross is the mean with "
+            f"its {level_of(summary)} bootstrap interval. Hollow dots and a name in brackets: not above the noise. "
+            "Scales differ."
         ),
         figure=figure,
         csv=_pair_table(summary),
     )
 
 
+def _usable_scores(summary: xr.Dataset, stage: str, head: TopHead) -> xr.DataArray:
+    part = summary.sel(condition=stage)
+    return part["score"].sel(layer=head.layer, head=head.head)[part["usable"].values]
+
+
 def _pair_table(summary: xr.Dataset) -> str:
     rows = ["condition,rank,layer,head,pair,score"]
     for stage in _stages(summary):
-        part = summary.sel(condition=stage)
         for rank, head in enumerate(top_heads(summary, stage, TOP), 1):
-            scores = part["score"].sel(layer=head.layer, head=head.head)[part["usable"].values]
+            scores = _usable_scores(summary, stage, head)
             rows += [
                 f"{stage},{rank},{head.layer},{head.head},{pair},{float(score)!r}"
                 for pair, score in zip(scores["pair"].values, scores.values, strict=True)

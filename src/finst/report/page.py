@@ -18,11 +18,18 @@ from PIL import Image
 
 from finst.report.example import Example, Shot
 from finst.report.figures import NamedFigure
-from finst.report.maps import COLOURS, MARKERS
-from finst.report.verdict import NAMES, capital, number, probability, top_heads, verdict_of
+from finst.report.maps import COLOURS, MARKERS, STATISTICS, tidy
+from finst.report.verdict import NAMES, capital, chance, level_of, number, runs, strongest_head, top_heads, verdict_of
 
 TOP = 5
 """Heads of each stage in the table."""
+
+CLAIMS = {
+    "id_retrieval": "At the words that describe an object, fetches the index of that object’s place.",
+    "id_selection": "At the last token, works out the index of the object to be named next.",
+    "feature_retrieval": "At the last token, uses that index to fetch the object’s colour and shape.",
+}
+"""The paper's account of each stage, as the page tells it."""
 
 SYMBOLS = {"o": "●", "s": "■", "^": "▲"}
 
@@ -35,6 +42,8 @@ class Stage:
     name: str
     colour: str
     symbol: str
+    claim: str
+    """What the paper says that its heads do."""
 
 
 def page(summary: xr.Dataset, figures: Sequence[NamedFigure], example: Example, manifest: Mapping[str, Any]) -> str:
@@ -44,7 +53,8 @@ def page(summary: xr.Dataset, figures: Sequence[NamedFigure], example: Example, 
     record as plain values; what it holds is shown as it is.
     """
     stages = [
-        Stage(str(k), NAMES[str(k)], COLOURS[str(k)], SYMBOLS[MARKERS[str(k)]]) for k in summary["condition"].values
+        Stage(key, NAMES[key], COLOURS[key], SYMBOLS[MARKERS[key]], CLAIMS[key])
+        for key in summary["condition"].values.tolist()
     ]
     return (
         _environment()
@@ -56,6 +66,9 @@ def page(summary: xr.Dataset, figures: Sequence[NamedFigure], example: Example, 
             verdict=verdict_of(summary),
             figures=[_figure(figure) for figure in figures],
             heads={stage.key: top_heads(summary, stage.key, TOP) for stage in stages},
+            strongest={stage.key: strongest_head(summary, stage.key) for stage in stages},
+            level=level_of(summary),
+            all_heads=data_uri(tidy(summary, [*STATISTICS, "n"]).encode(), "text/csv"),
             pairs=[_pairs(summary, stage) for stage in stages],
             noise=float(summary["noise_floor"]),
             measured_noise=float(summary["noise"].max()),
@@ -90,7 +103,7 @@ def _environment() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"number": number, "probability": probability, "capital": capital, "visible": visible}
+    environment.filters |= {"number": number, "chance": chance, "capital": capital, "runs": runs, "visible": visible}
     return environment
 
 
@@ -169,19 +182,21 @@ def _patched(summary: xr.Dataset, example: Example) -> list[dict[str, Any]]:
     rows = []
     pair = summary.sel(pair=example.pair)
     for key in (str(key) for key in summary["condition"].values):
-        for head in top_heads(summary, key, 1):
-            entry = pair.sel(condition=key, layer=head.layer, head=head.head)
-            a1, a1_star = str(entry["original"].item()), str(entry["counterfactual"].item())
-            rows.append(
-                {
-                    "key": key,
-                    "head": f"L{head.layer}H{head.head}",
-                    "answers": example.contrasts[key],
-                    "unedited": [float(entry["unedited_logits"].sel(colour=c)) for c in (a1, a1_star)],
-                    "patched": [float(entry["patched_logits"].sel(colour=c)) for c in (a1, a1_star)],
-                    "score": float(entry["score"]),
-                }
-            )
+        head = strongest_head(summary, key)
+        if head is None:
+            continue
+        entry = pair.sel(condition=key, layer=head.layer, head=head.head)
+        answers = [str(entry[role].item()) for role in ("original", "counterfactual")]
+        rows.append(
+            {
+                "key": key,
+                "head": head,
+                "answers": example.contrasts[key],
+                "unedited": [float(entry["unedited_logits"].sel(colour=colour)) for colour in answers],
+                "patched": [float(entry["patched_logits"].sel(colour=colour)) for colour in answers],
+                "score": float(entry["score"]),
+            }
+        )
     return rows
 
 
@@ -202,6 +217,8 @@ def _pairs(summary: xr.Dataset, stage: Stage) -> dict[str, Any]:
         "used": int(part["n"]),
         "dropped_clean": int(part["dropped_clean"]),
         "dropped_source": int(part["dropped_source"]),
+        "margin": float(part["margin"]),
+        "margin_error": float(part["margin_error"]),
         "wrong": wrong,
     }
 

@@ -28,6 +28,11 @@ class TopHead:
     n: int
     above: bool
 
+    @property
+    def name(self) -> str:
+        """Such as ``L3H4``: head 4 of layer 3, both counted from 0."""
+        return f"L{self.layer}H{self.head}"
+
 
 @dataclass(frozen=True)
 class StageVerdict:
@@ -41,10 +46,13 @@ class StageVerdict:
     heads: int
     layers: tuple[int, ...]
     """Of the heads above the noise."""
-    main_layers: tuple[int, ...]
-    """Those that together hold nine tenths of these heads' mean scores."""
     n: int
     detail: str
+    """How many heads and in which layers, or why none."""
+    strongest: str
+    """The strongest head above the noise; where there is none, the largest mean."""
+    depth: str
+    """Where in depth the heads above the noise lie; empty without any."""
 
     @property
     def sentence(self) -> str:
@@ -81,48 +89,67 @@ def capital(text: str) -> str:
     return text[:1].upper() + text[1:]
 
 
-def number(value: float) -> str:
-    """Three significant digits, with a true minus sign; a dash for what is not known."""
+def number(value: float, decimals: int = 3) -> str:
+    """So many decimals, more for what would come out as zero, with a true minus sign; a dash for what is not known."""
     if np.isnan(value):
         return "–"
     if value and abs(value) < 5e-4:
         mantissa, _, exponent = f"{value:.1e}".partition("e")
         power = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
         return f"{mantissa}·10{power}".replace("-", "−")
-    return f"{value:.3f}".replace("-", "−")
+    return f"{value:.{decimals}f}".replace("-", "−")
+
+
+def chance(p: float) -> str:
+    """``0.012``, or ``< 0.001``; a dash for what is not known."""
+    return "< 0.001" if p < 0.001 else number(p)
 
 
 def probability(p: float, name: str = "p") -> str:
     """``p = 0.012``, or ``p < 0.001``."""
     if np.isnan(p):
         return f"{name} not defined"
-    return f"{name} < 0.001" if p < 0.001 else f"{name} = {p:.3f}"
+    return f"{name} {chance(p)}" if p < 0.001 else f"{name} = {chance(p)}"
 
 
 def span(layers: Sequence[int]) -> str:
     """``layer 3``, ``layers 3–5``, ``layers 3–5 and 8``."""
-    runs: list[list[int]] = []
+    return f"layer{'' if len(layers) == 1 else 's'} {runs(layers)}"
+
+
+def runs(layers: Sequence[int]) -> str:
+    """``3``, ``3–5``, ``3–5 and 8``; empty for none."""
+    ends: list[list[int]] = []
     for layer in layers:
-        if runs and layer == runs[-1][1] + 1:
-            runs[-1][1] = layer
+        if ends and layer == ends[-1][1] + 1:
+            ends[-1][1] = layer
         else:
-            runs.append([layer, layer])
-    return ("layer " if len(layers) == 1 else "layers ") + listed(f"{a}" if a == b else f"{a}–{b}" for a, b in runs)
+            ends.append([layer, layer])
+    return listed(f"{a}" if a == b else f"{a}–{b}" for a, b in ends)
 
 
 def listed(items: Iterable[str]) -> str:
-    """``a``, ``a and b``, ``a, b and c``."""
-    *head, tail = items
+    """``a``, ``a and b``, ``a, b and c``; empty for none."""
+    *head, tail = [*items] or [""]
     return f"{', '.join(head)} and {tail}" if head else tail
 
 
 def top_heads(summary: xr.Dataset, stage: str, count: int) -> tuple[TopHead, ...]:
     """The heads with the largest mean score of a stage, whether above the noise or not; ties by layer and head."""
     part = summary.sel(condition=stage)
-    if int(part["n"]) < 2:
-        return ()
-    means = part["mean"].transpose("layer", "head").values
-    places = np.argsort(-means, axis=None, kind="stable")[:count]
+    return _top_heads(part, np.full(part["mean"].shape, int(part["n"]) >= 2), count)
+
+
+def strongest_head(summary: xr.Dataset, stage: str) -> TopHead | None:
+    """Of the heads above the noise that with the largest mean score, else of all; None where nothing was tested."""
+    part = summary.sel(condition=stage)
+    above = _top_heads(part, part["above"].transpose("layer", "head").values, 1)
+    return next(iter(above or top_heads(summary, stage, 1)), None)
+
+
+def _top_heads(part: xr.Dataset, among: np.ndarray, count: int) -> tuple[TopHead, ...]:
+    means = np.where(among, part["mean"].transpose("layer", "head").values, -np.inf)
+    places = np.argsort(-means, axis=None, kind="stable")[: min(count, np.count_nonzero(among))]
     return tuple(_head(part, *divmod(int(place), means.shape[1])) for place in places)
 
 
@@ -140,34 +167,32 @@ def verdict_of(summary: xr.Dataset) -> Verdict:
 
 
 def _found(stages: Sequence[StageVerdict]) -> str:
-    found = [f"{stage.name} ({span(stage.main_layers)})" for stage in stages if stage.found]
+    found = [stage.name for stage in stages if stage.found]
     missing = [stage.name for stage in stages if not stage.found]
     if not missing:
-        return f"All three stages are above the noise: {listed(found)}."
+        return "All three stages have heads above the noise."
     if not found:
-        return "None of the three stages is above the noise."
-    verbs = ["are" if len(names) > 1 else "is" for names in (found, missing)]
-    return f"{capital(listed(found))} {verbs[0]} above the noise; {listed(missing)} {verbs[1]} not."
+        return "None of the three stages has a head above the noise."
+    verbs = ["have" if len(names) > 1 else "has" for names in (found, missing)]
+    return f"{capital(listed(found))} {verbs[0]} heads above the noise; {listed(missing)} {verbs[1]} none."
 
 
 def _ordered(steps: Sequence[Step]) -> str:
-    order = "retrieval < selection < feature"
     by_outcome = {outcome: [step.claim for step in steps if step.holds is outcome] for outcome in (True, False, None)}
     if len(by_outcome[True]) == len(steps):
-        return f"They follow one another in the paper’s order, {order}."
+        return "They follow one another in the paper’s order."
     if len(by_outcome[None]) == len(steps):
-        return f"Their order, {order}, could not be tested."
+        return "Their order could not be tested."
     parts = [f"{listed(by_outcome[True])} holds"] if by_outcome[True] else []
     parts += [f"{listed(by_outcome[False])} does not hold"] if by_outcome[False] else []
     parts += [f"{listed(by_outcome[None])} could not be tested"] if by_outcome[None] else []
-    return f"Of the order {order}: {'; '.join(parts)}."
+    return f"Of their order in the paper, {'; '.join(parts)}."
 
 
 def _stage(summary: xr.Dataset, key: str) -> StageVerdict:
     part = summary.sel(condition=key)
     above = part["above"].transpose("layer", "head").values
-    mass = np.where(above, part["mean"].transpose("layer", "head").values, 0.0).sum(axis=1)
-    layers = summary["layer"].values
+    layers = tuple(int(layer) for layer in summary["layer"].values[above.any(axis=1)])
     return StageVerdict(
         key=key,
         name=NAMES.get(key, key),
@@ -175,40 +200,43 @@ def _stage(summary: xr.Dataset, key: str) -> StageVerdict:
         above=int(above.sum()),
         below=int(part["below"].sum()),
         heads=above.size,
-        layers=tuple(int(layer) for layer in layers[above.any(axis=1)]),
-        main_layers=_main_layers(layers, mass),
+        layers=layers,
         n=int(part["n"]),
-        detail=_detail(summary, key),
+        detail=_detail(part, layers),
+        strongest=_strongest(strongest_head(summary, key)),
+        depth=_depth(part),
     )
 
 
-def _main_layers(layers: np.ndarray, mass: np.ndarray) -> tuple[int, ...]:
-    """The fewest layers that hold nine tenths of the mass; none when there is none."""
-    if not mass.sum() > 0:
-        return ()
-    order = np.argsort(-mass, kind="stable")
-    enough = int(np.searchsorted(np.cumsum(mass[order]), 0.9 * mass.sum())) + 1
-    return tuple(sorted(int(layers[i]) for i in order[:enough]))
-
-
-def _detail(summary: xr.Dataset, key: str) -> str:
-    part, best = summary.sel(condition=key), top_heads(summary, key, 1)
+def _detail(part: xr.Dataset, layers: Sequence[int]) -> str:
     n, above, below = (int(part[name].sum()) for name in ("n", "above", "below"))
-    if not best:
+    if n < 2:
         return f"Not testable: {n} usable pair{'' if n == 1 else 's'}, and at least 2 are needed."
-    (top,) = best
-    strongest = f"L{top.layer}H{top.head}, {number(top.mean)} logits, {probability(top.p_fwer, 'family-wise p')}"
-    negative = f" {_heads(below)} significantly negative." if below else ""
+    negative = f" Significantly negative: {below}." if below else ""
     if above:
-        where = span([int(layer) for layer in part["layer"].values[part["above"].any("head").values]])
-        return f"{_heads(above)} of {part['above'].size} in {where}; strongest {strongest} (n = {n} pairs).{negative}"
+        return f"{above} of {part['above'].size} heads above the noise, in {span(layers)} (n = {n} pairs).{negative}"
     least = 2.0 ** (1 - n)
-    too_few = f" No head could have been: with {n} pairs no p is below {least:.3f}." * (least >= summary.attrs["alpha"])
-    return f"None of {part['above'].size} heads; largest mean {strongest} (n = {n} pairs).{negative}{too_few}"
+    too_few = f" No head could have been: with {n} pairs no p is below {least:.3f}." * (least >= part.attrs["alpha"])
+    return f"None of {part['above'].size} heads is above the noise (n = {n} pairs).{negative}{too_few}"
 
 
-def _heads(count: int) -> str:
-    return f"{count} head{'' if count == 1 else 's'}"
+def _strongest(head: TopHead | None) -> str:
+    if head is None:
+        return ""
+    interval = f"[{number(head.ci_low)}, {number(head.ci_high)}]"
+    return (
+        f"{'Strongest' if head.above else 'Largest mean'}: {head.name}, {number(head.mean)} ± "
+        f"{number(head.standard_error)} logits {interval}, {probability(head.p_fwer, 'family-wise p')}."
+    )
+
+
+def _depth(part: xr.Dataset) -> str:
+    centre, low, high = (float(part[f"centre_{key}"]) for key in ("mean", "low", "high"))
+    median, first, last = (float(part[f"median_{key}"]) for key in ("layer", "low", "high"))
+    if np.isnan(median):
+        return ""
+    mass = f"Centre of mass at layer {number(centre, 2)} [{number(low, 2)}, {number(high, 2)}]"
+    return f"{mass}, median layer {median:.0f} [{first:.0f}, {last:.0f}]."
 
 
 def _step(step: xr.Dataset) -> Step:
@@ -221,27 +249,34 @@ def _step(step: xr.Dataset) -> Step:
         return Step(claim, None, f"{capital(reason)}.")
     difference, low, high, p = (float(step[f"order_{key}"]) for key in ("difference", "ci_low", "ci_high", "p"))
     n = int(step["order_n"])
-    detail = f"{number(abs(difference))} layers {'later' if difference >= 0 else 'earlier'}"
-    interval = f"difference [{number(low)}, {number(high)}]"
-    return Step(
-        claim,
-        bool(step["order_holds"]),
-        f"{capital(NAMES.get(later, later))} lies {detail} ({interval}, {probability(p)}, n = {n} pairs).",
-    )
+    apart = f"{number(difference, 2)} [{number(low, 2)}, {number(high, 2)}]"
+    centre = f"The centre of {NAMES.get(later, later)} minus that of {NAMES.get(earlier, earlier)}"
+    return Step(claim, bool(step["order_holds"]), f"{centre}: {apart} layers, {probability(p)}, n = {n} pairs.")
 
 
 def verdict(summary: xr.Dataset, top: int = 3) -> str:
     """Plain text for the terminal: the headline, what was found of each stage, its ``top`` heads, and the order."""
     said = verdict_of(summary)
+    level = f"{level_of(summary)} interval"
     lines = [said.headline, ""]
     for stage in said.stages:
+        heads = top_heads(summary, stage.key, top)
         lines.append(stage.sentence)
-        lines += [f"    {_terminal_head(head)}" for head in top_heads(summary, stage.key, top)]
-    return "\n".join([*lines, "", *(step.sentence for step in said.steps)])
+        lines += [f"    {'head':<8}{'mean ± SE, logits':<20}{level:<20}family-wise p"] if heads else []
+        lines += [f"    {_terminal_head(head)}" for head in heads]
+        lines += [f"    {stage.depth}", ""] if stage.depth else [""]
+    return "\n".join(
+        [*lines, f"Order in depth, by centres of mass ({level}s):", *(step.sentence for step in said.steps)]
+    )
+
+
+def level_of(summary: xr.Dataset) -> str:
+    """The level of all intervals, such as ``95 %``."""
+    return f"{100 * (1 - summary.attrs['alpha']):.3g} %"
 
 
 def _terminal_head(head: TopHead) -> str:
-    name = f"L{head.layer}H{head.head}"
+    mean = f"{number(head.mean)} ± {number(head.standard_error)}"
     interval = f"[{number(head.ci_low)}, {number(head.ci_high)}]"
-    chance = probability(head.p_fwer, "family-wise p")
-    return f"{name:<7} {number(head.mean):>7} ± {number(head.standard_error)}  {interval:<16}  {chance}"
+    above = "" if head.above else "not above the noise"
+    return f"{head.name:<8}{mean:<20}{interval:<20}{chance(head.p_fwer):<9}{above}".rstrip()
