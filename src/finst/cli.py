@@ -5,6 +5,8 @@ Nothing heavy is imported before a command is chosen, so that ``finst --help`` a
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -39,14 +41,22 @@ COMMANDS = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; the exit status. Bad input is one line on stderr and status 2, never a traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without "±" gets "?"
     try:
         _dispatch(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
     except FinstError as error:
         print(f"finst: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt as interrupt:
         print(": ".join(["finst: interrupted", *map(str, interrupt.args)]), file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        print("finst: whoever read the output closed it before the end", file=sys.stderr)
+        # What is still buffered has nowhere to go, and Python would complain of it on its way out.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     return 0
 
 
@@ -70,4 +80,5 @@ def _help(commands: Sequence[Command]) -> str:
     width = max(len(command.name) for command in commands)
     listed = [f"  finst {command.name:<{width}}   {command.summary}" for command in commands]
     first = "finst finds, measures and edits the visual indexes inside vision-language models."
-    return "\n".join([first, "", *listed, "", "finst COMMAND --help lists the options of a command."])
+    last = "finst COMMAND --help lists the options of a command; finst --version tells the version."
+    return "\n".join([first, "", *listed, "", last])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -124,3 +125,21 @@ def test_an_interrupt_is_no_traceback(finst: Finst, tiny: Path, monkeypatch: pyt
         monkeypatch.setattr(commands, "inspect", interrupted)
         outcome = finst("inspect", tiny)
         assert (outcome.status, outcome.err) == (130, told)
+
+
+def test_output_that_nobody_reads_to_the_end_is_no_traceback() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    for arguments in (["--help"], ["run", "cma", "--help"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "finst", *arguments], stdout=writer, stderr=subprocess.PIPE, text=True, check=False
+        )
+        assert (done.returncode, done.stderr) == (141, "finst: whoever read the output closed it before the end\n")
+    os.close(writer)
+
+
+def test_output_that_cannot_hold_every_character() -> None:
+    code = "import sys; from finst import cli; cli._help = lambda _: 'a ± b'; sys.exit(cli.main([]))"
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "a ? b\n", "")
