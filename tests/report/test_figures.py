@@ -99,7 +99,7 @@ def test_pairs_of_heads_that_are_not_above_the_noise_are_hollow_and_their_names_
             top_heads(summary(), stage, 3), axes.get_xticklabels(), axes.collections, strict=True
         ):
             assert label.get_text() == (head.name if head.above else f"({head.name})")
-            assert bool(dots.get_facecolor().size) == head.above
+            assert bool(np.size(np.asarray(dots.get_facecolor()))) == head.above
     assert not all(head.above for head in top_heads(summary(), "id_selection", 3))
 
 

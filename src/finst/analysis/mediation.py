@@ -111,7 +111,7 @@ def centre_of_mass(scores: HeadScores, heads: HeadSet) -> Float[np.ndarray, "pai
 class Depth:
     """Where in depth a stage's heads above the noise lie, in layers from 0; NaN where there are none.
 
-    A mean says little about a stage that lies in two places, hence both; neither was chosen by what came out.
+    A mean says little about a stage that lies in two places, hence both.
     """
 
     centre_mean: float
@@ -127,7 +127,7 @@ class Depth:
 def depth(
     scores: HeadScores, heads: HeadSet, *, alpha: float = 0.05, resamples: int = RESAMPLES, seed: int = 0
 ) -> Depth:
-    """Both with bootstrap intervals over pairs (level 1 - alpha), the ``heads`` taken as given.
+    """Centre and median layer with bootstrap intervals over pairs (level 1 - alpha), the ``heads`` taken as given.
 
     The intervals of the centre are over the pairs that have one, and NaN when fewer than two do.
     """

@@ -240,7 +240,8 @@ def overview(summary: xr.Dataset) -> NamedFigure:
         combined, *panels = figure.subplots(1, 1 + len(stages), width_ratios=[1.6] + [1] * len(stages))
         _draw_stages(combined, summary, mark=0.75)
         key = "intensity: mean score, from zero to the stage’s largest\nunmarked: not above the noise"
-        combined.text(0, -0.42, key, transform=combined.transAxes, fontsize=7, va="bottom", in_layout=False)
+        place: dict[str, Any] = {"xycoords": "axes fraction", "xytext": (0, -42), "textcoords": "offset points"}
+        combined.annotate(key, (0, 0), va="top", fontsize=7, in_layout=False, **place)
         for axes, stage in zip(panels, stages, strict=True):
             _draw_condition(figure, axes, summary, stage)
             axes.set_ylabel("")
