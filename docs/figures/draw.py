@@ -1,4 +1,4 @@
-"""Draws ``cma_organism.png`` and writes the numbers that it shows: ``python docs/figures/draw.py runs/demo``."""
+"""Draws ``cma_organism.png``, with its numbers and its run's record beside it: ``python docs/figures/draw.py runs/demo``."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ def main(run: Path, folder: Path) -> None:
     figure = overview(unpack(run / "summary.zarr.zip"))
     (folder / "cma_organism.png").write_bytes(figure.png)
     (folder / "cma_organism.csv").write_text(figure.csv, encoding="utf-8")
+    (folder / "cma_organism.json").write_bytes((run / "manifest.json").read_bytes())
 
 
 if __name__ == "__main__":
