@@ -1,4 +1,4 @@
-"""Draws ``cma_organism.png``, with its numbers and its run's record beside it: ``python docs/figures/draw.py runs/demo``."""
+"""Draws ``cma_organism.png``, its numbers and its run's record beside it: ``python docs/figures/draw.py runs/demo``."""
 
 from __future__ import annotations
 
