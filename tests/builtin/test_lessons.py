@@ -1,5 +1,7 @@
 """What the organism is taught, and how lessons become tokens."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -70,10 +72,9 @@ def test_tokens_of_the_pieces_are_the_tokens_of_the_rendered_conversation(seed, 
     rng = np.random.default_rng(seed)
     lesson = LESSONS[kind](rng, training_scene(rng, grid))
     ids, labels = WRITER.tokens(lesson)
-    content = [{"type": "image"}, {"type": "text", "text": text_of(lesson.user)}]
-    rendered = TOKENIZER.apply_chat_template(
-        [{"role": "user", "content": content}], tokenize=False, add_generation_prompt=True
-    )
+    content: Any = [{"type": "image"}, {"type": "text", "text": text_of(lesson.user)}]
+    turns = [{"role": "user", "content": content}]
+    rendered = str(TOKENIZER.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
     patches = (grid.width // 28) * (grid.height // 28)
     whole = rendered.replace("<|image_pad|>", "<|image_pad|>" * patches) + text_of(lesson.assistant) + "<|im_end|>"
     assert ids == TOKENIZER.encode(whole)
@@ -133,4 +134,4 @@ def test_padding_carries_no_loss():
         assert batch.input_ids[row, : len(ids)].tolist() == ids
         assert batch.labels[row, : len(ids)].tolist() == labels
         assert (batch.labels[row, len(ids) :] == IGNORED).all()
-        assert (batch.input_ids[row, len(ids) :] == TOKENIZER.pad_token_id).all()
+        assert set(batch.input_ids[row, len(ids) :].tolist()) <= {TOKENIZER.pad_token_id}
