@@ -51,12 +51,17 @@ def run(
     experiment.check(spec, reader)
     units = experiment.plan(spec)
     console = console or Console(stderr=True)
-    console.print(f"{experiment.name} of {reader.id}: {len(units)} units into {out}", highlight=False, soft_wrap=True)
+    _say(console, f"{experiment.name} of {reader.id}: {len(units)} units into {out}")
     vlm = open_vlm(reader, dtype=spec.dtype, device=spec.device)
     with folder.held(), _telling_what_is_kept(folder, len(units)):
         _begin(folder, vlm, spec, len(units), console)
         _measure(experiment, spec, vlm, folder, units, console)
         return _finish(experiment, spec, reader, folder, len(units), page)
+
+
+def _say(console: Console, text: str) -> None:
+    """One line as it is, brackets included."""
+    console.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
 def _begin(folder: RunFolder, vlm: VLM, spec: Spec, units: int, console: Console) -> None:
@@ -67,8 +72,8 @@ def _begin(folder: RunFolder, vlm: VLM, spec: Spec, units: int, console: Console
         return
     changed = differences({**before.versions, **before.machine}, {**here.versions, **here.machine})
     if changed:
-        text = f"note: unlike the session before, so numbers may round differently from here on: {'; '.join(changed)}"
-        console.print(text, highlight=False, soft_wrap=True, markup=False)
+        listed = "; ".join(changed)
+        _say(console, f"note: unlike the session before, so numbers may round differently from here on: {listed}")
 
 
 @contextmanager
@@ -150,7 +155,7 @@ class _Lines:
     def __init__(self, console: Console, total: int, done: int) -> None:
         self.console, self.total, self.done = console, total, done
         if done:
-            console.print(f"{done} of {total} units were measured before", highlight=False, soft_wrap=True)
+            _say(console, f"{done} of {total} units were measured before")
 
     def begin(self, name: str) -> None:
         self.name = name
@@ -158,6 +163,4 @@ class _Lines:
     def advance(self) -> None:
         self.done += 1
         if self.done == self.total or self.done % max(1, self.total // 10) == 0:
-            self.console.print(
-                f"{self.done} of {self.total} units measured ({self.name})", highlight=False, soft_wrap=True
-            )
+            _say(self.console, f"{self.done} of {self.total} units measured ({self.name})")

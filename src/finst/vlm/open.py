@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import warnings
 from collections.abc import Iterator
@@ -221,7 +222,7 @@ def _locate(model: str, revision: str | None) -> tuple[Path, str | None]:
     """The folder of a model and, from the hub, its commit."""
     builtin = Path(__file__).parents[1] / "builtin" / model / "weights"
     folder = builtin if model in BUILTIN else Path(model).expanduser()
-    if model in BUILTIN or (model and folder.is_dir()):
+    if model in BUILTIN or (model and os.path.isdir(folder)):  # Path.is_dir raises for a name that is too long
         if revision is not None:
             raise FinstError(
                 f"{model} has no revision {revision!r}: only models of the Hugging Face hub have revisions"
