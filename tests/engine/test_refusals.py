@@ -11,8 +11,9 @@ from jaxtyping import TypeCheckError
 
 from finst.engine import nnsight
 from finst.engine.attention import looks_ahead
-from finst.engine.counterfactuals import counterfactuals
+from finst.engine.counterfactuals import counterfactuals, observe
 from finst.engine.edits import Edit, Rows, each_head, rows_from, unedited
+from finst.engine.reads import Read, activations
 from finst.engine.record import record
 from finst.errors import FinstError
 from finst.prompts import scene_description
@@ -26,8 +27,10 @@ ZERO = torch.zeros(1)
 
 def test_edits_say_what_is_valid() -> None:
     # The type checker of the test run may be the first to object.
-    with pytest.raises((FinstError, TypeCheckError), match=r"expected one of z|Literal\['z'\]"):
-        Edit(0, (0,), (0,), ZERO, site="q")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(
+        (FinstError, TypeCheckError), match="expected one of q, k, v, z, attn_out, mlp_out, resid|'resid'"
+    ):
+        Edit(0, (0,), (0,), ZERO, site="o")  # pyright: ignore[reportArgumentType]
     with pytest.raises(
         (FinstError, TypeCheckError), match=r"'replace', 'add', 'zero'|expected one of replace, add, zero"
     ):
@@ -36,8 +39,18 @@ def test_edits_say_what_is_valid() -> None:
         Edit(0, (0,), (0,), op="add")
     with pytest.raises(FinstError, match="op 'zero' takes no value"):
         Edit(0, (0,), (0,), ZERO, op="zero")
+    with pytest.raises(FinstError, match="op 'replace' takes no coefficient"):
+        Edit(0, (0,), (0,), ZERO, coefficient=2.0)
+    with pytest.raises(FinstError, match="site 'q' needs heads"):
+        Edit(0, (), (0,), ZERO, site="q")
+    with pytest.raises(FinstError, match="site 'resid' takes no heads"):
+        Edit(0, (0,), (0,), ZERO, site="resid")
     with pytest.raises(FinstError, match=r"shape \(3, 8\) does not broadcast"):
         rows_from([(Edit(0, (0, 1), (4, 5), torch.zeros(3, 8)),)])
+    with pytest.raises(FinstError, match=r"does not broadcast to \[pos, d_model\] = \[2, d_model\]"):
+        rows_from([(Edit(0, (), (4, 5), torch.zeros(3, 32), "mlp_out"),)])
+    with pytest.raises(FinstError, match="have 7 and 8 entries"):
+        rows_from([(Edit(0, (0,), (4,), torch.zeros(7)), Edit(0, (0,), (5,), torch.zeros(8)))])
     with pytest.raises(FinstError, match="twice"):
         rows_from([(Edit(0, (0,), (4,), ZERO), Edit(0, (0, 1), (3, 4), ZERO))])
 
@@ -46,14 +59,42 @@ def test_edits_say_what_is_valid() -> None:
     ("edit", "message"),
     [
         (Edit(3, (0,), (0,), ZERO), r"layer must be in 0\.\.2; got 3\.\.3"),
-        (Edit(0, (4,), (0,), ZERO), r"head must be in 0\.\.3"),
+        (Edit(0, (4,), (0,), ZERO), r"head of an edit at site 'z' must be in 0\.\.3; got 4\.\.4"),
+        (Edit(0, (2,), (0,), ZERO, "k"), r"head of an edit at site 'k' must be in 0\.\.1"),
         (Edit(0, (0,), (10_000,), ZERO), r"position must be in"),
-        (Edit(0, (0,), (0,), torch.zeros(7)), r"7 entries a head; the model's d_head is 8"),
+        (Edit(0, (0,), (0,), torch.zeros(7)), r"7 entries a head at site 'z'; the model's d_head is 8"),
+        (
+            Edit(0, (), (0,), torch.zeros(8), "resid"),
+            r"8 entries a position at site 'resid'; the model's d_model is 32",
+        ),
     ],
 )
 def test_rows_must_fit_the_model_and_the_context(case: Case, edit: Edit, message: str) -> None:
     with pytest.raises(FinstError, match=message):
         counterfactuals(case.vlm, case.recording[0], rows_from([(edit,)]), case.answers)
+
+
+@pytest.mark.parametrize(
+    ("read", "message"),
+    [
+        (Read("q", (3,), (0,)), r"read's layer must be in 0\.\.2; got 3\.\.3"),
+        (Read("q", (0,), (-1,)), r"read's position must be in 0\.\."),
+        (Read("q", (0,), (0,), rows=(0, 2)), r"read's row must be in 0\.\.1; got 0\.\.2"),
+    ],
+)
+def test_reads_must_fit_the_model_and_the_rows(case: Case, read: Read, message: str) -> None:
+    with pytest.raises(FinstError, match=message):
+        observe(case.vlm, case.recording[0], unedited(2), [read], case.answers)
+
+
+def test_what_is_recorded_must_be_there(case: Case) -> None:
+    for reader in (activations, record):
+        with pytest.raises(FinstError, match="position to read must be in"):
+            reader(case.vlm, [case.clean], sites=["q"], positions=[3, 10_000])
+        with pytest.raises((FinstError, TypeCheckError), match="expected one of q, k, v|'resid'"):
+            reader(case.vlm, [case.clean], sites=["o"])  # pyright: ignore[reportArgumentType]
+    with pytest.raises((FinstError, TypeCheckError), match="expected one of q, k, v|'resid'"):
+        Read("o", (0,), (0,))  # pyright: ignore[reportArgumentType]
 
 
 def test_negative_indices_are_refused() -> None:
@@ -139,16 +180,15 @@ def test_rows_as_arrays_and_edit_by_edit_are_the_same(case: Case) -> None:
             for head in range(heads)
         ]
     )
-    for name in ("count", "row", "layer", "pos", "head", "adds"):
-        assert np.array_equal(getattr(flat, name), getattr(listed, name)), name
-    assert torch.equal(flat.value, listed.value)
-    assert len(flat) == 1 + layers * heads
-    assert flat.edits_of(0) == []
-    assert flat.edits_of(2) == [2, 3]
+    assert list(flat.blocks) == list(listed.blocks) == ["z"]
+    for name in ("row", "layer", "pos", "head", "adds"):
+        assert np.array_equal(getattr(flat.blocks["z"], name), getattr(listed.blocks["z"], name)), name
+    assert torch.equal(flat.blocks["z"].value, listed.blocks["z"].value)
+    assert len(flat) == len(listed) == 1 + layers * heads
 
 
 def test_adding_rows_widens_values_that_are_the_same_along_d_head(case: Case) -> None:
     zero = rows_from([(Edit(0, (0,), (3,), op="zero"),)])
     both: Rows = zero + each_head(case.recording.z[1], [3])
-    assert both.value.shape == (1 + 12, 8)
-    assert not both.value[0].any()
+    assert both.blocks["z"].value.shape == (1 + 12, 8)
+    assert not both.blocks["z"].value[0].any()

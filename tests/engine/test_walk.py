@@ -18,7 +18,7 @@ from finst.engine.attention import NAME, probing
 from finst.engine.counterfactuals import counterfactuals
 from finst.engine.edits import Edit, Rows, each_head, rows_from, unedited
 from finst.engine.record import record
-from finst.engine.schedule import births, chunks, firsts
+from finst.engine.schedule import births, chunks, firsts, touches
 from tests.engine.conftest import Case
 
 
@@ -94,12 +94,13 @@ def test_chunks_hold_every_row_once(case: Case, seed: int, max_tokens: int) -> N
     rows = some_rows(case)
     rows = rows.take(rng.permutation(rows.count)[: rng.integers(1, rows.count)])
     layers, length = case.vlm.n_layers, case.recording.length
-    parts = list(chunks(rows, layers, length, max_tokens))
+    touched = touches(rows)
+    parts = list(chunks(touched, layers, length, max_tokens))
     assert sorted(np.concatenate(parts)) == list(range(rows.count))
     for part in parts:
-        carried = length - firsts(rows, length)[part]
+        carried = length - firsts(touched, length)[part]
         assert len(part) == 1 or carried.sum() <= max_tokens
-    born = births(rows, layers)[np.concatenate(parts)]
+    born = births(touched, layers)[np.concatenate(parts)]
     assert (np.diff(born) >= 0).all()
 
 

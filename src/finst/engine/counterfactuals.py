@@ -3,67 +3,97 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from finst.engine.attention import PROBE, probing
+from finst.engine.check import check
 from finst.engine.edits import Rows
 from finst.engine.precision import at_least_float32, full_precision
-from finst.engine.prefix import PlacedEdits, SharedPrefix
+from finst.engine.prefix import SharedPrefix
 from finst.engine.readout import answer_logits, output_of
+from finst.engine.reads import Cells, Read, cells, shaped
 from finst.engine.record import Recording
-from finst.engine.schedule import Group, Step, Targets, chunks, plan
-from finst.errors import FinstError
+from finst.engine.schedule import Group, Step, chunks, plan, touches
+from finst.engine.sites import SITES, Site, heads_and_width, tapped
+from finst.engine.visits import Visits, visits
 from finst.vlm.open import VLM
 
 CPU_MEMORY_BYTES = 1 << 30
 
 
-@torch.inference_mode()
+@dataclass(frozen=True, eq=False, repr=False)
+class Observed:
+    """Counterfactual runs: their logits and what was read in them."""
+
+    logits: Float[Tensor, "row answer"]
+    reads: tuple[Float[Tensor, "row layer pos *head_width"], ...]
+    """For each read [row, layer, pos, head, d_head], or [row, layer, pos, d_model] at sites without heads."""
+
+
 def counterfactuals(
-    vlm: VLM, clean: Recording, rows: Rows, answers: Sequence[int], *, memory_bytes: int | None = None
+    vlm: VLM, clean: Recording, rows: Rows, answers: Sequence[int] | None, *, memory_bytes: int | None = None
 ) -> Float[Tensor, "row answer"]:
     """The answers' logits at the last token of ``clean``'s context, run once for each of ``rows`` with its edits.
 
-    Equal to one full forward pass a row, up to rounding. ``memory_bytes`` bounds the working memory (default: 1 GiB on
-    the CPU, half of what is free on a GPU); rows that do not fit at once go in several walks.
+    Equal to one full forward pass a row, up to rounding. ``answers`` None asks for the whole vocabulary.
+    ``memory_bytes`` bounds the working memory (default: 1 GiB on the CPU, half of what is free on a GPU); rows that do
+    not fit at once go in several walks.
 
     Raises FinstError when ``clean`` holds more than one context, or an edit or answer is outside the model or context.
     """
-    check(vlm, clean, rows)
-    hidden = torch.empty(rows.count, clean.inputs[0].shape[-1], dtype=vlm.dtype, device=vlm.device)
+    return observe(vlm, clean, rows, (), answers, memory_bytes=memory_bytes).logits
+
+
+@torch.inference_mode()
+def observe(
+    vlm: VLM,
+    clean: Recording,
+    rows: Rows,
+    reads: Sequence[Read],
+    answers: Sequence[int] | None,
+    *,
+    memory_bytes: int | None = None,
+) -> Observed:
+    """As ``counterfactuals``, with what ``reads`` ask for beside the logits.
+
+    A row is computed from its first edited or read layer and token on, so reads before a row's edits cost work.
+    """
+    check(vlm, clean, rows, reads)
+    hidden = torch.empty(rows.count, clean.output.shape[-1], dtype=vlm.dtype, device=vlm.device)
     max_tokens = _token_budget(vlm, clean.length, memory_bytes)
+    looks = [_look(vlm, read, rows.count) for read in reads]
+    touched = touches(rows, [(look.site, look.cells) for look in looks])
     with full_precision(vlm.dtype), probing(vlm.model):
-        for part in chunks(rows, vlm.n_layers, clean.length, max_tokens):
-            hidden[torch.from_numpy(part).to(vlm.device)] = _walk(vlm, clean, rows.take(part))
-        return answer_logits(vlm, hidden, answers)
+        for part in chunks(touched, vlm.n_layers, clean.length, max_tokens):
+            place = np.full(rows.count, -1)
+            place[part] = np.arange(len(part))
+            here = [_Look(look.site, look.cells.take(place), look.seen) for look in looks]
+            hidden[torch.from_numpy(part).to(vlm.device)] = _walk(vlm, clean, rows.take(part), here)
+        seen = tuple(shaped(look.seen, read, rows.count) for look, read in zip(looks, reads, strict=True))
+        return Observed(answer_logits(vlm, hidden, answers), seen)
 
 
-def check(vlm: VLM, clean: Recording, rows: Rows) -> None:
-    """Raises FinstError for rows that do not fit the model and the context."""
-    if len(clean) != 1:
-        raise FinstError(f"counterfactuals start from one clean context; the recording holds {len(clean)}")
-    config = vlm.model.config.get_text_config()
-    if "sliding_attention" in config.layer_types and config.sliding_window < clean.length:
-        raise FinstError(
-            f"{vlm.reader.id} attends through a window of {config.sliding_window} tokens, shorter than the context's "
-            f"{clean.length}; the engine shares whole prefixes"
-        )
-    limits = (
-        ("layer", rows.layer, vlm.n_layers),
-        ("head", rows.head, vlm.n_heads),
-        ("position", rows.pos, clean.length),
-    )
-    for name, indices, limit in limits:
-        if indices.size and not 0 <= indices.min() <= indices.max() < limit:
-            raise FinstError(f"an edit's {name} must be in 0..{limit - 1}; got {indices.min()}..{indices.max()}")
-    if rows.value.shape[1] not in (1, vlm.d_head):
-        raise FinstError(
-            f"an edit's value has {rows.value.shape[1]} entries a head; the model's d_head is {vlm.d_head}"
-        )
+@dataclass(frozen=True, eq=False)
+class _Look:
+    """A read on its way: where it looks, and what it returns."""
+
+    site: Site
+    cells: Cells
+    seen: Float[Tensor, "all_cells head width"]
+
+
+def _look(vlm: VLM, read: Read, count: int) -> _Look:
+    wanted = cells(read, count)
+    size = (len(wanted.row), *heads_and_width(vlm, read.site))
+    return _Look(read.site, wanted, torch.empty(size, dtype=vlm.dtype, device=vlm.device))
 
 
 def _token_budget(vlm: VLM, length: int, memory_bytes: int | None) -> int:
@@ -77,36 +107,57 @@ def _token_budget(vlm: VLM, length: int, memory_bytes: int | None) -> int:
     return max(1, memory_bytes // (hidden + scores))
 
 
-def _walk(vlm: VLM, clean: Recording, rows: Rows) -> Float[Tensor, "row d_model"]:
+def _walk(vlm: VLM, clean: Recording, rows: Rows, looks: Sequence[_Look]) -> Float[Tensor, "row d_model"]:
     """The hidden state of every row at the last token, after the last layer."""
-    schedule = plan(rows, vlm.n_layers, clean.length)
-    values, heads = rows.value.to(vlm.device), torch.from_numpy(rows.head).to(vlm.device)
-    x = torch.empty(0, clean.inputs[0].shape[-1], dtype=vlm.dtype, device=vlm.device)
-    for index, (layer, step) in enumerate(zip(vlm.layers, schedule.steps, strict=True)):
-        x = _joined(x, clean.inputs[index][0], step)
-        if not len(x):
-            continue
-        probe = SharedPrefix(
-            clean.keys[index][0],
-            clean.values[index][0],
-            tuple(segment for segment in step.segments if segment.stop > segment.start),
-            _edits(step.replaced, heads, values),
-            _edits(step.added, heads, values),
-        )
-        kwargs = _replayed(clean.layer_kwargs[index], torch.from_numpy(step.positions).to(vlm.device))
-        x = output_of(layer(x[None], **kwargs, **{PROBE: probe}))[0]
+    schedule = plan(touches(rows, [(look.site, look.cells) for look in looks]), vlm.n_layers, clean.length)
+    visited: dict[Site, Visits] = {}
+    for site in SITES:
+        seen = [(look.cells, look.seen) for look in looks if look.site == site]
+        if seen or site in rows.blocks:
+            shape = heads_and_width(vlm, site)
+            visited[site] = visits(site, shape, rows.blocks.get(site), seen, schedule, vlm.device)
+    x = torch.empty(0, clean.output.shape[-1], dtype=vlm.dtype, device=vlm.device)
+    for index, step in enumerate(schedule.steps):
+        x = _joined(x, (*clean.inputs, clean.output)[index][0], step)
+        if len(x) and "resid" in visited:
+            visited["resid"].at(index - 1, x)
+        if len(x) and index < vlm.n_layers:
+            x = _layer(vlm, clean, index, step, x, visited)
     return _last(x, schedule.groups, rows.count)
 
 
-def _edits(targets: Targets, heads: Int[Tensor, "all_edits"], values: Float[Tensor, "all_edits width"]) -> PlacedEdits:
-    index = torch.from_numpy(targets.edits).to(heads.device)
-    return PlacedEdits(torch.from_numpy(targets.tokens).to(heads.device), heads[index], values[index])
+def _layer(
+    vlm: VLM,
+    clean: Recording,
+    index: int,
+    step: Step,
+    x: Float[Tensor, "token d_model"],
+    visited: Mapping[Site, Visits],
+) -> Float[Tensor, "token d_model"]:
+    """One of the model's own layers on all tokens of all rows that have joined."""
+
+    def at(site: Site, passing: Tensor) -> None:
+        if site in visited:
+            visited[site].at(index, passing)
+
+    probe = SharedPrefix(
+        clean.keys[index][0],
+        clean.values[index][0],
+        tuple(segment for segment in step.segments if segment.stop > segment.start),
+        partial(at, "z"),
+    )
+    kwargs = _replayed(clean.layer_kwargs[index], torch.from_numpy(step.positions).to(vlm.device))
+    with ExitStack() as taps:
+        for site, here in visited.items():
+            if site not in ("z", "resid") and index in here.layers:
+                taps.enter_context(tapped(vlm, index, site, partial(here.at, index)))
+        return output_of(vlm.layers[index](x[None], **kwargs, **{PROBE: probe}))[0]
 
 
 def _joined(
     x: Float[Tensor, "token d_model"], clean: Float[Tensor, "pos d_model"], step: Step
 ) -> Float[Tensor, "more_tokens d_model"]:
-    """Rows whose first edit is in this layer join, at the end of their group, as copies of the clean run."""
+    """Rows whose first step this is join, at the end of their group, as copies of the clean run."""
     if not any(step.joining):
         return x
     parts, start = [], 0

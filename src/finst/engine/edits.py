@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -11,10 +11,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from finst.engine.sites import HEAD_SITES, SITES, Site
 from finst.errors import FinstError, choice
-
-Site = Literal["z"]
-"""``z``: a head's output, its slice of ``o_proj``'s input."""
 
 Op = Literal["replace", "add", "zero"]
 
@@ -23,23 +21,30 @@ Op = Literal["replace", "add", "zero"]
 class Edit:
     """One change of the same kind at all of ``heads`` x ``positions`` of a layer.
 
-    ``value`` broadcasts to [pos, head, d_head] (in the order given) and is left out for ``op="zero"``.
+    ``value`` broadcasts to [pos, head, d_head] (in the order given) and is left out for ``op="zero"``. ``k`` and ``v``
+    count KV heads. At sites without heads (``attn_out``, ``mlp_out``, ``resid``) ``heads`` is ``()`` and ``value``
+    broadcasts to [pos, d_model]. ``op="add"`` adds ``coefficient`` times the value.
     """
 
     layer: int
     heads: tuple[int, ...]
     positions: tuple[int, ...]
-    value: Float[Tensor, "*pos_head_d_head"] | None = None
+    value: Float[Tensor, "*pos_head_width"] | None = None
     site: Site = "z"
     op: Op = "replace"
+    coefficient: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.site not in get_args(Site):
-            raise choice("site", self.site, get_args(Site))
+        if self.site not in SITES:
+            raise choice("site", self.site, SITES)
         if self.op not in get_args(Op):
             raise choice("op", self.op, get_args(Op))
         if (self.value is None) != (self.op == "zero"):
             raise FinstError(f"an edit with op {self.op!r} {'needs a' if self.value is None else 'takes no'} value")
+        if self.coefficient != 1 and self.op != "add":
+            raise FinstError(f"an edit with op {self.op!r} takes no coefficient: only op 'add' does")
+        if bool(self.heads) != (self.site in HEAD_SITES):
+            raise FinstError(f"an edit at site {self.site!r} {'takes no' if self.heads else 'needs'} heads")
 
 
 Row = tuple[Edit, ...]
@@ -47,21 +52,19 @@ Row = tuple[Edit, ...]
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
-    """Many rows as flat arrays, one entry for each edited (row, layer, pos, head).
+class Block:
+    """The edits of many rows at one site as flat arrays, one entry for each edited (row, layer, pos, head).
 
-    Within a row replacements come first and additions after them, so the order of its edits does not matter; replacing
-    the same head's output twice is refused.
+    ``head`` is 0 at sites without heads.
     """
 
-    count: int
     row: Int[np.ndarray, "edit"]
     layer: Int[np.ndarray, "edit"]
     pos: Int[np.ndarray, "edit"]
     head: Int[np.ndarray, "edit"]
     adds: Bool[np.ndarray, "edit"]
     value: Float[Tensor, "edit width"]
-    """``width`` is d_head, or 1 for values that are the same along d_head."""
+    """``width`` is d_head (d_model at sites without heads), or 1 for values that are the same along it."""
 
     def __post_init__(self) -> None:
         targets = np.stack([self.row, self.layer, self.pos, self.head])
@@ -69,30 +72,12 @@ class Rows:
             raise FinstError("rows, layers, positions and heads of edits are counted from 0, without negative numbers")
         replaced = _codes(targets[:, ~self.adds])
         if len(np.unique(replaced)) < len(replaced):
-            raise FinstError("a row replaces the same head's output at the same layer and position twice")
+            raise FinstError("a row replaces the same values (site, layer, position and head) twice")
 
-    def __len__(self) -> int:
-        return self.count
-
-    def __add__(self, other: Rows) -> Rows:
-        """These rows, then the other ones."""
-        return Rows(
-            self.count + other.count,
-            np.concatenate([self.row, other.row + self.count]),
-            np.concatenate([self.layer, other.layer]),
-            np.concatenate([self.pos, other.pos]),
-            np.concatenate([self.head, other.head]),
-            np.concatenate([self.adds, other.adds]),
-            _concatenated([self.value, other.value]),
-        )
-
-    def take(self, rows: Int[np.ndarray, "taken"]) -> Rows:
-        """Some of these rows (each at most once), in the order given."""
-        place = np.full(self.count, -1)
-        place[rows] = np.arange(len(rows))
+    def take(self, place: Int[np.ndarray, "row"]) -> Block:
+        """The edits of those rows whose ``place`` is not negative, with that place for their row."""
         kept = np.flatnonzero(place[self.row] >= 0)
-        return Rows(
-            len(rows),
+        return Block(
             place[self.row[kept]],
             self.layer[kept],
             self.pos[kept],
@@ -101,9 +86,33 @@ class Rows:
             self.value[torch.from_numpy(kept).to(self.value.device)],
         )
 
-    def edits_of(self, row: int) -> list[int]:
-        """Indices of a row's edits."""
-        return np.flatnonzero(self.row == row).tolist()
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Many rows, their edits in one block of flat arrays a site.
+
+    At each site replacements come first and additions after them, so the order of a row's edits does not matter;
+    replacing the same values twice is refused.
+    """
+
+    count: int
+    blocks: Mapping[Site, Block]
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __add__(self, other: Rows) -> Rows:
+        """These rows, then the other ones."""
+        shifted = {site: _moved(block, self.count) for site, block in other.blocks.items()}
+        sites = [site for site in SITES if site in self.blocks or site in shifted]
+        parts = {site: [rows[site] for rows in (self.blocks, shifted) if site in rows] for site in sites}
+        return Rows(self.count + other.count, {site: _concatenated(blocks) for site, blocks in parts.items()})
+
+    def take(self, rows: Int[np.ndarray, "taken"]) -> Rows:
+        """Some of these rows (each at most once), in the order given."""
+        place = np.full(self.count, -1)
+        place[rows] = np.arange(len(rows))
+        return Rows(len(rows), {site: block.take(place) for site, block in self.blocks.items()})
 
 
 def _codes(indices: Int[np.ndarray, "axis edit"]) -> Int[np.ndarray, "edit"]:
@@ -111,67 +120,94 @@ def _codes(indices: Int[np.ndarray, "axis edit"]) -> Int[np.ndarray, "edit"]:
     return np.asarray(np.ravel_multi_index(tuple(indices), tuple(indices.max(axis=1, initial=0) + 1)))
 
 
-def _concatenated(values: Sequence[Float[Tensor, "_ _"]]) -> Float[Tensor, "edit width"]:
+def _moved(block: Block, rows: int) -> Block:
+    return Block(block.row + rows, block.layer, block.pos, block.head, block.adds, block.value)
+
+
+def _concatenated(blocks: Sequence[Block]) -> Block:
+    if len(blocks) == 1:
+        return blocks[0]
+    return Block(
+        np.concatenate([block.row for block in blocks]),
+        np.concatenate([block.layer for block in blocks]),
+        np.concatenate([block.pos for block in blocks]),
+        np.concatenate([block.head for block in blocks]),
+        np.concatenate([block.adds for block in blocks]),
+        _stacked([block.value for block in blocks]),
+    )
+
+
+def _stacked(values: Sequence[Float[Tensor, "_ _"]]) -> Float[Tensor, "edit width"]:
     """On the accelerator when any of them is there; widths of 1 are widened when needed."""
     device = next((value.device for value in values if value.device.type != "cpu"), torch.device("cpu"))
-    width = max((value.shape[1] for value in values), default=1)
-    return torch.cat([value.to(device).expand(-1, width) for value in values]) if values else torch.zeros(0, 1)
+    width = max(value.shape[1] for value in values)
+    wrong = sorted({value.shape[1] for value in values} - {1, width})
+    if wrong:
+        raise FinstError(f"the values of edits at one site have {wrong[0]} and {width} entries; expected one width")
+    return torch.cat([value.to(device).expand(-1, width) for value in values])
 
 
 def unedited(count: int = 1) -> Rows:
     """Rows without edits: they walk the whole way beside the edited ones and show the numerical noise."""
-    none = np.zeros(0, dtype=np.int64)
-    return Rows(count, none, none, none, none, none.astype(bool), torch.zeros(0, 1))
+    return Rows(count, {})
 
 
 def rows_from(rows: Sequence[Row]) -> Rows:
-    """Rows given edit by edit."""
+    """Rows given edit by edit. Raises FinstError for a value that does not broadcast to its edit's shape."""
     edits = [(index, edit) for index, row in enumerate(rows) for edit in row]
-    sizes = [(len(edit.positions), len(edit.heads)) for _, edit in edits]
-    each = [positions * heads for positions, heads in sizes]
-    values = [_spread(edit, size) for (_, edit), size in zip(edits, sizes, strict=True)]
-    return Rows(
-        len(rows),
-        np.repeat(np.array([index for index, _ in edits], dtype=np.int64), each),
-        np.repeat(np.array([edit.layer for _, edit in edits], dtype=np.int64), each),
-        _joined([np.repeat(edit.positions, len(edit.heads)) for _, edit in edits]),
-        _joined([np.tile(edit.heads, len(edit.positions)) for _, edit in edits]),
-        np.repeat(np.array([edit.op == "add" for _, edit in edits], dtype=bool), each),
-        _concatenated(values),
+    sites = [site for site in SITES if any(edit.site == site for _, edit in edits)]
+    return Rows(len(rows), {site: _block([(i, edit) for i, edit in edits if edit.site == site]) for site in sites})
+
+
+def _block(edits: Sequence[tuple[int, Edit]]) -> Block:
+    """The edits (with their rows) of one site."""
+    heads = [edit.heads or (0,) for _, edit in edits]
+    each = [len(edit.positions) * len(h) for (_, edit), h in zip(edits, heads, strict=True)]
+    return Block(
+        np.repeat(np.array([index for index, _ in edits]), each),
+        np.repeat(np.array([edit.layer for _, edit in edits]), each),
+        _joined(np.repeat(edit.positions, len(h)) for (_, edit), h in zip(edits, heads, strict=True)),
+        _joined(np.tile(h, len(edit.positions)) for (_, edit), h in zip(edits, heads, strict=True)),
+        np.repeat(np.array([edit.op == "add" for _, edit in edits]), each),
+        _stacked([_spread(edit) for _, edit in edits]),
     )
 
 
-def _joined(arrays: Sequence[np.ndarray]) -> Int[np.ndarray, "edit"]:
-    return np.concatenate(arrays).astype(np.int64) if arrays else np.zeros(0, dtype=np.int64)
+def _joined(arrays: Iterable[np.ndarray]) -> Int[np.ndarray, "edit"]:
+    return np.concatenate(list(arrays)).astype(np.int64)
 
 
-def _spread(edit: Edit, size: tuple[int, int]) -> Float[Tensor, "edit width"]:
+def _spread(edit: Edit) -> Float[Tensor, "edit width"]:
     """The edit's value for each of its (position, head) pairs, positions first."""
-    value = torch.zeros(1) if edit.value is None else edit.value
+    value = torch.zeros(1) if edit.value is None else edit.value * edit.coefficient
     width = value.shape[-1] if value.dim() else 1
+    size = (len(edit.positions), len(edit.heads)) if edit.heads else (len(edit.positions),)
     try:
-        return value.expand(*size, width).reshape(size[0] * size[1], width)
+        return value.expand(*size, width).reshape(-1, width)
     except RuntimeError as error:
+        axes = "[pos, head, d_head]" if edit.heads else "[pos, d_model]"
         raise FinstError(
-            f"an edit's value of shape {tuple(value.shape)} does not broadcast to [pos, head, d_head] = "
-            f"[{size[0]}, {size[1]}, d_head]"
+            f"an edit's value of shape {tuple(value.shape)} does not broadcast to {axes} = "
+            f"[{', '.join(map(str, size))}, {'d_head' if edit.heads else 'd_model'}]"
         ) from error
 
 
-def each_head(source_z: Float[Tensor, "layer pos head d_head"], positions: Sequence[int]) -> Rows:
-    """One row for each head of the model, layer by layer: its output at ``positions`` becomes the source context's.
+def each_head(
+    source: Float[Tensor, "layer pos head d_head"], positions: Sequence[int], site: Literal["q", "k", "v", "z"] = "z"
+) -> Rows:
+    """One row for each head of the model, layer by layer: its values at ``positions`` become the source context's.
 
-    The L*H rows of one map of causal mediation (paper, section "Causal mediation", Fig 1d).
+    The L*H rows of one map of causal mediation (paper, section "Causal mediation", Fig 1d). ``source`` holds all
+    positions; its heads are KV heads for ``k`` and ``v``.
     """
-    layers, _, heads, d_head = source_z.shape
+    layers, _, heads, d_head = source.shape
     count = layers * heads
-    replaced = source_z[:, list(positions)].transpose(1, 2).reshape(count * len(positions), d_head)
-    return Rows(
-        count,
+    block = Block(
         np.repeat(np.arange(count), len(positions)),
         np.repeat(np.arange(layers), heads * len(positions)),
         np.tile(np.array(positions, dtype=np.int64), count),
         np.tile(np.repeat(np.arange(heads), len(positions)), layers),
         np.zeros(count * len(positions), dtype=bool),
-        replaced,
+        source[:, list(positions)].transpose(1, 2).reshape(count * len(positions), d_head),
     )
+    return Rows(count, {site: block})

@@ -1,90 +1,94 @@
-"""The plain way: one full forward pass a row, with a hook on ``o_proj``. The engine's slow twin."""
+"""The plain way: one full forward pass a row, with hooks at the edited sites. The engine's slow twin."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from finst.engine.edits import Rows
+from finst.engine.counterfactuals import Observed
+from finst.engine.edits import Block, Rows
 from finst.engine.precision import full_precision
-from finst.engine.readout import answer_logits, decoder_inputs, output_of
+from finst.engine.readout import answer_logits, decoder_inputs
+from finst.engine.reads import Read, activations, reading
+from finst.engine.sites import HEAD_SITES, Site, heads_and_width, tapped
 from finst.vlm.encode import Encoded
 from finst.vlm.families.base import DecoderInputs
 from finst.vlm.open import VLM
 
 
-@torch.inference_mode()
 def record_z(vlm: VLM, context: Encoded) -> Float[Tensor, "layer pos head d_head"]:
     """Every head's output in one context."""
-    z: list[Tensor] = []
+    return activations(vlm, [context], ["z"])["z"][0]
 
-    def keep(_: Any, args: tuple[Tensor]) -> None:
-        z.append(args[0][0])
 
-    hooks = [layer.self_attn.o_proj.register_forward_pre_hook(keep) for layer in vlm.decoder.layers]
-    try:
-        with full_precision(vlm.dtype):
-            _last_hidden(vlm, decoder_inputs(vlm, [context]))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return torch.stack(z).unflatten(-1, (vlm.n_heads, vlm.d_head))
+def counterfactuals(vlm: VLM, clean: Encoded, rows: Rows, answers: Sequence[int] | None) -> Float[Tensor, "row answer"]:
+    """As ``finst.engine.counterfactuals.counterfactuals``, row by row. The vision tower runs once."""
+    return observe(vlm, clean, rows, (), answers).logits
 
 
 @torch.inference_mode()
-def counterfactuals(vlm: VLM, clean: Encoded, rows: Rows, answers: Sequence[int]) -> Float[Tensor, "row answer"]:
-    """As ``finst.engine.counterfactuals.counterfactuals``, row by row. The vision tower runs once."""
+def observe(vlm: VLM, clean: Encoded, rows: Rows, reads: Sequence[Read], answers: Sequence[int] | None) -> Observed:
+    """As ``finst.engine.counterfactuals.observe``, row by row; reads keep whole contexts before they choose."""
+    seen: list[list[Tensor]] = [[] for _ in reads]
+    hidden = []
     with full_precision(vlm.dtype):
         inputs = decoder_inputs(vlm, [clean])
-        hidden = [_edited(vlm, inputs, rows, rows.edits_of(row)) for row in range(rows.count)]
-        return answer_logits(vlm, torch.stack(hidden), answers)
+        for row in range(rows.count):
+            with _edited(vlm, rows.take(np.array([row]))), reading(vlm, sorted({read.site for read in reads})) as kept:
+                hidden.append(_last_hidden(vlm, inputs))
+            for read, values in zip(reads, seen, strict=True):
+                values.append(_chosen(kept, read))
+        order = [range(rows.count) if read.rows is None else read.rows for read in reads]
+        taken = [torch.stack([values[row] for row in of]) for of, values in zip(order, seen, strict=True)]
+        return Observed(answer_logits(vlm, torch.stack(hidden), answers), tuple(taken))
 
 
 def apply_edits(
-    z: Float[Tensor, "pos head_d_head"], rows: Rows, edits: Sequence[int], d_head: int
-) -> Float[Tensor, "pos head_d_head"]:
-    """``o_proj``'s input with some edits of ``rows`` applied one after the other, replacements first."""
-    edited = z.clone()
-    for edit in sorted(edits, key=lambda index: bool(rows.adds[index])):
-        head = slice(int(rows.head[edit]) * d_head, (int(rows.head[edit]) + 1) * d_head)
-        value = rows.value[edit].to(edited)
-        if rows.adds[edit]:
-            edited[int(rows.pos[edit]), head] += value
+    x: Float[Tensor, "pos head_width"], block: Block, layer: int, width: int
+) -> Float[Tensor, "pos head_width"]:
+    """What a site holds, with one row's edits of a layer applied one after the other, replacements first."""
+    edited = x.clone()
+    here = [int(edit) for edit in np.flatnonzero(block.layer == layer)]
+    for edit in sorted(here, key=lambda index: bool(block.adds[index])):
+        head = slice(int(block.head[edit]) * width, (int(block.head[edit]) + 1) * width)
+        value = block.value[edit].to(edited)
+        if block.adds[edit]:
+            edited[int(block.pos[edit]), head] += value
         else:
-            edited[int(rows.pos[edit]), head] = value
+            edited[int(block.pos[edit]), head] = value
     return edited
 
 
-def _edited(vlm: VLM, inputs: DecoderInputs, rows: Rows, edits: Sequence[int]) -> Float[Tensor, "d_model"]:
-    hooks = []
-    for layer in sorted({int(rows.layer[edit]) for edit in edits}):
-        here = [edit for edit in edits if rows.layer[edit] == layer]
+@contextmanager
+def _edited(vlm: VLM, row: Rows) -> Iterator[None]:
+    """Hooks that make the decoder's calls those of one edited row."""
+    with ExitStack() as taps:
+        for site, block in row.blocks.items():
+            for layer in sorted(set(block.layer.tolist())):
+                taps.enter_context(tapped(vlm, layer, site, partial(_write, vlm, site, block, layer)))
+        yield
 
-        def patch(_: Any, args: tuple[Tensor], here: Sequence[int] = here) -> tuple[Tensor]:
-            return (apply_edits(args[0][0], rows, here, vlm.d_head)[None],)
 
-        hooks.append(vlm.decoder.layers[layer].self_attn.o_proj.register_forward_pre_hook(patch))
-    try:
-        return _last_hidden(vlm, inputs)
-    finally:
-        for hook in hooks:
-            hook.remove()
+def _write(vlm: VLM, site: Site, block: Block, layer: int, x: Float[Tensor, "1 pos *head_width"]) -> None:
+    _, width = heads_and_width(vlm, site)
+    x.copy_(apply_edits(x[0].flatten(1), block, layer, width).view_as(x))
+
+
+def _chosen(kept: Mapping[Site, Sequence[Tensor]], read: Read) -> Float[Tensor, "layer pos *head_width"]:
+    """One row's part of a read."""
+    values = torch.stack([kept[read.site][layer][0, list(read.positions)] for layer in read.layers])
+    return values if read.site in HEAD_SITES else values.squeeze(-2)
 
 
 def _last_hidden(vlm: VLM, inputs: DecoderInputs) -> Float[Tensor, "d_model"]:
     """One forward pass of the decoder; the last token's hidden state before the final norm."""
     last: list[Tensor] = []
-
-    def keep(_: Any, args: tuple, output: Any) -> None:
-        last.append(output_of(output)[0, -1])
-
-    hook = vlm.decoder.layers[-1].register_forward_hook(keep)
-    try:
+    with tapped(vlm, vlm.n_layers - 1, "resid", lambda x: last.append(x[0, -1])):
         vlm.decoder(inputs_embeds=inputs.embeds, position_ids=inputs.position_ids, use_cache=False)
-    finally:
-        hook.remove()
     return last[0]

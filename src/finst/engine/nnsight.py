@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from finst.engine.edits import Rows
 from finst.engine.hooks import apply_edits
 from finst.engine.precision import full_precision
 from finst.engine.readout import answer_logits, decoder_inputs, output_of
+from finst.engine.sites import SITES, heads_and_width
 from finst.errors import FinstError
 from finst.vlm.encode import Encoded
 from finst.vlm.families.base import DecoderInputs
@@ -50,23 +52,34 @@ def record_z(vlm: VLM, context: Encoded) -> Float[Tensor, "layer pos head d_head
 
 
 @torch.inference_mode()
-def counterfactuals(vlm: VLM, clean: Encoded, rows: Rows, answers: Sequence[int]) -> Float[Tensor, "row answer"]:
+def counterfactuals(vlm: VLM, clean: Encoded, rows: Rows, answers: Sequence[int] | None) -> Float[Tensor, "row answer"]:
     """As ``finst.engine.counterfactuals.counterfactuals``, one trace a row. The vision tower runs once."""
     decoder = traced(vlm)
     with full_precision(vlm.dtype):
         inputs = decoder_inputs(vlm, [clean])
-        hidden = [_edited(decoder, vlm, inputs, rows, rows.edits_of(row)) for row in range(rows.count)]
+        hidden = [_edited(decoder, vlm, inputs, rows.take(np.array([row]))) for row in range(rows.count)]
         return answer_logits(vlm, torch.stack(hidden), answers)
 
 
-def _edited(
-    decoder: Any, vlm: VLM, inputs: DecoderInputs, rows: Rows, edits: Sequence[int]
-) -> Float[Tensor, "d_model"]:
-    by_layer = {int(layer): [e for e in edits if rows.layer[e] == layer] for layer in np.unique(rows.layer[edits])}
-    d_head = vlm.d_head
+def _edited(decoder: Any, vlm: VLM, inputs: DecoderInputs, row: Rows) -> Float[Tensor, "d_model"]:
+    """One trace with a row's edits; the last token's hidden state before the final norm."""
+    paths = vlm.reader.family.site_modules
+    visits = [
+        (layer, site, block, heads_and_width(vlm, site)[1])
+        for layer in range(vlm.n_layers)
+        for site, block in sorted(row.blocks.items(), key=lambda item: SITES.index(item[0]))
+        if layer in block.layer
+    ]
     with decoder.trace(inputs_embeds=inputs.embeds, position_ids=inputs.position_ids, use_cache=False):
-        for index, here in by_layer.items():
-            projection = decoder.layers[index].self_attn.o_proj
-            projection.input = apply_edits(projection.input[0], rows, here, d_head)[None]
+        for index, site, block, width in visits:
+            layer = decoder.layers[index]
+            if site == "z":
+                projection = layer.self_attn.o_proj
+                projection.input = apply_edits(projection.input[0], block, index, width)[None]
+            elif site == "resid":
+                layer.output = apply_edits(layer.output[0], block, index, width)[None]
+            else:
+                module = attrgetter(paths[site])(layer)
+                module.output = apply_edits(module.output[0], block, index, width)[None]
         output = decoder.layers[-1].output.save()
     return output_of(output)[0, -1]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from finst.engine.precision import at_least_float32
@@ -48,39 +49,23 @@ def prefix_attention(
 
 
 @dataclass(frozen=True, eq=False)
-class PlacedEdits:
-    """The edits of one layer, for the token axis of one walk."""
-
-    tokens: Int[Tensor, "edit"]
-    heads: Int[Tensor, "edit"]
-    values: Float[Tensor, "edit width"]
-
-    def put(self, z: Float[Tensor, "token head d_head"], accumulate: bool) -> None:
-        """Writes (or adds) the values into ``z``."""
-        if len(self.tokens):
-            values = self.values.to(z.dtype).expand(-1, z.shape[-1])
-            z.index_put_((self.tokens, self.heads), values, accumulate=accumulate)
-
-
-@dataclass(frozen=True, eq=False)
 class SharedPrefix:
     """A probe: every row attends to the clean run before its own first token and to itself from there on."""
 
     keys: Float[Tensor, "kv_head pos d_head"]
     values: Float[Tensor, "kv_head pos d_head"]
     segments: tuple[Segment, ...]
-    replaced: PlacedEdits
-    added: PlacedEdits
+    visit: Callable[[Float[Tensor, "token head d_head"]], None]
+    """Gets z and may change it in place."""
 
     def attend(
         self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any
     ) -> Tensor:
-        """Attention, segment by segment, and then the edits; see ``finst.engine.attention.Probe``."""
+        """Attention, segment by segment, and then ``visit``; see ``finst.engine.attention.Probe``."""
         z = torch.cat(
             [self._segment(segment, query[0], key[0], value[0], kwargs["scaling"]) for segment in self.segments]
         )
-        self.replaced.put(z, accumulate=False)
-        self.added.put(z, accumulate=True)
+        self.visit(z)
         return z[None]
 
     def _segment(

@@ -48,9 +48,11 @@ def logits(vlm: VLM, hidden: Float[Tensor, "row d_model"]) -> Float[Tensor, "row
 
 
 def answer_logits(
-    vlm: VLM, hidden: Float[Tensor, "row d_model"], answers: Sequence[int]
+    vlm: VLM, hidden: Float[Tensor, "row d_model"], answers: Sequence[int] | None
 ) -> Float[Tensor, "row answer"]:
-    """As ``logits``, for the ``answers`` (token ids) alone."""
+    """As ``logits``, for the ``answers`` (token ids) alone; None asks for the whole vocabulary."""
+    if answers is None:
+        return logits(vlm, hidden)
     head = vlm.model.get_output_embeddings()
     wrong = [token for token in answers if not 0 <= token < len(head.weight)]
     if wrong or not answers:

@@ -14,6 +14,8 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from finst.engine.attention import PROBE, looks_ahead, probing
 from finst.engine.precision import full_precision
 from finst.engine.readout import decoder_inputs, hidden_of, logits, output_of
+from finst.engine.reads import Activations, check_positions, reading, stacked
+from finst.engine.sites import Site
 from finst.errors import FinstError
 from finst.vlm.encode import Encoded
 from finst.vlm.open import VLM
@@ -34,6 +36,10 @@ class Recording:
     values: tuple[Float[Tensor, "context kv_head pos d_head"], ...]
     layer_kwargs: tuple[Mapping[str, Any], ...]
     """The keyword arguments that each layer was called with."""
+    output: Float[Tensor, "context pos d_model"]
+    """The last layer's output, before the final norm."""
+    sites: Mapping[Site, Activations]
+    """The sites that were asked for, at the positions that were asked for."""
 
     def __len__(self) -> int:
         return len(self.z)
@@ -50,6 +56,8 @@ class Recording:
             inputs=tuple(x[one] for x in self.inputs),
             keys=tuple(x[one] for x in self.keys),
             values=tuple(x[one] for x in self.values),
+            output=self.output[one],
+            sites={site: x[one] for site, x in self.sites.items()},
             layer_kwargs=tuple({k: _of_context(v, one, len(self)) for k, v in kw.items()} for kw in self.layer_kwargs),
         )
 
@@ -101,14 +109,17 @@ class _Recorder:
 
     def after_last_layer(self, _: nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> None:
         if kwargs.get(PROBE) is self:
-            self.last = output_of(output)[:, -1]
+            self.last = output_of(output)
 
 
 @torch.inference_mode()
-def record(vlm: VLM, contexts: Sequence[Encoded]) -> Recording:
+def record(
+    vlm: VLM, contexts: Sequence[Encoded], *, sites: Sequence[Site] = (), positions: Sequence[int] | None = None
+) -> Recording:
     """Runs the contexts (of equal length) through the model in one batch.
 
-    Raises FinstError for contexts of different lengths, and for a decoder that is not causal.
+    ``sites`` names what is to be kept beside ``z``, at ``positions`` (None: all). Raises FinstError for contexts of
+    different lengths, an unknown site, a position outside the contexts, and for a decoder that is not causal.
     """
     recorder = _Recorder()
     hooks = [layer.register_forward_pre_hook(recorder.before_layer, with_kwargs=True) for layer in vlm.layers]
@@ -116,17 +127,21 @@ def record(vlm: VLM, contexts: Sequence[Encoded]) -> Recording:
     try:
         with full_precision(vlm.dtype), probing(vlm.model):
             inputs = decoder_inputs(vlm, contexts)
-            vlm.decoder(
-                inputs_embeds=inputs.embeds, position_ids=inputs.position_ids, use_cache=False, **{PROBE: recorder}
-            )
+            check_positions(positions, inputs.embeds.shape[1])
+            with reading(vlm, sites, positions) as kept:
+                vlm.decoder(
+                    inputs_embeds=inputs.embeds, position_ids=inputs.position_ids, use_cache=False, **{PROBE: recorder}
+                )
             assert recorder.last is not None
             return Recording(
                 torch.stack(recorder.z, dim=1),
-                logits(vlm, recorder.last),
+                logits(vlm, recorder.last[:, -1]),
                 tuple(recorder.inputs),
                 tuple(recorder.keys),
                 tuple(recorder.values),
                 tuple(recorder.layer_kwargs),
+                recorder.last,
+                stacked(kept),
             )
     finally:
         for hook in hooks:

@@ -1,19 +1,21 @@
 """Which row takes part where: the plan of one walk through the layers, made before any tensor moves.
 
-Rows with the same first edited position form a group; each carries the positions from there to the end. Within a group
-rows stand in the order of their first edited layer, so those that have joined are always the first ones. All tokens
-of all groups lie on one axis, group after group, row after row.
+Rows with the same first touched (edited or read) position form a group; each carries the positions from there to the
+end. Within a group rows stand in the order of their first step, so those that have joined are always the first ones.
+All tokens of all groups lie on one axis, group after group, row after row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from finst.engine.edits import Rows
+from finst.engine.reads import Cells
+from finst.engine.sites import Site, step_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,8 +26,8 @@ class Group:
     width: int
     """Positions that each of its rows carries."""
     rows: Int[np.ndarray, "row"]
-    joined: Int[np.ndarray, "layer"]
-    """Rows that take part in each layer."""
+    joined: Int[np.ndarray, "step"]
+    """Rows that take part in each step."""
 
 
 @dataclass(frozen=True)
@@ -39,18 +41,8 @@ class Segment:
 
 
 @dataclass(frozen=True, eq=False)
-class Targets:
-    """Where some of the rows' edits act in one layer."""
-
-    edits: Int[np.ndarray, "edit"]
-    """Indices among the edits of all rows."""
-    tokens: Int[np.ndarray, "edit"]
-    """Places on the token axis."""
-
-
-@dataclass(frozen=True, eq=False)
 class Step:
-    """One layer of the walk."""
+    """One layer of the walk, or what comes after the last one."""
 
     joining: tuple[int, ...]
     """New rows of each group."""
@@ -58,91 +50,105 @@ class Step:
     """One for each group, empty ones included."""
     positions: Int[np.ndarray, "token"]
     """The position of each token of this layer."""
-    replaced: Targets
-    added: Targets
+
+
+@dataclass(frozen=True, eq=False)
+class Touches:
+    """Where rows are edited or read, and so which of their layers and tokens have to be computed."""
+
+    edited: Bool[np.ndarray, "row"]
+    row: Int[np.ndarray, "touch"]
+    step: Int[np.ndarray, "touch"]
+    pos: Int[np.ndarray, "touch"]
 
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
-    """The plan of a walk."""
+    """The plan of a walk: a step for each layer and one for what comes after the last."""
 
     groups: tuple[Group, ...]
     steps: tuple[Step, ...]
+    group_of: Int[np.ndarray, "row"]
+    rank: Int[np.ndarray, "row"]
+    """Each row's place in its group."""
+
+    def tokens(
+        self, row: Int[np.ndarray, "touch"], step: Int[np.ndarray, "touch"], pos: Int[np.ndarray, "touch"]
+    ) -> Int[np.ndarray, "touch"]:
+        """Places on the token axes of the steps."""
+        starts = np.array([[segment.start for segment in one.segments] for one in self.steps], dtype=np.int64)
+        first = np.array([group.first for group in self.groups], dtype=np.int64)
+        width = np.array([group.width for group in self.groups], dtype=np.int64)
+        group = self.group_of[row]
+        return starts[step, group] + self.rank[row] * width[group] + pos - first[group]
 
 
-def births(rows: Rows, n_layers: int) -> Int[np.ndarray, "row"]:
-    """First edited layer of each row; 0 without edits, so that an unedited row takes part in everything."""
-    born = np.full(rows.count, n_layers)
-    np.minimum.at(born, rows.row, rows.layer)
-    born[born == n_layers] = 0
+def touches(rows: Rows, reads: Sequence[tuple[Site, Cells]] = ()) -> Touches:
+    """Of all edits and reads together: a read makes its rows join early enough to be read."""
+    parts = [(step_of(site, block.layer), block) for site, block in (*rows.blocks.items(), *reads)]
+    none = np.zeros(0, dtype=np.int64)
+    edited = np.zeros(rows.count, dtype=bool)
+    for block in rows.blocks.values():
+        edited[block.row] = True
+    return Touches(
+        edited,
+        np.concatenate([none, *(part.row for _, part in parts)]),
+        np.concatenate([none, *(step for step, _ in parts)]),
+        np.concatenate([none, *(part.pos for _, part in parts)]),
+    )
+
+
+def births(touched: Touches, n_layers: int) -> Int[np.ndarray, "row"]:
+    """First step of each row; 0 without edits, so that an unedited row takes part in everything."""
+    born = np.where(touched.edited, n_layers, 0)
+    np.minimum.at(born, touched.row, touched.step)
     return born
 
 
-def firsts(rows: Rows, length: int) -> Int[np.ndarray, "row"]:
-    """First edited position of each row; without edits, that of the row that begins earliest."""
-    first = np.full(rows.count, length)
-    np.minimum.at(first, rows.row, rows.pos)
-    first[first == length] = first.min(initial=length - 1)
-    return first
+def firsts(touched: Touches, length: int) -> Int[np.ndarray, "row"]:
+    """First touched position of each row; without edits, that of the row that begins earliest."""
+    first = np.full(len(touched.edited), length - 1)
+    np.minimum.at(first, touched.row, touched.pos)
+    return np.where(touched.edited, first, first.min(initial=length - 1))
 
 
-def plan(rows: Rows, n_layers: int, length: int) -> Schedule:
+def plan(touched: Touches, n_layers: int, length: int) -> Schedule:
     """The schedule for contexts of ``length`` tokens."""
-    born, first = births(rows, n_layers), firsts(rows, length)
+    born, first = births(touched, n_layers), firsts(touched, length)
     groups = []
-    rank = np.zeros(rows.count, dtype=np.int64)
-    group_of = np.zeros(rows.count, dtype=np.int64)
+    rank = np.zeros(len(born), dtype=np.int64)
+    group_of = np.zeros(len(born), dtype=np.int64)
     for index, start in enumerate(np.unique(first)):
         members = np.flatnonzero(first == start)
         members = members[np.argsort(born[members], kind="stable")]
         rank[members], group_of[members] = np.arange(len(members)), index
-        joined = np.searchsorted(born[members], np.arange(n_layers), side="right")
+        joined = np.searchsorted(born[members], np.arange(n_layers + 1), side="right")
         groups.append(Group(int(start), length - int(start), members, joined))
-    steps = tuple(_step(rows, groups, layer, length, rank, group_of) for layer in range(n_layers))
-    return Schedule(tuple(groups), steps)
+    steps = tuple(_step(groups, step, length) for step in range(n_layers + 1))
+    return Schedule(tuple(groups), steps, group_of, rank)
 
 
-def _step(
-    rows: Rows,
-    groups: list[Group],
-    layer: int,
-    length: int,
-    rank: Int[np.ndarray, "row"],
-    group_of: Int[np.ndarray, "row"],
-) -> Step:
-    counts = [int(group.joined[layer]) for group in groups]
+def _step(groups: list[Group], step: int, length: int) -> Step:
+    counts = [int(group.joined[step]) for group in groups]
     stops = np.cumsum([count * group.width for count, group in zip(counts, groups, strict=True)], dtype=np.int64)
     segments = tuple(
         Segment(group.first, group.width, int(stop) - count * group.width, int(stop))
         for group, count, stop in zip(groups, counts, stops, strict=True)
     )
     joining = tuple(
-        count - int(group.joined[layer - 1]) * (layer > 0) for group, count in zip(groups, counts, strict=True)
+        count - int(group.joined[step - 1]) * (step > 0) for group, count in zip(groups, counts, strict=True)
     )
     positions = [np.tile(np.arange(group.first, length), count) for group, count in zip(groups, counts, strict=True)]
-
-    here = np.flatnonzero(rows.layer == layer)
-    row = rows.row[here]
-    start = np.array([segment.start for segment in segments], dtype=np.int64)[group_of[row]]
-    first = np.array([group.first for group in groups], dtype=np.int64)[group_of[row]]
-    token = start + rank[row] * (length - first) + rows.pos[here] - first
-    adds = rows.adds[here]
-    return Step(
-        joining,
-        segments,
-        np.concatenate(positions) if positions else np.zeros(0, dtype=np.int64),
-        Targets(here[~adds], token[~adds]),
-        Targets(here[adds], token[adds]),
-    )
+    return Step(joining, segments, np.concatenate(positions) if positions else np.zeros(0, dtype=np.int64))
 
 
-def chunks(rows: Rows, n_layers: int, length: int, max_tokens: int) -> Iterator[Int[np.ndarray, "row"]]:
+def chunks(touched: Touches, n_layers: int, length: int, max_tokens: int) -> Iterator[Int[np.ndarray, "row"]]:
     """Splits rows so that none of the parts carries more than ``max_tokens`` tokens (but at least one row).
 
     Rows that join at about the same layer stay together: the later ones skip the layers before.
     """
-    order = np.argsort(births(rows, n_layers), kind="stable")
-    carried = (length - firsts(rows, length))[order]
+    order = np.argsort(births(touched, n_layers), kind="stable")
+    carried = (length - firsts(touched, length))[order]
     start = total = 0
     for index, tokens in enumerate(carried):
         if total and total + tokens > max_tokens:

@@ -39,6 +39,12 @@ class Family(Protocol):
     image_placeholder: str
     """The token in rendered text that stands for the picture, once."""
 
+    site_modules: Mapping[str, str]
+    """Where in a decoder layer ``q`` and ``k`` (both before rotary positions), ``v``, ``attn_out`` and ``mlp_out`` are.
+
+    Paths of modules whose output is [context, pos, ...], with the heads, where the site has any, side by side.
+    """
+
     def render(self, user: str) -> str:
         """The checkpoint's conversation format, for tokenizers that bring no template of their own.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,15 @@ class Qwen2VL:
 
     model_types: tuple[str, ...] = ("qwen2_vl",)
     image_placeholder: str = "<|image_pad|>"
+    site_modules: Mapping[str, str] = MappingProxyType(
+        {
+            "q": "self_attn.q_proj",
+            "k": "self_attn.k_proj",
+            "v": "self_attn.v_proj",
+            "attn_out": "self_attn.o_proj",
+            "mlp_out": "mlp",
+        }
+    )
 
     def render(self, user: str) -> str:
         """ChatML with the system message that Qwen2-VL was tuned with."""

@@ -1,0 +1,76 @@
+"""Where the engine reads and writes: seven places in every decoder layer, and the way to each."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, get_args
+
+import numpy as np
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from finst.engine.readout import output_of
+from finst.vlm.open import VLM
+
+Site = Literal["q", "k", "v", "z", "attn_out", "mlp_out", "resid"]
+"""In the order in which a layer computes them.
+
+``q``, ``k``, ``v``: projections before rotary positions, after ``q_norm`` and ``k_norm`` where there are any; ``k`` and
+``v`` have KV heads. ``z``: a head's output, its slice of ``o_proj``'s input. ``attn_out``: ``o_proj``'s output.
+``mlp_out``: the MLP's output. ``resid``: the layer's output.
+"""
+
+SITES: tuple[Site, ...] = get_args(Site)
+HEAD_SITES: tuple[Site, ...] = ("q", "k", "v", "z")
+"""Sites with a head axis; at the others a position is one vector of d_model entries."""
+
+
+def heads_and_width(vlm: VLM, site: Site) -> tuple[int, int]:
+    """Heads and entries a head; one "head" of d_model entries at sites without heads."""
+    if site not in HEAD_SITES:
+        return 1, vlm.reader.config.get_text_config().hidden_size
+    return (vlm.n_kv_heads if site in ("k", "v") else vlm.n_heads), vlm.d_head
+
+
+def step_of(site: Site, layer: Int[np.ndarray, "touch"]) -> Int[np.ndarray, "touch"]:
+    """The first layers that must be computed anew when ``site`` changes in ``layer``.
+
+    A layer's output is the next one's input: the layer itself has nothing to do when only its output is replaced.
+    """
+    return layer + (site == "resid")
+
+
+def with_heads(x: Float[Tensor, "..."], heads: int, width: int) -> Float[Tensor, "token head width"]:
+    """What a module takes or returns, as a view with one axis for all tokens of all contexts and one for heads."""
+    return x.view(-1, heads, width)
+
+
+@contextmanager
+def tapped(vlm: VLM, layer: int, site: Site, function: Callable[[Tensor], None]) -> Iterator[None]:
+    """Hands ``function`` what passes through a site in calls of this thread; it may change it in place.
+
+    The hook sits on a module that other threads may use at the same time, and leaves their calls alone.
+    """
+    thread = threading.get_ident()
+
+    def entering(_: nn.Module, args: tuple[Any, ...]) -> None:
+        if threading.get_ident() == thread:
+            function(args[0])
+
+    def leaving(_: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+        if threading.get_ident() == thread:
+            function(output_of(output))
+
+    module: Any = vlm.layers[layer]
+    if site == "z":
+        hook = module.self_attn.o_proj.register_forward_pre_hook(entering)
+    elif site == "resid":
+        hook = module.register_forward_hook(leaving)
+    else:
+        hook = module.get_submodule(vlm.reader.family.site_modules[site]).register_forward_hook(leaving)
+    try:
+        yield
+    finally:
+        hook.remove()
