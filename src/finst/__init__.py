@@ -10,8 +10,9 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from finst.engine.counterfactuals import counterfactuals
+    from finst.engine.counterfactuals import counterfactuals, observe
     from finst.engine.edits import Edit, each_head, rows_from, unedited
+    from finst.engine.reads import Read, activations
     from finst.engine.record import record
     from finst.errors import FinstError
     from finst.prompts import colour_retrieval, scene_description, spatial_relation
@@ -23,10 +24,13 @@ if TYPE_CHECKING:
 
 _HOME = {
     "counterfactuals": "finst.engine.counterfactuals",
+    "observe": "finst.engine.counterfactuals",
     "Edit": "finst.engine.edits",
     "each_head": "finst.engine.edits",
     "rows_from": "finst.engine.edits",
     "unedited": "finst.engine.edits",
+    "Read": "finst.engine.reads",
+    "activations": "finst.engine.reads",
     "record": "finst.engine.record",
     "FinstError": "finst.errors",
     "colour_retrieval": "finst.prompts",
@@ -58,12 +62,15 @@ __all__ = [  # noqa: RUF022  (in the order of the rooms)
     "open_vlm",
     "encode",
     "first_tokens",
+    "activations",
     "record",
     "Edit",
     "rows_from",
     "each_head",
     "unedited",
     "counterfactuals",
+    "Read",
+    "observe",
     "FinstError",
 ]
 

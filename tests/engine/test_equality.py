@@ -15,6 +15,7 @@ from finst.engine.counterfactuals import counterfactuals
 from finst.engine.edits import Edit, Op, Row, each_head, rows_from, unedited
 from finst.engine.record import record
 from tests.engine.conftest import Case, OpenCase
+from tests.engine.rows import rows_at_all_sites
 from tests.tiny import QWEN_GEOMETRY, Body
 
 TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
@@ -189,6 +190,7 @@ def test_all_heads_on_a_gpu(open_case: OpenCase, dtype: str) -> None:
     rows = unedited()
     for positions in case.positions.values():
         rows = rows + each_head(case.recording.z[1], positions)
+    rows = rows + rows_at_all_sites(case)
     ours = counterfactuals(case.vlm, case.recording[0], rows, case.answers)
     for reference in (hooks, nnsight):
         theirs = reference.counterfactuals(case.vlm, case.clean, rows, case.answers)

@@ -13,8 +13,10 @@ from torch import Tensor
 
 from finst.engine import hooks, nnsight
 from finst.engine.counterfactuals import counterfactuals
-from finst.engine.edits import Rows, each_head, unedited
+from finst.engine.edits import Edit, Rows, each_head, rows_from, unedited
+from finst.engine.reads import activations
 from finst.engine.record import Recording, record
+from finst.engine.sites import HEAD_SITES, SITES
 from finst.experiments.cma_design import (
     CONDITIONS,
     CONTEXTS,
@@ -78,3 +80,23 @@ def test_the_map_is_no_trivial_one() -> None:
     case = mapped("float32")
     effects = (case.logits[1:] - case.logits[0]).abs().amax(-1).view(3, HEADS).amax(-1)
     assert effects.min() > 0.5
+
+
+@pytest.mark.parametrize("reference", [hooks, nnsight], ids=["hooks", "nnsight"])
+@pytest.mark.parametrize("dtype", TOLERANCE)
+def test_every_site_from_the_swapped_context(dtype: str, reference: ModuleType) -> None:
+    """The described object's image tokens and words, and the last token, in an early and in a late layer."""
+    case = mapped(dtype)
+    tokens = case.clean.tokens
+    source = activations(case.vlm, [case.sources["swapped"]], SITES)
+    rows = []
+    for site in SITES:
+        heads = () if site not in HEAD_SITES else (0, case.vlm.n_kv_heads - 1)
+        for layer, positions in ((1, tokens.object_patches(0)), (4, tokens.described(0)), (9, (tokens.last,))):
+            value = source[site][0, layer, list(positions)]
+            rows.append((Edit(layer, heads, positions, value[:, list(heads)] if heads else value, site),))
+    rows.append(tuple(edit for row in rows for edit in row))
+    ours = counterfactuals(case.vlm, case.recording[0], rows_from(rows), case.answers)
+    theirs = reference.counterfactuals(case.vlm, case.clean, rows_from(rows), case.answers)
+    assert (ours - theirs).abs().max() < TOLERANCE[dtype]
+    assert (theirs - case.logits[0]).abs().amax(-1).max() > 1

@@ -28,7 +28,7 @@ ZERO = torch.zeros(1)
 def test_edits_say_what_is_valid() -> None:
     # The type checker of the test run may be the first to object.
     with pytest.raises(
-        (FinstError, TypeCheckError), match="expected one of q, k, v, z, attn_out, mlp_out, resid|'resid'"
+        (FinstError, TypeCheckError), match=r"expected one of q, k, v, z, attn_out, mlp_out, resid|'resid'"
     ):
         Edit(0, (0,), (0,), ZERO, site="o")  # pyright: ignore[reportArgumentType]
     with pytest.raises(
@@ -91,9 +91,9 @@ def test_what_is_recorded_must_be_there(case: Case) -> None:
     for reader in (activations, record):
         with pytest.raises(FinstError, match="position to read must be in"):
             reader(case.vlm, [case.clean], sites=["q"], positions=[3, 10_000])
-        with pytest.raises((FinstError, TypeCheckError), match="expected one of q, k, v|'resid'"):
+        with pytest.raises((FinstError, TypeCheckError), match=r"expected one of q, k, v|'resid'"):
             reader(case.vlm, [case.clean], sites=["o"])  # pyright: ignore[reportArgumentType]
-    with pytest.raises((FinstError, TypeCheckError), match="expected one of q, k, v|'resid'"):
+    with pytest.raises((FinstError, TypeCheckError), match=r"expected one of q, k, v|'resid'"):
         Read("o", (0,), (0,))  # pyright: ignore[reportArgumentType]
 
 

@@ -17,9 +17,12 @@ from finst.engine import hooks, nnsight
 from finst.engine.attention import NAME, probing
 from finst.engine.counterfactuals import counterfactuals
 from finst.engine.edits import Edit, Rows, each_head, rows_from, unedited
+from finst.engine.reads import activations
 from finst.engine.record import record
 from finst.engine.schedule import births, chunks, firsts, touches
+from finst.engine.sites import SITES
 from tests.engine.conftest import Case
+from tests.engine.rows import rows_at_all_sites
 
 
 def some_rows(case: Case) -> Rows:
@@ -120,8 +123,9 @@ def plain_logits(case: Case) -> torch.Tensor:
 
 def test_the_model_is_left_as_it_was(case: Case) -> None:
     before, logits = state(case), plain_logits(case)
-    rows = some_rows(case).take(np.arange(0, 36, 7))
-    record(case.vlm, case.contexts)
+    rows = some_rows(case).take(np.arange(0, 36, 7)) + rows_at_all_sites(case, ["add"])
+    record(case.vlm, case.contexts, sites=SITES)
+    activations(case.vlm, case.contexts, SITES)
     counterfactuals(case.vlm, case.recording[0], rows, case.answers)
     hooks.counterfactuals(case.vlm, case.clean, rows, case.answers)
     nnsight.counterfactuals(case.vlm, case.clean, rows, case.answers)
@@ -138,9 +142,12 @@ def test_the_model_is_left_as_it_was_after_an_exception(case: Case) -> None:
     handle = case.vlm.decoder.layers[1].mlp.register_forward_pre_hook(fail)
     try:
         with pytest.raises(RuntimeError, match="in the middle"):
-            record(case.vlm, case.contexts)
+            record(case.vlm, case.contexts, sites=SITES)
+        for rows in (some_rows(case), rows_at_all_sites(case)):
+            with pytest.raises(RuntimeError, match="in the middle"):
+                counterfactuals(case.vlm, case.recording[0], rows, case.answers)
         with pytest.raises(RuntimeError, match="in the middle"):
-            counterfactuals(case.vlm, case.recording[0], some_rows(case), case.answers)
+            hooks.counterfactuals(case.vlm, case.clean, rows_at_all_sites(case), case.answers)
     finally:
         handle.remove()
     assert state(case) == before
@@ -161,17 +168,19 @@ def test_the_switch_is_shared_and_only_the_last_one_turns_it_off(case: Case) -> 
 
 
 def test_threads_share_a_model(case: Case) -> None:
-    """Two threads patch from different sources while a third runs the plain model; all start together every time."""
-    sources = [each_head(case.recording.z[source], case.positions["described"]) for source in (1, 2)]
+    """Two threads patch in different ways while a third runs the plain model; all start together every time."""
+    sources = [each_head(case.recording.z[1], case.positions["described"]), rows_at_all_sites(case, ["replace"])]
+    everything = record(case.vlm, case.contexts, sites=SITES).sites
     expected = [counterfactuals(case.vlm, case.recording[0], rows, case.answers) for rows in sources]
     plain = plain_logits(case)
     gate = threading.Barrier(3)
 
     def engine(index: int) -> bool:
         gate.wait()
-        recording = record(case.vlm, case.contexts)
+        recording = record(case.vlm, case.contexts, sites=SITES)
         logits = counterfactuals(case.vlm, recording[0], sources[index], case.answers)
-        return torch.allclose(logits, expected[index], atol=1e-5) and torch.equal(recording.z, case.recording.z)
+        same = all(torch.equal(recording.sites[site], everything[site]) for site in SITES)
+        return torch.allclose(logits, expected[index], atol=1e-5) and same
 
     def onlooker() -> bool:
         gate.wait()

@@ -19,23 +19,14 @@ from finst.engine.edits import Rows
 from finst.engine.precision import at_least_float32, full_precision
 from finst.engine.prefix import SharedPrefix
 from finst.engine.readout import answer_logits, output_of
-from finst.engine.reads import Cells, Read, cells, shaped
+from finst.engine.reads import Cells, Observed, Read, cells, shaped
 from finst.engine.record import Recording
-from finst.engine.schedule import Group, Step, chunks, plan, touches
+from finst.engine.schedule import Group, Schedule, Step, Touches, chunks, plan, touches
 from finst.engine.sites import SITES, Site, heads_and_width, tapped
 from finst.engine.visits import Visits, visits
 from finst.vlm.open import VLM
 
 CPU_MEMORY_BYTES = 1 << 30
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Observed:
-    """Counterfactual runs: their logits and what was read in them."""
-
-    logits: Float[Tensor, "row answer"]
-    reads: tuple[Float[Tensor, "row layer pos *head_width"], ...]
-    """For each read [row, layer, pos, head, d_head], or [row, layer, pos, d_model] at sites without heads."""
 
 
 def counterfactuals(
@@ -70,7 +61,7 @@ def observe(
     hidden = torch.empty(rows.count, clean.output.shape[-1], dtype=vlm.dtype, device=vlm.device)
     max_tokens = _token_budget(vlm, clean.length, memory_bytes)
     looks = [_look(vlm, read, rows.count) for read in reads]
-    touched = touches(rows, [(look.site, look.cells) for look in looks])
+    touched = _touches(rows, looks)
     with full_precision(vlm.dtype), probing(vlm.model):
         for part in chunks(touched, vlm.n_layers, clean.length, max_tokens):
             place = np.full(rows.count, -1)
@@ -109,13 +100,8 @@ def _token_budget(vlm: VLM, length: int, memory_bytes: int | None) -> int:
 
 def _walk(vlm: VLM, clean: Recording, rows: Rows, looks: Sequence[_Look]) -> Float[Tensor, "row d_model"]:
     """The hidden state of every row at the last token, after the last layer."""
-    schedule = plan(touches(rows, [(look.site, look.cells) for look in looks]), vlm.n_layers, clean.length)
-    visited: dict[Site, Visits] = {}
-    for site in SITES:
-        seen = [(look.cells, look.seen) for look in looks if look.site == site]
-        if seen or site in rows.blocks:
-            shape = heads_and_width(vlm, site)
-            visited[site] = visits(site, shape, rows.blocks.get(site), seen, schedule, vlm.device)
+    schedule = plan(_touches(rows, looks), vlm.n_layers, clean.length)
+    visited = _visited(vlm, rows, looks, schedule)
     x = torch.empty(0, clean.output.shape[-1], dtype=vlm.dtype, device=vlm.device)
     for index, step in enumerate(schedule.steps):
         x = _joined(x, (*clean.inputs, clean.output)[index][0], step)
@@ -124,6 +110,21 @@ def _walk(vlm: VLM, clean: Recording, rows: Rows, looks: Sequence[_Look]) -> Flo
         if len(x) and index < vlm.n_layers:
             x = _layer(vlm, clean, index, step, x, visited)
     return _last(x, schedule.groups, rows.count)
+
+
+def _touches(rows: Rows, looks: Sequence[_Look]) -> Touches:
+    return touches(rows, [(look.site, look.cells) for look in looks])
+
+
+def _visited(vlm: VLM, rows: Rows, looks: Sequence[_Look], schedule: Schedule) -> dict[Site, Visits]:
+    """What is to be done at each site that is edited or read."""
+    visited: dict[Site, Visits] = {}
+    for site in SITES:
+        seen = [(look.cells, look.seen) for look in looks if look.site == site]
+        if seen or site in rows.blocks:
+            shape = heads_and_width(vlm, site)
+            visited[site] = visits(site, shape, rows.blocks.get(site), seen, schedule, vlm.device)
+    return visited
 
 
 def _layer(
@@ -135,16 +136,11 @@ def _layer(
     visited: Mapping[Site, Visits],
 ) -> Float[Tensor, "token d_model"]:
     """One of the model's own layers on all tokens of all rows that have joined."""
-
-    def at(site: Site, passing: Tensor) -> None:
-        if site in visited:
-            visited[site].at(index, passing)
-
     probe = SharedPrefix(
         clean.keys[index][0],
         clean.values[index][0],
         tuple(segment for segment in step.segments if segment.stop > segment.start),
-        partial(at, "z"),
+        partial(visited["z"].at, index) if "z" in visited else None,
     )
     kwargs = _replayed(clean.layer_kwargs[index], torch.from_numpy(step.positions).to(vlm.device))
     with ExitStack() as taps:

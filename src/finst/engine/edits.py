@@ -103,10 +103,13 @@ class Rows:
 
     def __add__(self, other: Rows) -> Rows:
         """These rows, then the other ones."""
-        shifted = {site: _moved(block, self.count) for site, block in other.blocks.items()}
-        sites = [site for site in SITES if site in self.blocks or site in shifted]
-        parts = {site: [rows[site] for rows in (self.blocks, shifted) if site in rows] for site in sites}
-        return Rows(self.count + other.count, {site: _concatenated(blocks) for site, blocks in parts.items()})
+        blocks: dict[Site, Block] = {}
+        for site in SITES:
+            parts = [self.blocks[site]] if site in self.blocks else []
+            parts += [_moved(other.blocks[site], self.count)] if site in other.blocks else []
+            if parts:
+                blocks[site] = _concatenated(parts)
+        return Rows(self.count + other.count, blocks)
 
     def take(self, rows: Int[np.ndarray, "taken"]) -> Rows:
         """Some of these rows (each at most once), in the order given."""
@@ -155,8 +158,12 @@ def unedited(count: int = 1) -> Rows:
 def rows_from(rows: Sequence[Row]) -> Rows:
     """Rows given edit by edit. Raises FinstError for a value that does not broadcast to its edit's shape."""
     edits = [(index, edit) for index, row in enumerate(rows) for edit in row]
-    sites = [site for site in SITES if any(edit.site == site for _, edit in edits)]
-    return Rows(len(rows), {site: _block([(i, edit) for i, edit in edits if edit.site == site]) for site in sites})
+    blocks: dict[Site, Block] = {}
+    for site in SITES:
+        here = [(index, edit) for index, edit in edits if edit.site == site]
+        if here:
+            blocks[site] = _block(here)
+    return Rows(len(rows), blocks)
 
 
 def _block(edits: Sequence[tuple[int, Edit]]) -> Block:

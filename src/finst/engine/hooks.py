@@ -11,11 +11,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from finst.engine.counterfactuals import Observed
 from finst.engine.edits import Block, Rows
 from finst.engine.precision import full_precision
 from finst.engine.readout import answer_logits, decoder_inputs
-from finst.engine.reads import Read, activations, reading
+from finst.engine.reads import Observed, Read, activations, reading
 from finst.engine.sites import HEAD_SITES, Site, heads_and_width, tapped
 from finst.vlm.encode import Encoded
 from finst.vlm.families.base import DecoderInputs

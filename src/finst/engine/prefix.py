@@ -55,7 +55,7 @@ class SharedPrefix:
     keys: Float[Tensor, "kv_head pos d_head"]
     values: Float[Tensor, "kv_head pos d_head"]
     segments: tuple[Segment, ...]
-    visit: Callable[[Float[Tensor, "token head d_head"]], None]
+    visit: Callable[[Float[Tensor, "token head d_head"]], None] | None
     """Gets z and may change it in place."""
 
     def attend(
@@ -65,7 +65,8 @@ class SharedPrefix:
         z = torch.cat(
             [self._segment(segment, query[0], key[0], value[0], kwargs["scaling"]) for segment in self.segments]
         )
-        self.visit(z)
+        if self.visit is not None:
+            self.visit(z)
         return z[None]
 
     def _segment(

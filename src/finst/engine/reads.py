@@ -19,7 +19,7 @@ from finst.errors import FinstError, choice
 from finst.vlm.encode import Encoded
 from finst.vlm.open import VLM
 
-Activations = Float[Tensor, "context layer pos *head_width"]
+Activations = Float[Tensor, "context layer _ *_"]
 """One site in all layers: [context, layer, pos, head, d_head], or [context, layer, pos, d_model] without heads."""
 
 
@@ -35,6 +35,15 @@ class Read:
     def __post_init__(self) -> None:
         if self.site not in SITES:
             raise choice("site", self.site, SITES)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Observed:
+    """Counterfactual runs: their logits and what was read in them."""
+
+    logits: Float[Tensor, "row answer"]
+    reads: tuple[Float[Tensor, "_ _ _ *_"], ...]
+    """For each read [row, layer, pos, head, d_head], or [row, layer, pos, d_model] at sites without heads."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,8 +106,11 @@ def _keep(kept: list[Tensor], shape: tuple[int, int], positions: Sequence[int] |
 
 def stacked(kept: Mapping[Site, Sequence[Tensor]]) -> dict[Site, Activations]:
     """What ``reading`` kept of one call, with a layer axis, without a head axis at sites that have none."""
-    whole = {site: torch.stack(list(layers), dim=1) for site, layers in kept.items()}
-    return {site: x if site in HEAD_SITES else x.squeeze(-2) for site, x in whole.items()}
+    activations: dict[Site, Activations] = {}
+    for site, layers in kept.items():
+        whole = torch.stack(list(layers), dim=1)
+        activations[site] = whole if site in HEAD_SITES else whole.squeeze(-2)
+    return activations
 
 
 def check_positions(positions: Sequence[int] | None, length: int) -> None:
