@@ -247,13 +247,6 @@ MIXES: dict[str, Mix] = {
         "relation": 0.15,
         "enumeration": 0.10,
     },
-    "ungrounded": {
-        "proceed": 0.45,
-        "successor": 0.20,
-        "colour": 0.05,
-        "relation": 0.20,
-        "enumeration": 0.10,
-    },
 }
 """The mixes that one can train on; the log in the documentation says what each of them gave."""
 
