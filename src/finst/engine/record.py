@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
@@ -36,6 +36,8 @@ class Recording:
     values: tuple[Float[Tensor, "context kv_head pos d_head"], ...]
     layer_kwargs: tuple[Mapping[str, Any], ...]
     """The keyword arguments that each layer was called with."""
+    position_ids: Int[Tensor, "*axis context pos"]
+    """Of every token, as the decoder was given them; some models count along several axes."""
     output: Float[Tensor, "context pos d_model"]
     """The last layer's output, before the final norm."""
     sites: Mapping[Site, Activations]
@@ -56,6 +58,7 @@ class Recording:
             inputs=tuple(x[one] for x in self.inputs),
             keys=tuple(x[one] for x in self.keys),
             values=tuple(x[one] for x in self.values),
+            position_ids=self.position_ids[..., one, :],
             output=self.output[one],
             sites={site: x[one] for site, x in self.sites.items()},
             layer_kwargs=tuple({k: _of_context(v, one, len(self)) for k, v in kw.items()} for kw in self.layer_kwargs),
@@ -140,6 +143,7 @@ def record(
                 tuple(recorder.keys),
                 tuple(recorder.values),
                 tuple(recorder.layer_kwargs),
+                inputs.position_ids,
                 recorder.last,
                 stacked(kept),
             )
