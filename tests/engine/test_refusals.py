@@ -104,9 +104,10 @@ def test_negative_indices_are_refused() -> None:
         rows_from([(Edit(0, (0,), (-1,), ZERO, op="add"),)])
 
 
-def test_one_clean_context_at_a_time(case: Case) -> None:
-    with pytest.raises(FinstError, match="one clean context; the recording holds 3"):
-        counterfactuals(case.vlm, case.recording, unedited(), case.answers)
+def test_clean_contexts_must_be_in_the_recording(case: Case) -> None:
+    counterfactuals(case.vlm, case.recording, unedited().on(2), case.answers)
+    with pytest.raises(FinstError, match=r"clean context must be in 0\.\.2; got 0\.\.3"):
+        counterfactuals(case.vlm, case.recording, unedited() + unedited().on(3), case.answers)
     with pytest.raises(IndexError):
         case.recording[3]
 

@@ -219,8 +219,8 @@ def test_order_and_chunks_do_not_matter(exact: Case) -> None:
     rows = unedited() + rows_from([mixed_row(exact, rng) for _ in range(20)]) + rows_at_all_sites(exact, ["zero"])
     reads = [Read("k", (0, 2), (5, exact.clean.tokens.last)), Read("resid", (2,), (9,), rows=(4, 0))]
     straight = observe(exact.vlm, exact.recording[0], rows, reads, exact.answers)
-    for memory_bytes in (1, 300_000):
-        parts = observe(exact.vlm, exact.recording[0], rows, reads, exact.answers, memory_bytes=memory_bytes)
+    for max_memory in (1, 300_000):
+        parts = observe(exact.vlm, exact.recording[0], rows, reads, exact.answers, max_memory=max_memory)
         for one, other in zip((straight.logits, *straight.reads), (parts.logits, *parts.reads), strict=True):
             assert (one - other).abs().max() < 1e-9
     order = rng.permutation(rows.count)

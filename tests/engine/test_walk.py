@@ -80,12 +80,12 @@ def test_row_order_does_not_matter(exact: Case, seed: int) -> None:
     assert (straight[torch.from_numpy(order)] - shuffled).abs().max() < 1e-9
 
 
-@pytest.mark.parametrize("memory_bytes", [1, 100_000, 1_000_000])
-def test_chunks_do_not_matter(exact: Case, memory_bytes: int) -> None:
+@pytest.mark.parametrize("max_memory", [1, 100_000, 1_000_000])
+def test_chunks_do_not_matter(exact: Case, max_memory: int) -> None:
     rows = some_rows(exact)
     whole = counterfactuals(exact.vlm, exact.recording[0], rows, exact.answers)
     with counted_tokens(exact) as counts:
-        parts = counterfactuals(exact.vlm, exact.recording[0], rows, exact.answers, memory_bytes=memory_bytes)
+        parts = counterfactuals(exact.vlm, exact.recording[0], rows, exact.answers, max_memory=max_memory)
     assert len(counts) > exact.vlm.n_layers
     assert (whole - parts).abs().max() < 1e-9
 

@@ -16,8 +16,7 @@ from finst.vlm.open import VLM
 
 def check(vlm: VLM, clean: Recording, rows: Rows, reads: Sequence[Read]) -> None:
     """Raises FinstError for rows or reads that do not fit the model and the context."""
-    if len(clean) != 1:
-        raise FinstError(f"counterfactuals start from one clean context; the recording holds {len(clean)}")
+    _check_range("a row's clean context", rows.context, len(clean))
     config = vlm.model.config.get_text_config()
     if "sliding_attention" in config.layer_types and config.sliding_window < clean.length:
         raise FinstError(

@@ -1,4 +1,4 @@
-"""Many edited copies of one context, exactly, in one walk through the layers (see README.md here)."""
+"""Many edited copies of recorded contexts, exactly, in one walk through the layers (see README.md here)."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from torch import Tensor
 from finst.engine.attention import PROBE, probing
 from finst.engine.check import check
 from finst.engine.edits import Rows
-from finst.engine.precision import at_least_float32, full_precision
+from finst.engine.memory import token_budget
+from finst.engine.precision import full_precision
 from finst.engine.prefix import SharedPrefix
 from finst.engine.readout import answer_logits, output_of
 from finst.engine.reads import Cells, Observed, Read, cells, shaped
 from finst.engine.record import Recording
-from finst.engine.schedule import Group, Schedule, Step, Touches, chunks, plan, touches
+from finst.engine.schedule import Schedule, Step, Touches, chunks, plan, touches
 from finst.engine.sites import SITES, Site, heads_and_width, tapped
 from finst.engine.visits import Visits, visits
 from finst.vlm.open import VLM
 
-CPU_MEMORY_BYTES = 1 << 30
-
 
 def counterfactuals(
-    vlm: VLM, clean: Recording, rows: Rows, answers: Sequence[int] | None, *, memory_bytes: int | None = None
+    vlm: VLM, clean: Recording, rows: Rows, answers: Sequence[int] | None, *, max_memory: int | None = None
 ) -> Float[Tensor, "row answer"]:
-    """The answers' logits at the last token of ``clean``'s context, run once for each of ``rows`` with its edits.
+    """The answers' logits at the last token of each row's clean context, run once with the row's edits.
 
-    Equal to one full forward pass a row, up to rounding. ``answers`` None asks for the whole vocabulary.
-    ``memory_bytes`` bounds the working memory (default: 1 GiB on the CPU, half of what is free on a GPU); rows that do
-    not fit at once go in several walks.
+    Equal to one full forward pass a row, up to rounding. ``clean`` may hold many contexts (of equal length);
+    ``rows.context`` says which of them each row starts from, and all of them share one walk. ``answers`` None asks for the
+    whole vocabulary. ``max_memory`` bounds the working memory in bytes (default: 1 GiB on the CPU, half of what is free
+    on a GPU); rows that do not fit at once go in several walks.
 
-    Raises FinstError when ``clean`` holds more than one context, or an edit or answer is outside the model or context.
+    Raises FinstError when an edit, an answer or a row's context is outside the model, the contexts or the recording.
     """
-    return observe(vlm, clean, rows, (), answers, memory_bytes=memory_bytes).logits
+    return observe(vlm, clean, rows, (), answers, max_memory=max_memory).logits
 
 
 @torch.inference_mode()
@@ -51,7 +51,7 @@ def observe(
     reads: Sequence[Read],
     answers: Sequence[int] | None,
     *,
-    memory_bytes: int | None = None,
+    max_memory: int | None = None,
 ) -> Observed:
     """As ``counterfactuals``, with what ``reads`` ask for beside the logits.
 
@@ -59,11 +59,10 @@ def observe(
     """
     check(vlm, clean, rows, reads)
     hidden = torch.empty(rows.count, clean.output.shape[-1], dtype=vlm.dtype, device=vlm.device)
-    max_tokens = _token_budget(vlm, clean.length, memory_bytes)
     looks = [_look(vlm, read, rows.count) for read in reads]
     touched = _touches(rows, looks)
     with full_precision(vlm.dtype), probing(vlm.model):
-        for part in chunks(touched, vlm.n_layers, clean.length, max_tokens):
+        for part in chunks(touched, vlm.n_layers, clean.length, token_budget(vlm, clean.length, max_memory)):
             place = np.full(rows.count, -1)
             place[part] = np.arange(len(part))
             here = [_Look(look.site, look.cells.take(place), look.seen) for look in looks]
@@ -87,33 +86,36 @@ def _look(vlm: VLM, read: Read, count: int) -> _Look:
     return _Look(read.site, wanted, torch.empty(size, dtype=vlm.dtype, device=vlm.device))
 
 
-def _token_budget(vlm: VLM, length: int, memory_bytes: int | None) -> int:
-    """Tokens that may walk together: what the widest moment of a layer needs for each, with room to spare."""
-    if memory_bytes is None:
-        cuda = vlm.device.type == "cuda"
-        memory_bytes = torch.cuda.mem_get_info(vlm.device)[0] // 2 if cuda else CPU_MEMORY_BYTES
-    config = vlm.reader.config.get_text_config()
-    hidden = (8 * config.hidden_size + 3 * config.intermediate_size) * vlm.dtype.itemsize
-    scores = 3 * vlm.n_heads * length * at_least_float32(vlm.dtype).itemsize
-    return max(1, memory_bytes // (hidden + scores))
+def _touches(rows: Rows, looks: Sequence[_Look]) -> Touches:
+    return touches(rows, [(look.site, look.cells) for look in looks])
 
 
 def _walk(vlm: VLM, clean: Recording, rows: Rows, looks: Sequence[_Look]) -> Float[Tensor, "row d_model"]:
     """The hidden state of every row at the last token, after the last layer."""
     schedule = plan(_touches(rows, looks), vlm.n_layers, clean.length)
     visited = _visited(vlm, rows, looks, schedule)
-    x = torch.empty(0, clean.output.shape[-1], dtype=vlm.dtype, device=vlm.device)
+    places, sources, last = _on_device(schedule, vlm.device)
+    x = clean.output.new_empty(0, clean.output.shape[-1])
     for index, step in enumerate(schedule.steps):
-        x = _joined(x, (*clean.inputs, clean.output)[index][0], step)
+        if sources[index] is not None:
+            x = torch.cat([x, (*clean.inputs, clean.output)[index].flatten(0, 1)])[sources[index]]
         if len(x) and "resid" in visited:
             visited["resid"].at(index - 1, x)
         if len(x) and index < vlm.n_layers:
-            x = _layer(vlm, clean, index, step, x, visited)
-    return _last(x, schedule.groups, rows.count)
+            x = _layer(vlm, clean, index, step, places[index], x, visited)
+    return x[last]
 
 
-def _touches(rows: Rows, looks: Sequence[_Look]) -> Touches:
-    return touches(rows, [(look.site, look.cells) for look in looks])
+def _on_device(
+    schedule: Schedule, device: torch.device
+) -> tuple[list[Int[Tensor, "token"]], list[Int[Tensor, "token"] | None], Int[Tensor, "row"]]:
+    """The places and sources of all steps and the last tokens of all rows, in one transfer."""
+    steps = schedule.steps
+    arrays = [*(step.places for step in steps), *(step.sources for step in steps if step.sources is not None)]
+    packed = torch.from_numpy(np.concatenate([*arrays, schedule.last]))
+    *parts, last = packed.to(device).split([*map(len, arrays), len(schedule.last)])
+    sources = iter(parts[len(steps) :])
+    return parts[: len(steps)], [None if step.sources is None else next(sources) for step in steps], last
 
 
 def _visited(vlm: VLM, rows: Rows, looks: Sequence[_Look], schedule: Schedule) -> dict[Site, Visits]:
@@ -132,17 +134,14 @@ def _layer(
     clean: Recording,
     index: int,
     step: Step,
+    places: Int[Tensor, "token"],
     x: Float[Tensor, "token d_model"],
     visited: Mapping[Site, Visits],
 ) -> Float[Tensor, "token d_model"]:
     """One of the model's own layers on all tokens of all rows that have joined."""
-    probe = SharedPrefix(
-        clean.keys[index][0],
-        clean.values[index][0],
-        tuple(segment for segment in step.segments if segment.stop > segment.start),
-        partial(visited["z"].at, index) if "z" in visited else None,
-    )
-    kwargs = _replayed(clean.layer_kwargs[index], torch.from_numpy(step.positions).to(vlm.device))
+    z_visit = partial(visited["z"].at, index) if "z" in visited else None
+    probe = SharedPrefix(clean.keys[index], clean.values[index], step.bundles, z_visit)
+    kwargs = _replayed(clean.layer_kwargs[index], places, clean.length)
     with ExitStack() as taps:
         for site, here in visited.items():
             if site not in ("z", "resid") and index in here.layers:
@@ -150,41 +149,17 @@ def _layer(
         return output_of(vlm.layers[index](x[None], **kwargs, **{PROBE: probe}))[0]
 
 
-def _joined(
-    x: Float[Tensor, "token d_model"], clean: Float[Tensor, "pos d_model"], step: Step
-) -> Float[Tensor, "more_tokens d_model"]:
-    """Rows whose first step this is join, at the end of their group, as copies of the clean run."""
-    if not any(step.joining):
-        return x
-    parts, start = [], 0
-    for segment, count in zip(step.segments, step.joining, strict=True):
-        old = segment.stop - segment.start - count * segment.width
-        parts += [x[start : start + old], clean[segment.first :].repeat(count, 1)]
-        start += old
-    return torch.cat(parts)
-
-
-def _replayed(kwargs: Mapping[str, Any], positions: Int[Tensor, "token"]) -> dict[str, Any]:
-    """The recorded layer arguments for tokens at ``positions``; causality is the probe's business, so no mask."""
+def _replayed(kwargs: Mapping[str, Any], places: Int[Tensor, "token"], length: int) -> dict[str, Any]:
+    """The recorded layer arguments for the tokens at ``places``; causality is the probe's business, so no mask."""
     replayed = dict(kwargs)
     for name in ("position_embeddings", "position_ids"):
         if replayed.get(name) is not None:
-            replayed[name] = _at(replayed[name], positions)
+            replayed[name] = _at(replayed[name], places, length)
     return replayed | {"attention_mask": None}
 
 
-def _at(argument: Any, positions: Int[Tensor, "token"]) -> Any:
+def _at(argument: Any, places: Int[Tensor, "token"], length: int) -> Any:
+    """Entries of [context, pos, ...], or of [1, pos, ...] that all contexts share, as [1, token, ...]."""
     if isinstance(argument, tuple):
-        return tuple(_at(part, positions) for part in argument)
-    return argument[:, positions]
-
-
-def _last(x: Float[Tensor, "token d_model"], groups: tuple[Group, ...], count: int) -> Float[Tensor, "row d_model"]:
-    """Each row's last token, in the rows' own order."""
-    hidden = x.new_empty(count, x.shape[-1])
-    start = 0
-    for group in groups:
-        stop = start + len(group.rows) * group.width
-        hidden[torch.from_numpy(group.rows).to(x.device)] = x[start:stop].view(-1, group.width, x.shape[-1])[:, -1]
-        start = stop
-    return hidden
+        return tuple(_at(part, places, length) for part in argument)
+    return argument[:, places % length] if len(argument) == 1 else argument.flatten(0, 1)[places][None]

@@ -95,11 +95,21 @@ class Rows:
     replacing the same values twice is refused.
     """
 
-    count: int
+    context: Int[np.ndarray, "row"]
+    """The clean context of each row: which one of the recording that the rows are run with."""
     blocks: Mapping[Site, Block]
+
+    @property
+    def count(self) -> int:
+        """Number of rows."""
+        return len(self.context)
 
     def __len__(self) -> int:
         return self.count
+
+    def on(self, context: int) -> Rows:
+        """The same rows with another clean context."""
+        return Rows(np.full(self.count, context), self.blocks)
 
     def __add__(self, other: Rows) -> Rows:
         """These rows, then the other ones."""
@@ -109,13 +119,13 @@ class Rows:
             parts += [_moved(other.blocks[site], self.count)] if site in other.blocks else []
             if parts:
                 blocks[site] = _concatenated(parts)
-        return Rows(self.count + other.count, blocks)
+        return Rows(np.concatenate([self.context, other.context]), blocks)
 
     def take(self, rows: Int[np.ndarray, "taken"]) -> Rows:
         """Some of these rows (each at most once), in the order given."""
         place = np.full(self.count, -1)
         place[rows] = np.arange(len(rows))
-        return Rows(len(rows), {site: block.take(place) for site, block in self.blocks.items()})
+        return Rows(self.context[rows], {site: block.take(place) for site, block in self.blocks.items()})
 
 
 def _codes(indices: Int[np.ndarray, "axis edit"]) -> Int[np.ndarray, "edit"]:
@@ -152,7 +162,7 @@ def _stacked(values: Sequence[Float[Tensor, "_ _"]]) -> Float[Tensor, "edit widt
 
 def unedited(count: int = 1) -> Rows:
     """Rows without edits: they walk the whole way beside the edited ones and show the numerical noise."""
-    return Rows(count, {})
+    return Rows(np.zeros(count, dtype=np.int64), {})
 
 
 def rows_from(rows: Sequence[Row]) -> Rows:
@@ -163,7 +173,7 @@ def rows_from(rows: Sequence[Row]) -> Rows:
         here = [(index, edit) for index, edit in edits if edit.site == site]
         if here:
             blocks[site] = _block(here)
-    return Rows(len(rows), blocks)
+    return Rows(np.zeros(len(rows), dtype=np.int64), blocks)
 
 
 def _block(edits: Sequence[tuple[int, Edit]]) -> Block:
@@ -217,4 +227,4 @@ def each_head(
         np.zeros(count * len(positions), dtype=bool),
         source[:, list(positions)].transpose(1, 2).reshape(count * len(positions), d_head),
     )
-    return Rows(count, {site: block})
+    return Rows(np.zeros(count, dtype=np.int64), {site: block})

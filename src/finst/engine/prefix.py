@@ -1,4 +1,4 @@
-"""Attention of many rows that share one prefix."""
+"""Attention of many rows that share the prefixes of a few contexts."""
 
 from __future__ import annotations
 
@@ -10,81 +10,88 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from finst.engine.fused import attention_with_lse
 from finst.engine.precision import at_least_float32
-from finst.engine.schedule import Segment
+from finst.engine.schedule import Bundle
 
 
 def prefix_attention(
     query: Float[Tensor, "head token d_head"],
     key: Float[Tensor, "kv_head token d_head"],
     value: Float[Tensor, "kv_head token d_head"],
-    prefix_key: Float[Tensor, "kv_head prefix d_head"],
-    prefix_value: Float[Tensor, "kv_head prefix d_head"],
+    prefix_key: Float[Tensor, "context kv_head prefix d_head"],
+    prefix_value: Float[Tensor, "context kv_head prefix d_head"],
     width: int,
     scaling: float,
 ) -> Float[Tensor, "token head d_head"]:
-    """Causal attention of rows of ``width`` tokens, each after the same prefix, with one softmax over both.
+    """Causal attention of rows of ``width`` tokens, as many after each context's prefix, context after context.
 
-    Folding the rows (and the query heads of a KV head) into the query axis lets all of them share one prefix that is
-    never copied. Scores are computed in float32 at least.
+    A context's tokens meet its prefix together and every row meets itself; with o and l the output and the
+    log-sum-exp of the scores of either part, softmax over both is sigma(l_prefix - l_own) o_prefix +
+    sigma(l_own - l_prefix) o_own. No key is copied for a row.
     """
-    kv_heads, tokens, d_head = key.shape
-    group, count, prefix = len(query) // kv_heads, tokens // width, prefix_key.shape[1]
+    heads, tokens, d_head = query.shape
+    group = heads // len(key)
+    own, own_lse = _own_attention(query, *(x.repeat_interleave(group, 0) for x in (key, value)), width, scaling)
+    if not prefix_key.shape[2]:
+        return own.transpose(0, 1)
+    shared_key, shared_value = (
+        x[:, :, None].expand(-1, -1, group, -1, -1).flatten(1, 2) for x in (prefix_key, prefix_value)
+    )
+    by_context = query.view(heads, len(prefix_key), -1, d_head).transpose(0, 1)
+    shared, shared_lse = attention_with_lse(by_context, shared_key, shared_value, scaling)
+    share = torch.sigmoid(shared_lse.transpose(1, 2).reshape(tokens, heads) - own_lse.T)
     dtype = at_least_float32(query.dtype)
-    folded = (query.to(dtype) * scaling).view(kv_heads, group, count, width, d_head).transpose(1, 2)
-    folded = folded.reshape(kv_heads, count * group * width, d_head)
-    own_key, own_value = (x.to(dtype).reshape(kv_heads * count, width, d_head) for x in (key, value))
+    parts = own.transpose(0, 1).to(dtype), shared.transpose(1, 2).reshape(tokens, heads, d_head).to(dtype)
+    return torch.lerp(*parts, share[..., None]).to(query.dtype)
 
-    to_prefix = folded @ prefix_key.to(dtype).mT
-    to_own = folded.reshape(kv_heads * count, group * width, d_head) @ own_key.mT
-    if width > 1:
-        future = torch.ones(width, width, dtype=torch.bool, device=key.device).triu_(1).repeat(group, 1)
-        to_own.masked_fill_(future, float("-inf"))
-    weights = torch.cat([to_prefix, to_own.view(kv_heads, count * group * width, width)], dim=-1).softmax(dim=-1)
 
-    own = weights[..., prefix:].reshape(kv_heads * count, group * width, width) @ own_value
-    z = weights[..., :prefix] @ prefix_value.to(dtype) + own.view(kv_heads, count * group * width, d_head)
-    z = z.view(kv_heads, count, group, width, d_head).permute(1, 3, 0, 2, 4)
-    return z.reshape(tokens, kv_heads * group, d_head).to(query.dtype)
+def _own_attention(
+    query: Float[Tensor, "head token d_head"],
+    key: Float[Tensor, "head token d_head"],
+    value: Float[Tensor, "head token d_head"],
+    width: int,
+    scaling: float,
+) -> tuple[Float[Tensor, "head token d_head"], Float[Tensor, "head token"]]:
+    """What rows see of themselves, and the log-sum-exp of those scores."""
+    if width == 1:
+        dtype = at_least_float32(query.dtype)
+        return value, (query.to(dtype) * key.to(dtype)).sum(-1) * scaling
+    by_row = (x.view(len(x), -1, width, x.shape[-1]).transpose(0, 1) for x in (query, key, value))
+    attended, lse = attention_with_lse(*by_row, scaling, causal=True)
+    return attended.transpose(0, 1).reshape_as(query), lse.transpose(0, 1).reshape(query.shape[:2])
 
 
 @dataclass(frozen=True, eq=False)
 class SharedPrefix:
-    """A probe: every row attends to the clean run before its own first token and to itself from there on."""
+    """A probe: every row attends to its clean run before its own first token and to itself from there on."""
 
-    keys: Float[Tensor, "kv_head pos d_head"]
-    values: Float[Tensor, "kv_head pos d_head"]
-    segments: tuple[Segment, ...]
+    keys: Float[Tensor, "context kv_head pos d_head"]
+    values: Float[Tensor, "context kv_head pos d_head"]
+    bundles: tuple[Bundle, ...]
     visit: Callable[[Float[Tensor, "token head d_head"]], None] | None
     """Gets z and may change it in place."""
 
     def attend(
         self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any
     ) -> Tensor:
-        """Attention, segment by segment, and then ``visit``; see ``finst.engine.attention.Probe``."""
-        z = torch.cat(
-            [self._segment(segment, query[0], key[0], value[0], kwargs["scaling"]) for segment in self.segments]
-        )
+        """Attention, bundle by bundle, and then ``visit``; see ``finst.engine.attention.Probe``."""
+        parts = [self._bundle(bundle, query[0], key[0], value[0], kwargs["scaling"]) for bundle in self.bundles]
+        z = parts[0].contiguous() if len(parts) == 1 else torch.cat(parts)
         if self.visit is not None:
             self.visit(z)
         return z[None]
 
-    def _segment(
+    def _bundle(
         self,
-        segment: Segment,
+        bundle: Bundle,
         query: Float[Tensor, "head all_tokens d_head"],
         key: Float[Tensor, "kv_head all_tokens d_head"],
         value: Float[Tensor, "kv_head all_tokens d_head"],
         scaling: float,
     ) -> Float[Tensor, "token head d_head"]:
-        here = slice(segment.start, segment.stop)
-        prefix = slice(0, segment.first)
+        here = slice(bundle.start, bundle.stop)
+        prefix_key, prefix_value = (x[bundle.contexts, :, : bundle.first] for x in (self.keys, self.values))
         return prefix_attention(
-            query[:, here],
-            key[:, here],
-            value[:, here],
-            self.keys[:, prefix],
-            self.values[:, prefix],
-            segment.width,
-            scaling,
+            query[:, here], key[:, here], value[:, here], prefix_key, prefix_value, bundle.width, scaling
         )

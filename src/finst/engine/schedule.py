@@ -1,14 +1,16 @@
 """Which row takes part where: the plan of one walk through the layers, made before any tensor moves.
 
-Rows with the same first touched (edited or read) position form a group; each carries the positions from there to the
-end. Within a group rows stand in the order of their first step, so those that have joined are always the first ones.
-All tokens of all groups lie on one axis, group after group, row after row.
+Rows of one clean context with the same first touched (edited or read) position form a group; each carries the positions
+from there to the end. Within a group rows stand in the order of their first step, so those that have joined are always
+the first ones. All tokens of all groups lie on one axis, group after group, row after row. Groups that begin at the same
+position stand together, so that attention can take them in one bundle.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -20,8 +22,9 @@ from finst.engine.sites import Site, step_of
 
 @dataclass(frozen=True, eq=False)
 class Group:
-    """Rows that share the positions before ``first`` with the clean run."""
+    """Rows that share the positions before ``first`` with one clean context."""
 
+    context: int
     first: int
     width: int
     """Positions that each of its rows carries."""
@@ -31,9 +34,11 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Segment:
-    """Where the rows of a group lie on the token axis of one layer."""
+class Bundle:
+    """Groups side by side on the token axis of a layer, with the same first position and number of rows."""
 
+    contexts: slice
+    """Their clean contexts, one after the other."""
     first: int
     width: int
     start: int
@@ -44,18 +49,19 @@ class Segment:
 class Step:
     """One layer of the walk, or what comes after the last one."""
 
-    joining: tuple[int, ...]
-    """New rows of each group."""
-    segments: tuple[Segment, ...]
-    """One for each group, empty ones included."""
-    positions: Int[np.ndarray, "token"]
-    """The position of each token of this layer."""
+    bundles: tuple[Bundle, ...]
+    sources: Int[np.ndarray, "token"] | None
+    """Where each token's hidden state comes from: its place in the step before, or (behind all of those) its place
+    among all tokens of all clean contexts. None when no row joins, so that all stay where they are."""
+    places: Int[np.ndarray, "token"]
+    """Each token's place among all tokens of all clean contexts, context after context."""
 
 
 @dataclass(frozen=True, eq=False)
 class Touches:
     """Where rows are edited or read, and so which of their layers and tokens have to be computed."""
 
+    context: Int[np.ndarray, "row"]
     edited: Bool[np.ndarray, "row"]
     row: Int[np.ndarray, "touch"]
     step: Int[np.ndarray, "touch"]
@@ -68,19 +74,31 @@ class Schedule:
 
     groups: tuple[Group, ...]
     steps: tuple[Step, ...]
+    starts: Int[np.ndarray, "step group"]
+    """Where each group begins on the token axis of each step."""
     group_of: Int[np.ndarray, "row"]
     rank: Int[np.ndarray, "row"]
     """Each row's place in its group."""
+
+    @cached_property
+    def _widths(self) -> Int[np.ndarray, "group"]:
+        return np.array([group.width for group in self.groups], dtype=np.int64)
+
+    @cached_property
+    def _firsts(self) -> Int[np.ndarray, "group"]:
+        return np.array([group.first for group in self.groups], dtype=np.int64)
 
     def tokens(
         self, row: Int[np.ndarray, "touch"], step: Int[np.ndarray, "touch"], pos: Int[np.ndarray, "touch"]
     ) -> Int[np.ndarray, "touch"]:
         """Places on the token axes of the steps."""
-        starts = np.array([[segment.start for segment in one.segments] for one in self.steps], dtype=np.int64)
-        first = np.array([group.first for group in self.groups], dtype=np.int64)
-        width = np.array([group.width for group in self.groups], dtype=np.int64)
         group = self.group_of[row]
-        return starts[step, group] + self.rank[row] * width[group] + pos - first[group]
+        return self.starts[step, group] + self.rank[row] * self._widths[group] + pos - self._firsts[group]
+
+    @property
+    def last(self) -> Int[np.ndarray, "row"]:
+        """Each row's last token after the last layer."""
+        return self.starts[-1, self.group_of] + (self.rank + 1) * self._widths[self.group_of] - 1
 
 
 def touches(rows: Rows, reads: Sequence[tuple[Site, Cells]] = ()) -> Touches:
@@ -91,6 +109,7 @@ def touches(rows: Rows, reads: Sequence[tuple[Site, Cells]] = ()) -> Touches:
     for block in rows.blocks.values():
         edited[block.row] = True
     return Touches(
+        rows.context,
         edited,
         np.concatenate([none, *(part.row for _, part in parts)]),
         np.concatenate([none, *(step for step, _ in parts)]),
@@ -115,31 +134,63 @@ def firsts(touched: Touches, length: int) -> Int[np.ndarray, "row"]:
 def plan(touched: Touches, n_layers: int, length: int) -> Schedule:
     """The schedule for contexts of ``length`` tokens."""
     born, first = births(touched, n_layers), firsts(touched, length)
-    groups = []
+    groups: list[Group] = []
     rank = np.zeros(len(born), dtype=np.int64)
-    group_of = np.zeros(len(born), dtype=np.int64)
-    for index, start in enumerate(np.unique(first)):
-        members = np.flatnonzero(first == start)
+    keys, group_of = np.unique(np.stack([first, touched.context]), axis=1, return_inverse=True)
+    for index, (start, context) in enumerate(keys.T):
+        members = np.flatnonzero(group_of == index)
         members = members[np.argsort(born[members], kind="stable")]
-        rank[members], group_of[members] = np.arange(len(members)), index
+        rank[members] = np.arange(len(members))
         joined = np.searchsorted(born[members], np.arange(n_layers + 1), side="right")
-        groups.append(Group(int(start), length - int(start), members, joined))
-    steps = tuple(_step(groups, step, length) for step in range(n_layers + 1))
-    return Schedule(tuple(groups), steps, group_of, rank)
+        groups.append(Group(int(context), int(start), length - int(start), members, joined))
+    lengths = np.array([group.joined * group.width for group in groups], dtype=np.int64).reshape(len(groups), -1).T
+    starts = np.concatenate([np.zeros((len(lengths), 1), dtype=np.int64), lengths.cumsum(axis=1)], axis=1)
+    steps = tuple(_step(groups, starts, step, length) for step in range(n_layers + 1))
+    return Schedule(tuple(groups), steps, starts, group_of.reshape(-1), rank)
 
 
-def _step(groups: list[Group], step: int, length: int) -> Step:
-    counts = [int(group.joined[step]) for group in groups]
-    stops = np.cumsum([count * group.width for count, group in zip(counts, groups, strict=True)], dtype=np.int64)
-    segments = tuple(
-        Segment(group.first, group.width, int(stop) - count * group.width, int(stop))
-        for group, count, stop in zip(groups, counts, stops, strict=True)
+def _step(groups: list[Group], starts: Int[np.ndarray, "step edge"], step: int, length: int) -> Step:
+    places, sources, joins = [], [], False
+    behind = int(starts[step - 1, -1]) if step else 0
+    for index, group in enumerate(groups):
+        own = np.arange(group.first, length) + group.context * length
+        places.append(np.tile(own, group.joined[step]))
+        here_before = slice(*starts[step - 1, index : index + 2]) if step else slice(0, 0)
+        new = group.joined[step] - (group.joined[step - 1] if step else 0)
+        sources += [np.arange(here_before.start, here_before.stop), np.tile(own + behind, new)]
+        joins = joins or new > 0
+    none = np.zeros(0, dtype=np.int64)
+    return Step(
+        _bundles(groups, starts[step], step),
+        np.concatenate([none, *sources]) if joins else None,
+        np.concatenate([none, *places]),
     )
-    joining = tuple(
-        count - int(group.joined[step - 1]) * (step > 0) for group, count in zip(groups, counts, strict=True)
+
+
+def _bundles(groups: list[Group], edges: Int[np.ndarray, "edge"], step: int) -> tuple[Bundle, ...]:
+    bundles: list[Bundle] = []
+    for index, group in enumerate(groups):
+        start, stop = (int(edge) for edge in edges[index : index + 2])
+        if start == stop:
+            continue
+        one = Bundle(slice(group.context, group.context + 1, 1), group.first, group.width, start, stop)
+        wider = _together(bundles[-1], one) if bundles else None
+        bundles = [*bundles[:-1], wider] if wider else [*bundles, one]
+    return tuple(bundles)
+
+
+def _together(bundle: Bundle, one: Bundle) -> Bundle | None:
+    """A bundle and the group behind it as one, if they are alike and the contexts still follow at equal distances."""
+    contexts = range(*bundle.contexts.indices(bundle.contexts.stop))
+    per_context = (bundle.stop - bundle.start) // len(contexts)
+    if (bundle.first, per_context) != (one.first, one.stop - one.start):
+        return None
+    distance = one.contexts.start - contexts[-1]
+    if len(contexts) > 1 and distance != contexts.step:
+        return None
+    return Bundle(
+        slice(contexts.start, one.contexts.stop, distance), bundle.first, bundle.width, bundle.start, one.stop
     )
-    positions = [np.tile(np.arange(group.first, length), count) for group, count in zip(groups, counts, strict=True)]
-    return Step(joining, segments, np.concatenate(positions) if positions else np.zeros(0, dtype=np.int64))
 
 
 def chunks(touched: Touches, n_layers: int, length: int, max_tokens: int) -> Iterator[Int[np.ndarray, "row"]]:

@@ -1,0 +1,24 @@
+"""How many tokens may walk together, and how much memory that took."""
+
+from __future__ import annotations
+
+import torch
+
+from finst.engine.precision import at_least_float32
+from finst.vlm.open import VLM
+
+CPU_MEMORY_BYTES = 1 << 30
+
+
+def token_budget(vlm: VLM, length: int, max_memory: int | None) -> int:
+    """Tokens that may walk together: what the widest moment of a layer needs for each, with room to spare.
+
+    ``max_memory`` in bytes; None is 1 GiB on the CPU and half of what is free on a GPU. At least 1.
+    """
+    if max_memory is None:
+        cuda = vlm.device.type == "cuda"
+        max_memory = torch.cuda.mem_get_info(vlm.device)[0] // 2 if cuda else CPU_MEMORY_BYTES
+    config = vlm.reader.config.get_text_config()
+    hidden = (8 * config.hidden_size + 3 * config.intermediate_size) * vlm.dtype.itemsize
+    attended = 4 * vlm.n_heads * vlm.d_head * at_least_float32(vlm.dtype).itemsize
+    return max(1, max_memory // (hidden + attended))
