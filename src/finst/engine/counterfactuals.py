@@ -17,7 +17,7 @@ from finst.engine.attention import PROBE, probing
 from finst.engine.check import check
 from finst.engine.edits import Rows
 from finst.engine.memory import token_budget
-from finst.engine.precision import full_precision
+from finst.engine.precision import arithmetic
 from finst.engine.prefix import SharedPrefix
 from finst.engine.readout import answer_logits, output_of
 from finst.engine.reads import Cells, Observed, Read, cells, shaped
@@ -61,7 +61,7 @@ def observe(
     hidden = torch.empty(rows.count, clean.output.shape[-1], dtype=vlm.dtype, device=vlm.device)
     looks = [_look(vlm, read, rows.count) for read in reads]
     touched = _touches(rows, looks)
-    with full_precision(vlm.dtype), probing(vlm.model):
+    with arithmetic(vlm), probing(vlm.model):
         for part in chunks(touched, vlm.n_layers, clean.length, token_budget(vlm, clean.length, max_memory)):
             place = np.full(rows.count, -1)
             place[part] = np.arange(len(part))

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from finst.engine.edits import Block, Rows
-from finst.engine.precision import full_precision
+from finst.engine.precision import arithmetic
 from finst.engine.readout import answer_logits, decoder_inputs
 from finst.engine.reads import Observed, Read, activations, reading
 from finst.engine.sites import HEAD_SITES, Site, heads_and_width, tapped
@@ -36,7 +36,7 @@ def observe(vlm: VLM, clean: Encoded, rows: Rows, reads: Sequence[Read], answers
     """As ``finst.engine.counterfactuals.observe``, row by row; reads keep whole contexts before they choose."""
     seen: list[list[Tensor]] = [[] for _ in reads]
     hidden = []
-    with full_precision(vlm.dtype):
+    with arithmetic(vlm):
         inputs = decoder_inputs(vlm, [clean])
         for row in range(rows.count):
             with _edited(vlm, rows.take(np.array([row]))), reading(vlm, sorted({read.site for read in reads})) as kept:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from finst.engine.edits import Rows
 from finst.engine.hooks import apply_edits
-from finst.engine.precision import full_precision
+from finst.engine.precision import arithmetic
 from finst.engine.readout import answer_logits, decoder_inputs, output_of
 from finst.engine.sites import SITES, heads_and_width
 from finst.errors import FinstError
@@ -42,7 +42,7 @@ def traced(vlm: VLM) -> Any:
 def record_z(vlm: VLM, context: Encoded) -> Float[Tensor, "layer pos head d_head"]:
     """Every head's output in one context."""
     decoder = traced(vlm)
-    with full_precision(vlm.dtype):
+    with arithmetic(vlm):
         inputs = decoder_inputs(vlm, [context])
         saved = []
         with decoder.trace(inputs_embeds=inputs.embeds, position_ids=inputs.position_ids, use_cache=False):
@@ -55,7 +55,7 @@ def record_z(vlm: VLM, context: Encoded) -> Float[Tensor, "layer pos head d_head
 def counterfactuals(vlm: VLM, clean: Encoded, rows: Rows, answers: Sequence[int] | None) -> Float[Tensor, "row answer"]:
     """As ``finst.engine.counterfactuals.counterfactuals``, one trace a row. The vision tower runs once."""
     decoder = traced(vlm)
-    with full_precision(vlm.dtype):
+    with arithmetic(vlm):
         inputs = decoder_inputs(vlm, [clean])
         hidden = [_edited(decoder, vlm, inputs, rows.take(np.array([row]))) for row in range(rows.count)]
         return answer_logits(vlm, torch.stack(hidden), answers)

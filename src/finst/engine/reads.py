@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from finst.engine.precision import full_precision
+from finst.engine.precision import arithmetic
 from finst.engine.readout import decoder_inputs
 from finst.engine.sites import HEAD_SITES, SITES, Site, heads_and_width, tapped
 from finst.errors import FinstError, choice
@@ -128,7 +128,7 @@ def activations(
 
     Raises FinstError for contexts of different lengths, an unknown site, or a position outside the contexts.
     """
-    with full_precision(vlm.dtype):
+    with arithmetic(vlm):
         inputs = decoder_inputs(vlm, contexts)
         check_positions(positions, inputs.embeds.shape[1])
         with reading(vlm, sites, positions) as kept:

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from finst.engine.attention import PROBE, looks_ahead, probing
-from finst.engine.precision import full_precision
+from finst.engine.precision import arithmetic
 from finst.engine.readout import decoder_inputs, hidden_of, logits, output_of
 from finst.engine.reads import Activations, check_positions, reading, stacked
 from finst.engine.sites import Site
@@ -83,7 +84,8 @@ def _of_context(argument: Any, one: slice, contexts: int) -> Any:
 class _Recorder:
     """Keeps what passes by; attention itself is transformers' own."""
 
-    z: list[Tensor] = field(default_factory=list)
+    z: Tensor
+    """[context, layer, pos, head, d_head], filled layer by layer."""
     inputs: list[Tensor] = field(default_factory=list)
     keys: list[Tensor] = field(default_factory=list)
     values: list[Tensor] = field(default_factory=list)
@@ -99,7 +101,7 @@ class _Recorder:
                 "before an edit stay as they were"
             )
         z, _ = sdpa_attention_forward(module, query, key, value, mask, **kwargs)
-        self.z.append(z)
+        self.z[:, len(self.keys)] = z
         self.keys.append(key)
         self.values.append(value)
         return z
@@ -124,20 +126,22 @@ def record(
     ``sites`` names what is to be kept beside ``z``, at ``positions`` (None: all). Raises FinstError for contexts of
     different lengths, an unknown site, a position outside the contexts, and for a decoder that is not causal.
     """
-    recorder = _Recorder()
-    hooks = [layer.register_forward_pre_hook(recorder.before_layer, with_kwargs=True) for layer in vlm.layers]
-    hooks.append(vlm.layers[-1].register_forward_hook(recorder.after_last_layer, with_kwargs=True))
+    hooks: list[RemovableHandle] = []
     try:
-        with full_precision(vlm.dtype), probing(vlm.model):
+        with arithmetic(vlm), probing(vlm.model):
             inputs = decoder_inputs(vlm, contexts)
-            check_positions(positions, inputs.embeds.shape[1])
+            batch, length, _ = inputs.embeds.shape
+            check_positions(positions, length)
+            recorder = _Recorder(inputs.embeds.new_empty(batch, vlm.n_layers, length, vlm.n_heads, vlm.d_head))
+            hooks += [layer.register_forward_pre_hook(recorder.before_layer, with_kwargs=True) for layer in vlm.layers]
+            hooks.append(vlm.layers[-1].register_forward_hook(recorder.after_last_layer, with_kwargs=True))
             with reading(vlm, sites, positions) as kept:
                 vlm.decoder(
                     inputs_embeds=inputs.embeds, position_ids=inputs.position_ids, use_cache=False, **{PROBE: recorder}
                 )
             assert recorder.last is not None
             return Recording(
-                torch.stack(recorder.z, dim=1),
+                recorder.z,
                 logits(vlm, recorder.last[:, -1]),
                 tuple(recorder.inputs),
                 tuple(recorder.keys),

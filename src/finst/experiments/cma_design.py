@@ -9,7 +9,7 @@ from finst.prompts import Placement, Prompt, scene_description
 from finst.scenes.designs import MediationPair
 from finst.scenes.draw import draw
 from finst.vlm.encode import Encoded, encode
-from finst.vlm.open import Reader
+from finst.vlm.open import Dtype, Reader
 
 CONTEXTS: tuple[str, ...] = ("clean", "swapped", "changed")
 
@@ -53,7 +53,7 @@ class CMASpec:
     """Fixes scenes, permutations and resamples."""
     placement: Placement = "prefill"
     """Where the unfinished sentence is: begun in the assistant's turn, or in the user's (not stated in the paper)."""
-    dtype: Literal["float32", "float64", "bfloat16", "float16"] = "float32"
+    dtype: Dtype = "float32"
     """Number format of the model. The 16-bit formats are noisier than the scores of many heads."""
     device: str = "auto"
     """Where the model runs: auto, cpu, cuda or cuda:N."""

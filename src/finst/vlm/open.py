@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from huggingface_hub import snapshot_download
@@ -29,7 +29,16 @@ from finst.vlm.families.base import Family
 BUILTIN = ("organism",)
 """Models that come with the package, in ``builtin/<name>/weights``."""
 
-DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
+Dtype = Literal["float32", "tf32x3", "float64", "bfloat16", "float16"]
+"""``tf32x3`` is float32 whose linear layers multiply in three TF32 products: float32's precision on tensor cores."""
+
+DTYPES: dict[str, torch.dtype] = {
+    "float32": torch.float32,
+    "tf32x3": torch.float32,
+    "float64": torch.float64,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
 
 _METADATA = ("*.json", "*.jinja", "*.txt", "*.model")
 _WEIGHTS = ("model*.safetensors", "model*.safetensors.index.json")
@@ -57,6 +66,8 @@ class VLM:
 
     reader: Reader
     model: Any = field(repr=False)
+    split_products: bool = False
+    """Whether float32 products are to be made of three TF32 products (dtype ``tf32x3``)."""
 
     @property
     def decoder(self) -> Any:
@@ -166,6 +177,8 @@ def open_vlm(model: str | Reader, *, dtype: str = "float32", device: str = "auto
     if dtype not in DTYPES:
         raise choice("dtype", dtype, DTYPES)
     target = _device(device)
+    if dtype == "tf32x3" and target.type != "cuda":
+        raise FinstError(f"dtype 'tf32x3' is for CUDA devices, not for {target.type!r}; expected float32 there")
     reader = model if isinstance(model, Reader) else open_reader(model)
     if reader.revision is not None:
         _download(reader.id, reader.revision, _WEIGHTS)
@@ -175,7 +188,7 @@ def open_vlm(model: str | Reader, *, dtype: str = "float32", device: str = "auto
     wrong = [*report["missing_keys"], *(entry[0] for entry in report["mismatched_keys"])]
     if wrong:
         raise FinstError(f"{reader.id}: its weight files do not fit its config.json, beginning with {sorted(wrong)[0]}")
-    return VLM(reader, loaded.to(target).eval().requires_grad_(False))
+    return VLM(reader, loaded.to(target).eval().requires_grad_(False), split_products=dtype == "tf32x3")
 
 
 def _load(reader: Reader, dtype: torch.dtype) -> tuple[Any, dict[str, Any]]:
