@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from finst.engine.counterfactuals import counterfactuals
-from finst.engine.edits import Edit, Rows, rows_from, unedited
+from finst.engine.edits import Edit, Op, Rows, rows_from, unedited
 from finst.engine.record import record
 from finst.engine.sets import each_layer, head_sets
 from finst.engine.sites import HEAD_SITES, SITES, Site
@@ -39,13 +39,14 @@ def test_top_k_and_grids(exact: Case, site: Site, coefficients: list[float] | No
     positions = exact.positions["described"]
     values = torch.randn(3, len(positions), 4, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     ks = [0, 1, 4, 5]
+    op: Op = "replace" if coefficients is None else "add"
     one_by_one = [
         tuple(
-            Edit(layer, (head,), positions, values[layer, :, [head]], site, *op)
+            Edit(layer, (head,), positions, values[layer, :, [head]], site, op, factor)
             for layer, head in RANKING[:k].tolist()
         )
         for k in ks
-        for op in ([("replace",)] if coefficients is None else [("add", factor) for factor in coefficients])
+        for factor in coefficients or [1.0]
     ]
     rows = head_sets(values, positions, RANKING, ks, coefficients, site)
     assert rows.count == len(ks) * len(coefficients or [1])

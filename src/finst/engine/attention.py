@@ -85,12 +85,17 @@ _lock = threading.Lock()
 
 @contextmanager
 def probing(model: PreTrainedModel) -> Iterator[None]:
-    """Probes work on ``model`` inside; its attention implementation is restored afterwards, also after an exception."""
+    """Probes work on ``model`` inside; its attention implementation is restored afterwards, also after an exception.
+
+    Only the text model's configuration is switched, which its attention modules read in every call: transformers'
+    ``set_attn_implementation`` would look through all modules of the model, which takes longer than a layer.
+    """
     with _lock:
+        config = model.config.get_text_config()
         uses = _uses.get(model)
         if uses is None:
-            uses = _uses[model] = _Uses(0, model.config.get_text_config()._attn_implementation)
-            model.set_attn_implementation({"text_config": NAME})
+            uses = _uses[model] = _Uses(0, config._attn_implementation)
+            config._attn_implementation = NAME
         uses.count += 1
     try:
         yield
@@ -99,4 +104,4 @@ def probing(model: PreTrainedModel) -> Iterator[None]:
             uses.count -= 1
             if not uses.count:
                 del _uses[model]
-                model.set_attn_implementation({"text_config": uses.original})
+                config._attn_implementation = uses.original

@@ -16,16 +16,20 @@ from torch import Tensor
 from finst.engine.attention import PROBE, probing
 from finst.engine.check import check
 from finst.engine.edits import Rows
+from finst.engine.graphs import replayed
 from finst.engine.memory import token_budget
 from finst.engine.precision import arithmetic
 from finst.engine.prefix import SharedPrefix
 from finst.engine.readout import answer_logits, output_of
 from finst.engine.reads import Cells, Observed, Read, cells, shaped
 from finst.engine.record import Recording
-from finst.engine.schedule import Schedule, Step, Touches, chunks, plan, touches
+from finst.engine.schedule import Bundle, Schedule, Touches, chunks, plan, touches
 from finst.engine.sites import SITES, Site, heads_and_width, tapped
 from finst.engine.visits import Visits, visits
 from finst.vlm.open import VLM
+
+REPLAYED_TOKENS = 1 << 13
+"""Walks of at most as many tokens are replayed as graphs on GPUs; larger ones keep a GPU busy anyway."""
 
 
 def counterfactuals(
@@ -34,9 +38,9 @@ def counterfactuals(
     """The answers' logits at the last token of each row's clean context, run once with the row's edits.
 
     Equal to one full forward pass a row, up to rounding. ``clean`` may hold many contexts (of equal length);
-    ``rows.context`` says which of them each row starts from, and all of them share one walk. ``answers`` None asks for the
-    whole vocabulary. ``max_memory`` bounds the working memory in bytes (default: 1 GiB on the CPU, half of what is free
-    on a GPU); rows that do not fit at once go in several walks.
+    ``rows.context`` says which of them each row starts from, and all of them share one walk. ``answers`` None asks for
+    the whole vocabulary. ``max_memory`` bounds the working memory in bytes (default: 1 GiB on the CPU, half of what is
+    free on a GPU); rows that do not fit at once go in several walks.
 
     Raises FinstError when an edit, an answer or a row's context is outside the model, the contexts or the recording.
     """
@@ -90,32 +94,62 @@ def _touches(rows: Rows, looks: Sequence[_Look]) -> Touches:
     return touches(rows, [(look.site, look.cells) for look in looks])
 
 
+@dataclass(frozen=True, eq=False)
+class _Walk:
+    """All that a walk needs beside the model."""
+
+    inputs: tuple[Float[Tensor, "context pos d_model"], ...]
+    """Of every layer, and the last one's output."""
+    keys: tuple[Float[Tensor, "context kv_head pos d_head"], ...]
+    values: tuple[Float[Tensor, "context kv_head pos d_head"], ...]
+    layer_kwargs: tuple[Mapping[str, Any], ...]
+    length: int
+    bundles: tuple[tuple[Bundle, ...], ...]
+    indices: Int[Tensor, "all_indices"]
+    """Places and sources of every step and the rows' last tokens, in one tensor."""
+    lengths: tuple[tuple[int, int | None], ...]
+    """Of each step's places and sources; None where no row joins."""
+    visited: Mapping[Site, Visits]
+    parts: int
+    """As the model says; here because it makes another graph."""
+
+
 def _walk(vlm: VLM, clean: Recording, rows: Rows, looks: Sequence[_Look]) -> Float[Tensor, "row d_model"]:
     """The hidden state of every row at the last token, after the last layer."""
     schedule = plan(_touches(rows, looks), vlm.n_layers, clean.length)
-    visited = _visited(vlm, rows, looks, schedule)
-    places, sources, last = _on_device(schedule, vlm.device)
-    x = clean.output.new_empty(0, clean.output.shape[-1])
-    for index, step in enumerate(schedule.steps):
-        if sources[index] is not None:
-            x = torch.cat([x, (*clean.inputs, clean.output)[index].flatten(0, 1)])[sources[index]]
-        if len(x) and "resid" in visited:
-            visited["resid"].at(index - 1, x)
-        if len(x) and index < vlm.n_layers:
-            x = _layer(vlm, clean, index, step, places[index], x, visited)
-    return x[last]
-
-
-def _on_device(
-    schedule: Schedule, device: torch.device
-) -> tuple[list[Int[Tensor, "token"]], list[Int[Tensor, "token"] | None], Int[Tensor, "row"]]:
-    """The places and sources of all steps and the last tokens of all rows, in one transfer."""
     steps = schedule.steps
-    arrays = [*(step.places for step in steps), *(step.sources for step in steps if step.sources is not None)]
-    packed = torch.from_numpy(np.concatenate([*arrays, schedule.last]))
-    *parts, last = packed.to(device).split([*map(len, arrays), len(schedule.last)])
-    sources = iter(parts[len(steps) :])
-    return parts[: len(steps)], [None if step.sources is None else next(sources) for step in steps], last
+    arrays = [part for step in steps for part in (step.places, step.sources) if part is not None]
+    walk = _Walk(
+        (*clean.inputs, clean.output),
+        clean.keys,
+        clean.values,
+        clean.layer_kwargs,
+        clean.length,
+        tuple(step.bundles for step in steps),
+        torch.from_numpy(np.concatenate([*arrays, schedule.last])).to(vlm.device),
+        tuple((len(step.places), None if step.sources is None else len(step.sources)) for step in steps),
+        _visited(vlm, rows, looks, schedule),
+        vlm.parts,
+    )
+    run = partial(_walked, vlm)
+    small = len(steps[-1].places) <= REPLAYED_TOKENS
+    return replayed(vlm.decoder, run, walk) if small and not looks else run(walk)
+
+
+def _walked(vlm: VLM, walk: _Walk) -> Float[Tensor, "row d_model"]:
+    sizes = [size for step in walk.lengths for size in step if size is not None]
+    *parts, last = walk.indices.split([*sizes, len(walk.indices) - sum(sizes)])
+    indices = iter(parts)
+    x = walk.inputs[0].new_empty(0, walk.inputs[0].shape[-1])
+    for index, (_, joining) in enumerate(walk.lengths):
+        places = next(indices)
+        if joining is not None:
+            x = torch.cat([x, walk.inputs[index].flatten(0, 1)])[next(indices)]
+        if len(x) and "resid" in walk.visited:
+            walk.visited["resid"].at(index - 1, x)
+        if len(x) and index < vlm.n_layers:
+            x = _layer(vlm, walk, index, places, x)
+    return x[last]
 
 
 def _visited(vlm: VLM, rows: Rows, looks: Sequence[_Look], schedule: Schedule) -> dict[Site, Visits]:
@@ -130,26 +164,20 @@ def _visited(vlm: VLM, rows: Rows, looks: Sequence[_Look], schedule: Schedule) -
 
 
 def _layer(
-    vlm: VLM,
-    clean: Recording,
-    index: int,
-    step: Step,
-    places: Int[Tensor, "token"],
-    x: Float[Tensor, "token d_model"],
-    visited: Mapping[Site, Visits],
+    vlm: VLM, walk: _Walk, index: int, places: Int[Tensor, "token"], x: Float[Tensor, "token d_model"]
 ) -> Float[Tensor, "token d_model"]:
     """One of the model's own layers on all tokens of all rows that have joined."""
-    z_visit = partial(visited["z"].at, index) if "z" in visited else None
-    probe = SharedPrefix(clean.keys[index], clean.values[index], step.bundles, z_visit)
-    kwargs = _replayed(clean.layer_kwargs[index], places, clean.length)
+    z_visit = partial(walk.visited["z"].at, index) if "z" in walk.visited else None
+    probe = SharedPrefix(walk.keys[index], walk.values[index], walk.bundles[index], z_visit)
+    kwargs = _layer_arguments(walk.layer_kwargs[index], places, walk.length)
     with ExitStack() as taps:
-        for site, here in visited.items():
+        for site, here in walk.visited.items():
             if site not in ("z", "resid") and index in here.layers:
                 taps.enter_context(tapped(vlm, index, site, partial(here.at, index)))
         return output_of(vlm.layers[index](x[None], **kwargs, **{PROBE: probe}))[0]
 
 
-def _replayed(kwargs: Mapping[str, Any], places: Int[Tensor, "token"], length: int) -> dict[str, Any]:
+def _layer_arguments(kwargs: Mapping[str, Any], places: Int[Tensor, "token"], length: int) -> dict[str, Any]:
     """The recorded layer arguments for the tokens at ``places``; causality is the probe's business, so no mask."""
     replayed = dict(kwargs)
     for name in ("position_embeddings", "position_ids"):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -15,8 +17,8 @@ from torch.overrides import TorchFunctionMode
 
 from finst.vlm.open import VLM
 
-_TF32_MASK = -(1 << 13)
-"""TF32 keeps 10 of float32's 23 mantissa bits."""
+_UPPER_HALF = -(1 << 16)
+_HALF_A_STEP = 1 << 15
 
 
 @contextmanager
@@ -25,16 +27,16 @@ def arithmetic(vlm: VLM) -> Iterator[None]:
 
     float64: throughout; normalisation layers of transformers work in float32 whatever the model's dtype, which would
     leave float64 runs with float32 noise. float32: no TF32, which torch allows in convolutions unless told otherwise,
-    and in matrix products when told so. ``tf32x3``: float32, with the products of linear layers by ``split_linear``. The
-    first and the last hold for the current thread only.
+    and in matrix products when told so. ``bf16x3`` and ``bf16x6``: float32, with the products of linear layers by
+    ``split_linear``. The first and the last hold for the current thread only.
     """
     with ExitStack() as stack:
         if vlm.dtype == torch.float64:
             stack.enter_context(_StayDouble())
         if vlm.dtype == torch.float32:
             stack.enter_context(_without_tf32())
-        if vlm.split_products:
-            stack.enter_context(_SplitProducts())
+        if vlm.parts:
+            stack.enter_context(_SplitProducts(vlm.parts))
         yield
 
 
@@ -58,47 +60,55 @@ class _StayDouble(TorchFunctionMode):
 class _SplitProducts(TorchFunctionMode):
     """Sends the float32 products of linear layers to ``split_linear``, which has no gradient, unless one is wanted."""
 
+    def __init__(self, parts: int) -> None:
+        super().__init__()
+        self.parts = parts
+
     def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         if func is functional.linear and args[0].dtype == torch.float32 and not torch.is_grad_enabled():
-            return split_linear(*args, **(kwargs or {}))
+            return split_linear(*args, **(kwargs or {}), parts=self.parts)
         return func(*args, **(kwargs or {}))
 
 
 def split_linear(
-    input: Float[Tensor, "*batch inner"],  # noqa: A002  (as torch.nn.functional.linear names it)
+    input: Float[Tensor, "*batch inner"],
     weight: Float[Tensor, "outer inner"],
     bias: Float[Tensor, "outer"] | None = None,
+    *,
+    parts: int,
 ) -> Float[Tensor, "*batch outer"]:
-    """A linear layer by three TF32 products of float32's precision, several times faster on tensor cores.
+    """A linear layer in float32 by products of bfloat16 parts, which tensor cores multiply exactly and add in float32.
 
-    With x = x_hi + x_lo and w = w_hi + w_lo, the high parts exact in TF32, x w = x_hi w_hi + x_hi w_lo + x_lo w_hi, up to
-    x_lo w_lo (2^-22 of the product) and the rounding of the low parts (as small). On the CPU the products are float32's.
+    Every number is the sum of ``parts`` bfloat16 numbers (up to 2^-17 of it for 2 parts, exact for 3). All products of
+    parts i and j with i + j < ``parts`` are taken, 3 or 6 of them, side by side in one matrix product.
     """
-    x_hi, x_lo = _halves(input.reshape(-1, input.shape[-1]))
-    w_hi, w_lo = _halves(weight)
-    with _tf32_products():
-        out = torch.mm(x_lo, w_hi.mT)
-        out.addmm_(x_hi, w_lo.mT).addmm_(x_hi, w_hi.mT)
+    rows = input.reshape(-1, input.shape[-1])
+    pairs = [(i, j) for total in reversed(range(parts)) for i in range(total + 1) for j in [total - i]]
+    split = _splitter(input.device)
+    left = split(rows, [i for i, _ in pairs])
+    right = split(weight, [j for _, j in pairs]).mT
+    product = torch.mm(left, right, out_dtype=torch.float32) if input.is_cuda else left.float() @ right.float()
     if bias is not None:
-        out += bias
-    return out.view(*input.shape[:-1], len(weight))
+        product += bias
+    return product.view(*input.shape[:-1], len(weight))
 
 
-def _halves(x: Float[Tensor, "row col"]) -> tuple[Float[Tensor, "row col"], Float[Tensor, "row col"]]:
-    """The part of float32 numbers that TF32 holds exactly, and the rest."""
-    high = (x.contiguous().view(torch.int32) & _TF32_MASK).view(torch.float32)
-    return high, x - high
+def split_side_by_side(x: Float[Tensor, "row col"], order: list[int]) -> Float[Tensor, "row cols"]:
+    """Bfloat16 parts of float32 numbers, the largest being part 0, one block of columns for each entry of ``order``."""
+    parts, rest = [], x
+    for _ in range(max(order) + 1):
+        # The upper half of a float32's bits, rounded, is a bfloat16.
+        part = ((rest.contiguous().view(torch.int32) + _HALF_A_STEP) & _UPPER_HALF).view(torch.float32)
+        parts.append(part.bfloat16())
+        rest = rest - part
+    return torch.cat([parts[index] for index in order], dim=1)
 
 
-@contextmanager
-def _tf32_products() -> Iterator[None]:
-    matmul = torch.backends.cuda.matmul
-    before = matmul.fp32_precision
-    matmul.fp32_precision = "tf32"
-    try:
-        yield
-    finally:
-        matmul.fp32_precision = before
+def _splitter(device: torch.device) -> Callable[[Tensor, list[int]], Tensor]:
+    """One kernel for GPUs: weights are split anew in every call, and there memory is what takes the time."""
+    if device.type == "cuda" and find_spec("triton") is not None:
+        return import_module("finst.engine.split_kernel").split_side_by_side
+    return split_side_by_side
 
 
 class _SharedSetting:
@@ -113,7 +123,7 @@ class _SharedSetting:
         """The first to come notes what to restore."""
         with self._lock:
             if not self._users:
-                self._before = (torch.backends.cuda.matmul.fp32_precision, torch.backends.cudnn.conv.fp32_precision)
+                self._before = (str(torch.backends.cuda.matmul.fp32_precision), _convolutions().fp32_precision)
                 _set_fp32_precision("ieee", "ieee")
             self._users += 1
 
@@ -127,7 +137,11 @@ class _SharedSetting:
 
 def _set_fp32_precision(matmul: str, convolution: str) -> None:
     torch.backends.cuda.matmul.fp32_precision = matmul
-    torch.backends.cudnn.conv.fp32_precision = convolution
+    _convolutions().fp32_precision = convolution
+
+
+def _convolutions() -> Any:
+    return vars(torch.backends.cudnn)["conv"]
 
 
 _ieee = _SharedSetting()

@@ -32,34 +32,43 @@ def prefix_attention(
     """
     heads, tokens, d_head = query.shape
     group = heads // len(key)
-    own, own_lse = _own_attention(query, *(x.repeat_interleave(group, 0) for x in (key, value)), width, scaling)
+    own, own_lse = _own_attention(query, key, value, width, scaling)
     if not prefix_key.shape[2]:
-        return own.transpose(0, 1)
+        return own
     shared_key, shared_value = (
         x[:, :, None].expand(-1, -1, group, -1, -1).flatten(1, 2) for x in (prefix_key, prefix_value)
     )
     by_context = query.view(heads, len(prefix_key), -1, d_head).transpose(0, 1)
     shared, shared_lse = attention_with_lse(by_context, shared_key, shared_value, scaling)
-    share = torch.sigmoid(shared_lse.transpose(1, 2).reshape(tokens, heads) - own_lse.T)
+    share = torch.sigmoid(shared_lse.transpose(1, 2).reshape(tokens, heads) - own_lse)
     dtype = at_least_float32(query.dtype)
-    parts = own.transpose(0, 1).to(dtype), shared.transpose(1, 2).reshape(tokens, heads, d_head).to(dtype)
+    parts = own.to(dtype), shared.transpose(1, 2).reshape(tokens, heads, d_head).to(dtype)
     return torch.lerp(*parts, share[..., None]).to(query.dtype)
 
 
 def _own_attention(
     query: Float[Tensor, "head token d_head"],
-    key: Float[Tensor, "head token d_head"],
-    value: Float[Tensor, "head token d_head"],
+    key: Float[Tensor, "kv_head token d_head"],
+    value: Float[Tensor, "kv_head token d_head"],
     width: int,
     scaling: float,
-) -> tuple[Float[Tensor, "head token d_head"], Float[Tensor, "head token"]]:
-    """What rows see of themselves, and the log-sum-exp of those scores."""
+) -> tuple[Float[Tensor, "token head d_head"], Float[Tensor, "token head"]]:
+    """What rows see of themselves, and the log-sum-exp of those scores.
+
+    The queries of all heads that share a KV head stand one behind the other, so that its keys are not copied for them.
+    """
+    kv_heads, tokens, d_head = key.shape
+    grouped = query.view(kv_heads, -1, tokens // width, width, d_head)
+    group = grouped.shape[1]
     if width == 1:
         dtype = at_least_float32(query.dtype)
-        return value, (query.to(dtype) * key.to(dtype)).sum(-1) * scaling
-    by_row = (x.view(len(x), -1, width, x.shape[-1]).transpose(0, 1) for x in (query, key, value))
-    attended, lse = attention_with_lse(*by_row, scaling, causal=True)
-    return attended.transpose(0, 1).reshape_as(query), lse.transpose(0, 1).reshape(query.shape[:2])
+        scores = (grouped[..., 0, :].to(dtype) * key[:, None].to(dtype)).sum(-1) * scaling
+        return value.transpose(0, 1).repeat_interleave(group, 1), scores.flatten(0, 1).T
+    by_row = grouped.permute(2, 0, 1, 3, 4).flatten(2, 3)
+    own_key, own_value = (x.view(kv_heads, -1, width, d_head).transpose(0, 1) for x in (key, value))
+    attended, lse = attention_with_lse(by_row, own_key, own_value, scaling, width)
+    unfolded = attended.unflatten(2, (group, width)).permute(0, 3, 1, 2, 4).reshape(tokens, -1, d_head)
+    return unfolded, lse.unflatten(2, (group, width)).permute(0, 3, 1, 2).reshape(tokens, -1)
 
 
 @dataclass(frozen=True, eq=False)

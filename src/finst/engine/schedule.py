@@ -1,9 +1,9 @@
 """Which row takes part where: the plan of one walk through the layers, made before any tensor moves.
 
-Rows of one clean context with the same first touched (edited or read) position form a group; each carries the positions
-from there to the end. Within a group rows stand in the order of their first step, so those that have joined are always
-the first ones. All tokens of all groups lie on one axis, group after group, row after row. Groups that begin at the same
-position stand together, so that attention can take them in one bundle.
+Rows of one clean context with the same first touched (edited or read) position form a group; each carries the
+positions from there to the end. Within a group rows stand in the order of their first step, so those that have joined
+are always the first ones. All tokens of all groups lie on one axis, group after group, row after row. Groups that begin
+at the same position stand together, so that attention can take them in one bundle.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Rows that edit sets of heads: whole layers, the top K of a ranking, a grid of K and coefficients. No loop over rows."""
+"""Rows that edit sets of heads: whole layers, the top K of a ranking, a grid of K and coefficients."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def head_sets(
     """Rows that edit the first K heads of a ranking, for each of ``ks``; [k] or [k, coefficient] in row-major order.
 
     ``values`` holds, for each of ``positions``, what is written to each head; ``ranking`` the (layer, head) pairs, best
-    first. Without ``coefficients`` values are replaced (a sweep over k: paper, Figs 13, 29, 45, Table 1); with them every
-    row adds one coefficient times the values (the K x alpha grid of Fig 3b). K = 0 is an unedited row. Raises
+    first. Without ``coefficients`` values are replaced (a sweep over k: paper, Figs 13, 29, 45, Table 1); with them
+    every row adds one coefficient times the values (the K x alpha grid of Fig 3b). K = 0 is an unedited row. Raises
     FinstError when a K exceeds the ranking, the ranking names a head twice, or positions and values disagree.
     """
     if site not in HEAD_SITES:

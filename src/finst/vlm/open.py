@@ -29,12 +29,16 @@ from finst.vlm.families.base import Family
 BUILTIN = ("organism",)
 """Models that come with the package, in ``builtin/<name>/weights``."""
 
-Dtype = Literal["float32", "tf32x3", "float64", "bfloat16", "float16"]
-"""``tf32x3`` is float32 whose linear layers multiply in three TF32 products: float32's precision on tensor cores."""
+Dtype = Literal["float32", "bf16x3", "bf16x6", "float64", "bfloat16", "float16"]
+"""``bf16x3`` and ``bf16x6`` are float32 whose linear layers multiply by 3 or 6 products of bfloat16 parts."""
+
+PARTS = {"bf16x3": 2, "bf16x6": 3}
+"""Bfloat16 parts of each float32 number."""
 
 DTYPES: dict[str, torch.dtype] = {
     "float32": torch.float32,
-    "tf32x3": torch.float32,
+    "bf16x3": torch.float32,
+    "bf16x6": torch.float32,
     "float64": torch.float64,
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
@@ -66,8 +70,8 @@ class VLM:
 
     reader: Reader
     model: Any = field(repr=False)
-    split_products: bool = False
-    """Whether float32 products are to be made of three TF32 products (dtype ``tf32x3``)."""
+    parts: int = 0
+    """Bfloat16 parts by which float32 linear layers multiply (dtypes ``bf16x3``, ``bf16x6``); 0 for plain products."""
 
     @property
     def decoder(self) -> Any:
@@ -177,8 +181,8 @@ def open_vlm(model: str | Reader, *, dtype: str = "float32", device: str = "auto
     if dtype not in DTYPES:
         raise choice("dtype", dtype, DTYPES)
     target = _device(device)
-    if dtype == "tf32x3" and target.type != "cuda":
-        raise FinstError(f"dtype 'tf32x3' is for CUDA devices, not for {target.type!r}; expected float32 there")
+    if dtype in PARTS and target.type != "cuda":
+        raise FinstError(f"dtype {dtype!r} is for CUDA devices, not for {target.type!r}; expected float32 there")
     reader = model if isinstance(model, Reader) else open_reader(model)
     if reader.revision is not None:
         _download(reader.id, reader.revision, _WEIGHTS)
@@ -188,7 +192,7 @@ def open_vlm(model: str | Reader, *, dtype: str = "float32", device: str = "auto
     wrong = [*report["missing_keys"], *(entry[0] for entry in report["mismatched_keys"])]
     if wrong:
         raise FinstError(f"{reader.id}: its weight files do not fit its config.json, beginning with {sorted(wrong)[0]}")
-    return VLM(reader, loaded.to(target).eval().requires_grad_(False), split_products=dtype == "tf32x3")
+    return VLM(reader, loaded.to(target).eval().requires_grad_(False), parts=PARTS.get(dtype, 0))
 
 
 def _load(reader: Reader, dtype: torch.dtype) -> tuple[Any, dict[str, Any]]:

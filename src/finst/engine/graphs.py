@@ -1,0 +1,154 @@
+"""What ran before runs again without Python: functions of tensors as CUDA graphs.
+
+A walk through a large model launches thousands of small kernels, and launching them from Python takes longer than
+running them. The second call of a function with a state of the same structure (everything but the contents of its
+tensors) is captured as a CUDA graph; from the third on the graph is replayed on the new contents.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from functools import partial
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+StateT = TypeVar("StateT")
+
+_DEVICE = "cuda"
+_KEPT = 4
+"""Graphs of a model that are kept, each with the memory of its walk; the one not used for longest goes first."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Captured:
+    graph: torch.cuda.CUDAGraph
+    inputs: list[Tensor]
+    output: Tensor
+
+
+@dataclass(eq=False)
+class _Graphs:
+    """Of one model. Replays share their inputs and memory, so one thread at a time may use them."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    known: OrderedDict[Hashable, _Captured | None] = field(default_factory=OrderedDict)
+    """None for what has run once."""
+    pool: Any = None
+
+
+_graphs: WeakKeyDictionary[nn.Module, _Graphs] = WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+def replayed(model: nn.Module, function: Callable[[StateT], Tensor], state: StateT) -> Tensor:
+    """``function(state)``, without Python if it ran before on a state of the same structure.
+
+    ``state`` nests dataclasses, tuples, lists and mappings of tensors, numpy arrays and plain values; ``function`` must
+    take every tensor but the model's weights from it, and only read them. Runs plainly where graphs do not serve: off
+    CUDA, and while somebody's hooks sit on the model's modules, since a graph would pass them by.
+    """
+    first = next(model.parameters())
+    if first.device.type != _DEVICE or _hooked(model):
+        return function(state)
+    tensors: dict[int, Tensor] = {}
+    try:
+        key = (_name(function), _weights(model), _structure(state, tensors))
+        hash(key)
+    except TypeError:  # the state holds something whose equality cannot be told
+        return function(state)
+    with _lock:
+        graphs = _graphs.setdefault(model, _Graphs())
+    with graphs.lock:
+        if key not in graphs.known:
+            graphs.known[key] = None
+            _forget_oldest(graphs)
+            return function(state)
+        captured = graphs.known[key] or _capture(graphs, function, state, tensors)
+        graphs.known[key] = captured
+        graphs.known.move_to_end(key)
+        torch._foreach_copy_(captured.inputs, list(tensors.values()))  # pyright: ignore[reportPrivateImportUsage]
+        captured.graph.replay()
+        return captured.output.clone()
+
+
+def forget(model: nn.Module) -> None:
+    """Gives the memory of a model's graphs back."""
+    with _lock:
+        _graphs.pop(model, None)
+
+
+def _forget_oldest(graphs: _Graphs) -> None:
+    captured = [key for key, value in graphs.known.items() if value is not None]
+    for key in captured[: max(0, len(captured) - _KEPT + 1)]:
+        del graphs.known[key]
+    while len(graphs.known) > 16 * _KEPT:
+        graphs.known.popitem(last=False)
+
+
+def _capture(
+    graphs: _Graphs, function: Callable[[StateT], Tensor], state: StateT, tensors: Mapping[int, Tensor]
+) -> _Captured:
+    copies = {name: tensor.clone() for name, tensor in tensors.items()}
+    copied = _with_tensors(state, copies)
+    graphs.pool = graphs.pool or torch.cuda.graph_pool_handle()
+    graph = torch.cuda.CUDAGraph()
+    torch.cuda.synchronize()
+    with torch.cuda.graph(graph, pool=graphs.pool, capture_error_mode="thread_local"):
+        output = function(copied)
+    return _Captured(graph, list(copies.values()), output)
+
+
+def _name(function: Callable[..., Tensor]) -> str:
+    while isinstance(function, partial):
+        function = function.func
+    return f"{function.__module__}.{function.__qualname__}"
+
+
+def _hooked(model: nn.Module) -> bool:
+    return any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+def _weights(model: nn.Module) -> int:
+    """Changes when weights move: a graph holds their addresses."""
+    return hash(tuple(parameter.data_ptr() for parameter in model.parameters()))
+
+
+def _structure(state: Any, tensors: dict[int, Tensor]) -> Hashable:
+    """Everything about ``state`` but its tensors' contents; collects the tensors, each once."""
+    if isinstance(state, Tensor):
+        if state.device.type != _DEVICE:
+            raise TypeError("tensors off the device cannot be inputs of a graph")
+        place = list(tensors).index(id(state)) if id(state) in tensors else len(tensors)
+        tensors[id(state)] = state
+        return ("tensor", place, tuple(state.shape), state.stride(), state.dtype, state.device)
+    if isinstance(state, np.ndarray):
+        return ("array", state.shape, state.dtype.str, state.tobytes())
+    if isinstance(state, slice):
+        return ("slice", state.start, state.stop, state.step)
+    if isinstance(state, tuple | list):
+        return (type(state), *(_structure(part, tensors) for part in state))
+    if isinstance(state, Mapping):
+        return ("mapping", *((key, _structure(value, tensors)) for key, value in state.items()))
+    if is_dataclass(state):
+        return (type(state), *(_structure(getattr(state, part.name), tensors) for part in fields(state)))
+    return state
+
+
+def _with_tensors(state: Any, copies: Mapping[int, Tensor]) -> Any:
+    """``state`` with each tensor's copy in its place."""
+    if isinstance(state, Tensor):
+        return copies[id(state)]
+    if isinstance(state, tuple | list):
+        return type(state)(_with_tensors(part, copies) for part in state)
+    if isinstance(state, Mapping):
+        return {key: _with_tensors(value, copies) for key, value in state.items()}
+    if is_dataclass(state) and not isinstance(state, type):
+        return replace(state, **{part.name: _with_tensors(getattr(state, part.name), copies) for part in fields(state)})
+    return state

@@ -1,0 +1,141 @@
+"""Replays give what plain calls give, on other contents too, and are not used where they would not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from finst.engine import graphs
+from finst.engine.counterfactuals import counterfactuals
+from finst.engine.edits import Rows, each_head, unedited
+from finst.engine.graphs import forget
+from tests.engine.conftest import Case, OpenCase
+from tests.engine.rows import rows_at_all_sites
+from tests.tiny import Body
+
+
+@dataclass(frozen=True, eq=False)
+class State:
+    parts: tuple[Tensor, ...]
+    named: dict[str, Tensor | None]
+    order: np.ndarray
+    where: slice
+
+
+def state(order: int = 0, scale: float = 1.0) -> State:
+    first, second = torch.arange(3.0) * scale, torch.ones(2, 2)
+    return State((first, second, first), {"again": second, "none": None}, np.array([order]), slice(1, 3))
+
+
+def structure(value: object, monkeypatch: pytest.MonkeyPatch) -> tuple[object, dict[int, Tensor]]:
+    monkeypatch.setattr(graphs, "_DEVICE", "cpu")
+    tensors: dict[int, Tensor] = {}
+    return graphs._structure(value, tensors), tensors
+
+
+def test_structure_is_all_but_the_contents(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = state()
+    key, tensors = structure(one, monkeypatch)
+    assert [id(tensor) for tensor in tensors.values()] == [id(one.parts[0]), id(one.parts[1])]
+    assert hash(key) == hash(structure(state(scale=2.0), monkeypatch)[0])
+    assert key == structure(state(scale=2.0), monkeypatch)[0]
+    assert key != structure(state(order=1), monkeypatch)[0]
+    for changed in (
+        State((one.parts[0].double(), *one.parts[1:]), one.named, one.order, one.where),
+        State((one.parts[0].clone(), *one.parts[1:]), one.named, one.order, one.where),
+        State(one.parts, {"again": one.parts[1], "none": one.parts[0]}, one.order, one.where),
+        State((one.parts[0], one.parts[1].mT.contiguous().mT, one.parts[2]), one.named, one.order, one.where),
+        State(one.parts, one.named, one.order, slice(1, 4)),
+    ):
+        assert key != structure(changed, monkeypatch)[0]
+
+
+def test_copies_take_the_tensors_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    one = state()
+    copies = {name: tensor + 7 for name, tensor in structure(one, monkeypatch)[1].items()}
+    copied = graphs._with_tensors(one, copies)
+    assert copied.parts[0] is copied.parts[2] is copies[id(one.parts[0])]
+    assert copied.named == {"again": copies[id(one.parts[1])], "none": None}
+    assert copied.where == one.where
+    assert structure(copied, monkeypatch)[0] == structure(one, monkeypatch)[0]
+
+
+def rows_of(case: Case, source: int) -> Rows:
+    rows = unedited()
+    for positions in case.positions.values():
+        rows = rows + each_head(case.recording.z[source], positions)
+    return rows
+
+
+@pytest.fixture
+def captures(monkeypatch: pytest.MonkeyPatch) -> list[nn.Module]:
+    """One entry for each graph that is made."""
+    made: list[nn.Module] = []
+    original: Any = graphs._capture
+
+    def counted(*args: object) -> object:
+        made.append(nn.Identity())
+        return original(*args)
+
+    monkeypatch.setattr(graphs, "_capture", counted)
+    return made
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+def test_replays_are_plain_calls(open_case: OpenCase, dtype: str, captures: list[nn.Module]) -> None:
+    case = open_case(Body(layers=4), dtype, "cuda")
+    forget(case.vlm.decoder)
+    tolerance = {"float32": 1e-6, "float64": 1e-12, "bfloat16": 1e-2}[dtype]
+
+    def logits(clean: int, source: int) -> Tensor:
+        return counterfactuals(case.vlm, case.recording[clean], rows_of(case, source), case.answers)
+
+    pairs = [(0, 1), (1, 2), (2, 0), (0, 2), (0, 1)]
+    replayed = [logits(*pair) for pair in pairs]
+    assert len(captures) == 1
+    plain = []
+    for pair in pairs:
+        forget(case.vlm.decoder)
+        plain.append(logits(*pair))
+    assert len(captures) == 1
+    for mine, other in zip(replayed, plain, strict=True):
+        assert (mine - other).abs().max() < tolerance
+    assert (replayed[0] - replayed[1]).abs().max() > 10 * tolerance
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_every_site_and_op_replays(open_case: OpenCase, captures: list[nn.Module]) -> None:
+    case = open_case(Body(layers=4), "float64", "cuda")
+    forget(case.vlm.decoder)
+    rows = rows_at_all_sites(case)
+    first, second, third = (counterfactuals(case.vlm, case.recording[clean], rows, case.answers) for clean in (0, 0, 1))
+    assert len(captures) == 1
+    assert (first - second).abs().max() < 1e-12
+    forget(case.vlm.decoder)
+    assert (third - counterfactuals(case.vlm, case.recording[1], rows, case.answers)).abs().max() < 1e-12
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_hooks_of_others_are_not_passed_by(open_case: OpenCase, captures: list[nn.Module]) -> None:
+    case = open_case(Body(layers=4), "float32", "cuda")
+    forget(case.vlm.decoder)
+    rows = rows_of(case, 1)
+    *_, plain = (counterfactuals(case.vlm, case.recording[0], rows, case.answers) for _ in range(3))
+    handle = case.vlm.decoder.layers[1].mlp.register_forward_hook(lambda _, args, output: output * 0)
+    try:
+        cut = counterfactuals(case.vlm, case.recording[0], rows, case.answers)
+    finally:
+        handle.remove()
+    assert len(captures) == 1
+    assert (cut - plain).abs().max() > 1e-3
+    again = counterfactuals(case.vlm, case.recording[0], rows, case.answers)
+    assert (again - plain).abs().max() < 1e-6
