@@ -21,7 +21,8 @@ from tests.engine.conftest import Case, OpenCase
 from tests.tiny import Body
 
 MATMUL: Any = torch.backends.cuda.matmul
-CONVOLUTIONS: Any = vars(torch.backends.cudnn)["conv"]
+CUDNN: Any = torch.backends.cudnn
+CONVOLUTIONS: Any = CUDNN.conv
 
 
 def settings() -> tuple[str, str]:

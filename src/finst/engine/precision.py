@@ -141,7 +141,8 @@ def _set_fp32_precision(matmul: str, convolution: str) -> None:
 
 
 def _convolutions() -> Any:
-    return vars(torch.backends.cudnn)["conv"]
+    backend: Any = torch.backends.cudnn
+    return backend.conv
 
 
 _ieee = _SharedSetting()
