@@ -9,6 +9,7 @@ from typing import Annotated
 
 import numpy as np
 import tyro
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Patch, Rectangle
@@ -19,7 +20,7 @@ from finst.prompts import Placement, scene_description
 from finst.scenes.designs import Entropy, grid_scene
 from finst.scenes.draw import draw
 from finst.scenes.object import Grid, Picture
-from finst.vlm.encode import Encoded, encode
+from finst.vlm.encode import Encoded, encode, token_texts
 from finst.vlm.open import Reader, open_reader
 from finst.vlm.tokens import Kind, TokenMap
 
@@ -112,24 +113,25 @@ def token_figure(reader: Reader, picture: Picture, encoded: Encoded) -> Figure:
     return figure
 
 
-def _patch_size(picture: Picture, tokens: TokenMap) -> tuple[float, float]:
-    """(width, height) of a patch in px of the picture as drawn."""
+def _borders(tokens: TokenMap) -> tuple[Float[np.ndarray, "col_border"], Float[np.ndarray, "row_border"]]:
+    """Where the grid's columns and rows begin, and the last ones end, in px of the picture."""
     rows, cols = tokens.grid
-    return picture.scene.width / cols, picture.scene.height / rows
+    left, top, right, bottom = tokens.window
+    return np.linspace(left, right, cols + 1), np.linspace(top, bottom, rows + 1)
 
 
 def _bare(axes: Axes, picture: Picture, tokens: TokenMap, title: str) -> None:
-    width, height = _patch_size(picture, tokens)
     axes.set(xlim=(0, picture.scene.width), ylim=(picture.scene.height, 0), aspect="equal", anchor="C")
     axes.set_title(title, loc="left", fontsize=10, color=FAINT)
     rows, cols = tokens.grid
     step = max(1, cols // 10, rows // 10)
-    axes.set_xticks((np.arange(cols)[::step] + 0.5) * width, [str(c) for c in range(cols)[::step]])
-    axes.set_yticks((np.arange(rows)[::step] + 0.5) * height, [str(r) for r in range(rows)[::step]])
+    xs, ys = _borders(tokens)
+    axes.set_xticks((xs[:-1] + xs[1:])[::step] / 2, [str(c) for c in range(cols)[::step]])
+    axes.set_yticks((ys[:-1] + ys[1:])[::step] / 2, [str(r) for r in range(rows)[::step]])
     axes.tick_params(length=0, labelsize=7, labelcolor=FAINT)
     axes.spines[:].set_color(FRAME)
-    axes.vlines(np.arange(1, cols) * width, 0, picture.scene.height, color=FRAME, lw=0.5)
-    axes.hlines(np.arange(1, rows) * height, 0, picture.scene.width, color=FRAME, lw=0.5)
+    axes.vlines(xs, ys[0], ys[-1], color=FRAME, lw=0.5)
+    axes.hlines(ys, xs[0], xs[-1], color=FRAME, lw=0.5)
 
 
 def _draw_picture(axes: Axes, picture: Picture, tokens: TokenMap) -> None:
@@ -147,7 +149,8 @@ def _draw_picture(axes: Axes, picture: Picture, tokens: TokenMap) -> None:
 
 
 def _draw_coverage(axes: Axes, picture: Picture, tokens: TokenMap) -> None:
-    width, height = _patch_size(picture, tokens)
+    xs, ys = _borders(tokens)
+    width, height = xs[1] - xs[0], ys[1] - ys[0]
     _bare(axes, picture, tokens, "share of each image token that shows an object, in %")
     cols = tokens.grid[1]
     legible = cols <= 20
@@ -156,7 +159,7 @@ def _draw_coverage(axes: Axes, picture: Picture, tokens: TokenMap) -> None:
         for patch in np.flatnonzero(shares > 0):
             row, col = divmod(int(patch), cols)
             share = float(shares[patch])
-            corner = (col * width, row * height)
+            corner = (xs[col], ys[row])
             axes.add_patch(Rectangle(corner, width, height, color=colour, alpha=0.15 + 0.75 * share, lw=0))
             if legible:
                 ink = "white" if share > 0.65 else INK
@@ -195,13 +198,13 @@ class _TokenBox:
 
 def _boxes(reader: Reader, encoded: Encoded) -> Iterator[_TokenBox]:
     """Tokens in order; a stretch of image tokens becomes one box."""
-    roles, ids = encoded.tokens.roles, encoded.input_ids.tolist()
+    texts = token_texts(reader, encoded.input_ids.tolist())
     image = encoded.tokens.positions("image")
     rows, cols = encoded.tokens.grid
-    for position, (role, token) in enumerate(zip(roles, ids, strict=True)):
+    for position, (role, text) in enumerate(zip(encoded.tokens.roles, texts, strict=True)):
         if role.kind != "image":
-            text = str(reader.tokenizer.decode([token])).replace("\n", "↵").replace(" ", "·")
-            yield _TokenBox(text, role.kind, role.object, str(position))
+            visible = text.replace("\n", "↵").replace(" ", "·")
+            yield _TokenBox(visible, role.kind, role.object, str(position))
         elif position == image[0]:
             yield _TokenBox(f"{rows}×{cols} image tokens", "image", None, f"{image[0]}-{image[-1]}")
 

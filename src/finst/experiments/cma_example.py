@@ -17,7 +17,7 @@ from finst.experiments.cma_design import (
 from finst.report.example import Cells, Chip, Example, Shot
 from finst.scenes.designs import MediationPair, mediation_pairs
 from finst.scenes.draw import draw
-from finst.vlm.encode import Encoded
+from finst.vlm.encode import Encoded, token_texts
 from finst.vlm.open import Reader
 
 CAPTIONS = {
@@ -58,9 +58,9 @@ def _shot(pair: MediationPair, name: str, context: Encoded) -> Shot:
 
 def _chips(reader: Reader, context: Encoded) -> tuple[Chip, ...]:
     patched = {name: patched_positions(context, condition) for name, condition in CONDITIONS.items()}
-    ids = context.input_ids.tolist()
+    texts = token_texts(reader, context.input_ids.tolist())
     chips = []
-    for is_image, run in groupby(range(len(ids)), key=lambda pos: context.tokens.roles[pos].kind == "image"):
+    for is_image, run in groupby(range(len(texts)), key=lambda pos: context.tokens.roles[pos].kind == "image"):
         positions = list(run)
         if is_image:
             rows, cols = context.tokens.grid
@@ -68,5 +68,5 @@ def _chips(reader: Reader, context: Encoded) -> tuple[Chip, ...]:
             continue
         for pos in positions:
             conditions = tuple(name for name, where in patched.items() if pos in where)
-            chips.append(Chip(reader.tokenizer.decode([ids[pos]]), context.tokens.roles[pos].kind, conditions))
+            chips.append(Chip(texts[pos], context.tokens.roles[pos].kind, conditions))
     return tuple(chips)

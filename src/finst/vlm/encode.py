@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 
+import numpy as np
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from finst.errors import FinstError
 from finst.prompts import Prompt
 from finst.scenes.object import Picture
 from finst.vlm.open import Reader
-from finst.vlm.tokens import Role, TokenMap, patch_coverage
+from finst.vlm.tokens import Role, TokenMap, Window, patch_coverage
 
 Offsets = Sequence[tuple[int, int]]
 """Characters [start, stop) of each token; may include the space before a word."""
@@ -31,7 +34,7 @@ class Encoded:
     """What the vision tower takes, as the checkpoint's image processor made it."""
     tokens: TokenMap
     text: str
-    """The whole conversation as the model sees it, with one placeholder for the picture."""
+    """The whole conversation, with one placeholder for the picture; what a tokenizer puts before it is not here."""
 
 
 @dataclass(frozen=True)
@@ -70,12 +73,32 @@ def _render(reader: Reader, prompt: Prompt) -> _Text:
             f"{placeholder} and the user's words once, got {rendered.replace(_USER, 'USER')!r}"
         )
     before, between = rendered.split(_USER)
-    return _Text(before, prompt.user, between, prompt.prefill)
+    return _Text(before, prompt.user, between + _gap(between, prompt.prefill), prompt.prefill)
+
+
+def _gap(before: str, words: str) -> str:
+    """A space before the assistant's words, where the opening of the turn (such as ``ASSISTANT:``) leaves none."""
+    return " " if words and not before[-1:].isspace() and not words[0].isspace() else ""
+
+
+def _continuation(text: str, prompt: Prompt, answer: str) -> str:
+    said = prompt.continuation(answer)
+    return _gap(text, said) + said
 
 
 def _tokenise(reader: Reader, text: str) -> tuple[list[int], Offsets]:
-    out = reader.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    """With the token that opens every sequence of some tokenizers, unless the template has written it already."""
+    opening = reader.tokenizer.bos_token
+    opened = opening is not None and text.startswith(opening)
+    out = reader.tokenizer(text, add_special_tokens=not opened, return_offsets_mapping=True)
     return out["input_ids"], out["offset_mapping"]
+
+
+def token_texts(reader: Reader, ids: Sequence[int]) -> tuple[str, ...]:
+    """What each token adds to a text, for people to read; alone, Llama's tokens would lose the space before a word."""
+    decode = partial(reader.tokenizer.decode, clean_up_tokenization_spaces=False)
+    pairs = pairwise([[], *([token] for token in ids)])
+    return tuple(decode(before + token)[len(decode(before)) :] for before, token in pairs)
 
 
 def _overlap(token: tuple[int, int], start: int, stop: int) -> int:
@@ -115,9 +138,12 @@ def encode(reader: Reader, picture: Picture, prompt: Prompt, answer: str | None 
 
     The conversation is the checkpoint's own template with the picture and ``prompt.user`` in the user's turn and
     ``prompt.prefill`` after the opening of the assistant's turn. Raises FinstError when the picture does not suit the
-    model, the template has no place for one picture, or the answer changes how the prompt is tokenised.
+    model, the model cuts an object off, the template has no place for one picture, or the answer changes how the prompt
+    is tokenised.
     """
-    pixels = reader.family.pixels(reader.image_processor, picture.image)
+    pixels = reader.family.pixels(reader.config, reader.image_processor, picture.image)
+    coverage = patch_coverage(picture.masks, pixels.grid, pixels.window)
+    _check_in_view(reader, picture, pixels.window, coverage)
     placeholder = reader.family.image_placeholder
     text = _render(reader, prompt)
     wide = _Text(
@@ -137,15 +163,30 @@ def encode(reader: Reader, picture: Picture, prompt: Prompt, answer: str | None 
             "the configuration"
         )
     roles = _roles(ids, offsets, wide, prompt, image_id, pixels.grid, len(prompt_ids) - 1)
-    coverage = patch_coverage(picture.masks, pixels.grid)
-    shown = text.whole if answer is None else text.whole + prompt.continuation(answer)
-    return Encoded(torch.tensor(ids), pixels.inputs, TokenMap(roles, pixels.grid, coverage), shown)
+    shown = text.whole if answer is None else text.whole + _continuation(text.whole, prompt, answer)
+    return Encoded(torch.tensor(ids), pixels.inputs, TokenMap(roles, pixels.grid, pixels.window, coverage), shown)
+
+
+def _check_in_view(
+    reader: Reader, picture: Picture, window: Window, coverage: Float[np.ndarray, "object patch"]
+) -> None:
+    """Raises FinstError when pixels of an object lie outside of what the model sees of the picture."""
+    left, top, right, bottom = window
+    in_view = coverage.mean(axis=1) * (right - left) * (bottom - top)
+    for obj, px, shown in zip(picture.scene.objects, picture.masks.sum(axis=(1, 2)), in_view, strict=True):
+        if shown < px * (1 - 1e-9):
+            scene = picture.scene
+            raise FinstError(
+                f"{reader.id} sees x {left:g} to {right:g} and y {top:g} to {bottom:g} of a picture of "
+                f"{scene.width}x{scene.height} px, which cuts the {obj.name} off: expected all objects in that part; a "
+                "square picture is seen whole"
+            )
 
 
 def _continued(
     reader: Reader, prompt_ids: list[int], text: str, prompt: Prompt, answer: str
 ) -> tuple[list[int], Offsets]:
-    ids, offsets = _tokenise(reader, text + prompt.continuation(answer))
+    ids, offsets = _tokenise(reader, text + _continuation(text, prompt, answer))
     if ids[: len(prompt_ids)] != prompt_ids or len(ids) == len(prompt_ids):
         raise FinstError(
             f"{reader.id} does not tokenise the prompt as the beginning of prompt and answer {answer!r}: expected an "

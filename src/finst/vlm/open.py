@@ -148,7 +148,8 @@ def quiet() -> Iterator[None]:
 def open_reader(model: str, *, revision: str | None = None) -> Reader:
     """A built-in model by name, a folder, or a Hugging Face hub id (downloads its small files, or takes the cache's).
 
-    Raises FinstError when there is no such model or revision, files are missing, or no family reads its architecture.
+    Raises FinstError when there is no such model or revision, files are missing, or no family reads its architecture
+    in the way that this checkpoint is made.
     """
     folder, commit = _locate(model, revision)
     config_file = folder / "config.json"
@@ -169,6 +170,7 @@ def open_reader(model: str, *, revision: str | None = None) -> Reader:
             ) from error
     if not tokenizer.is_fast:
         raise FinstError(f"{model}: its tokenizer gives no character offsets; expected one with a tokenizer.json")
+    family.check(config, image_processor)
     return Reader(model, folder, commit, config, tokenizer, image_processor, family)
 
 

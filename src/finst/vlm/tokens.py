@@ -17,6 +17,9 @@ and ``answer`` what follows it when a text is encoded together with its answer."
 Patch = tuple[int, int]
 """(row, column) on the grid of image tokens, counted from the top left."""
 
+Window = tuple[float, float, float, float]
+"""(left, top, right, bottom) in px of a picture: the part of it that a grid of image tokens is stretched over."""
+
 
 @dataclass(frozen=True)
 class Role:
@@ -34,6 +37,8 @@ class TokenMap:
     roles: tuple[Role, ...]
     grid: tuple[int, int]
     """Rows and columns of image tokens."""
+    window: Window
+    """The part of the picture that they show: all of it, but for models that cut."""
     coverage: Float[np.ndarray, "object patch"]
     """Share, in [0, 1], of each patch's area that shows the object; patches in reading order."""
 
@@ -78,19 +83,21 @@ class TokenMap:
 
 
 def patch_coverage(
-    masks: Bool[np.ndarray, "object height width"], grid: tuple[int, int]
+    masks: Bool[np.ndarray, "object height width"], grid: tuple[int, int], window: Window | None = None
 ) -> Float[np.ndarray, "object patch"]:
-    """Share of each patch's area that each object covers when the whole picture is stretched over the grid.
+    """Share of each patch's area that each object covers when the grid is laid over the window (None: the picture).
 
     Exact for any picture size: a pixel that a patch border cuts counts in both patches, with the part that lies there.
     """
-    rows, cols = (_shares(pixels, patches) for pixels, patches in zip(masks.shape[1:], grid, strict=True))
+    _, height, width = masks.shape
+    left, top, right, bottom = window or (0, 0, width, height)
+    rows, cols = _shares(height, grid[0], top, bottom), _shares(width, grid[1], left, right)
     return (rows @ masks.astype(np.float64) @ cols.T).reshape(len(masks), grid[0] * grid[1])
 
 
-def _shares(pixels: int, patches: int) -> Float[np.ndarray, "patch pixel"]:
-    """Along one axis: the share of each patch that each pixel fills."""
-    borders = np.arange(patches + 1) * (pixels / patches)
+def _shares(pixels: int, patches: int, start: float, stop: float) -> Float[np.ndarray, "patch pixel"]:
+    """Along one axis: the share that each pixel fills of each of the patches between ``start`` and ``stop``."""
+    borders = start + np.arange(patches + 1) * ((stop - start) / patches)
     pixel = np.arange(pixels)
     overlap = np.minimum(borders[1:, None], pixel + 1) - np.maximum(borders[:-1, None], pixel)
-    return np.clip(overlap, 0, None) * (patches / pixels)
+    return np.clip(overlap, 0, None) * (patches / (stop - start))

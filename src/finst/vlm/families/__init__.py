@@ -1,12 +1,17 @@
-"""The architectures that finst reads, one short module each."""
+"""The architectures that finst reads, one short module each.
+
+A new one is a module here, its class in ``FAMILIES``, a tiny model of it in ``tests/tiny`` and its rows in
+``tests/vlm/test_families.py``; every test of families then runs for it, those of the engine included.
+"""
 
 from __future__ import annotations
 
 from finst.errors import choice
 from finst.vlm.families.base import Family
+from finst.vlm.families.llava import Llava
 from finst.vlm.families.qwen2_vl import Qwen2VL
 
-FAMILIES: tuple[Family, ...] = (Qwen2VL(),)
+FAMILIES: tuple[Family, ...] = (Qwen2VL(), Llava())
 
 
 def supported() -> tuple[str, ...]:

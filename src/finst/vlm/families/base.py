@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
+
+from finst.vlm.tokens import Window
 
 
 @dataclass(frozen=True, eq=False)
@@ -18,7 +22,9 @@ class Pixels:
 
     inputs: dict[str, Tensor]
     grid: tuple[int, int]
-    """Rows and columns of image tokens, after merging; the whole picture is stretched over them."""
+    """Rows and columns of image tokens, after merging."""
+    window: Window
+    """The part of the picture that is stretched over them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +32,20 @@ class DecoderInputs:
     """What the decoder is called with: image features in place, positions explicit."""
 
     embeds: Float[Tensor, "context pos d_model"]
-    position_ids: Int[Tensor, "axis context pos"]
+    position_ids: Int[Tensor, "*axis context pos"]
+    """As the decoder takes them: counted along several axes in some architectures."""
+
+
+PROJECTIONS: Mapping[str, str] = MappingProxyType(
+    {
+        "q": "self_attn.q_proj",
+        "k": "self_attn.k_proj",
+        "v": "self_attn.v_proj",
+        "attn_out": "self_attn.o_proj",
+        "mlp_out": "mlp",
+    }
+)
+"""``site_modules`` of decoders that put rotary positions on what their projections return, with no norm in between."""
 
 
 @runtime_checkable
@@ -56,7 +75,11 @@ class Family(Protocol):
         """The image processor in its PIL form, which needs no torchvision."""
         ...
 
-    def pixels(self, image_processor: Any, image: UInt8[np.ndarray, "height width 3"]) -> Pixels:
+    def check(self, config: Any, image_processor: Any) -> None:
+        """Raises FinstError for a checkpoint of this ``model_type`` that the family does not read, with the reason."""
+        ...
+
+    def pixels(self, config: Any, image_processor: Any, image: UInt8[np.ndarray, "height width 3"]) -> Pixels:
         """Resized, normalised and cut into patches. Raises FinstError for a picture that the family cannot take."""
         ...
 
@@ -69,3 +92,12 @@ class Family(Protocol):
     def decoder(self, model: Any) -> nn.Module:
         """The text model: has ``layers`` (with ``self_attn.o_proj``) and ``norm``."""
         ...
+
+
+def embedded(
+    model: Any, input_ids: Int[Tensor, "context pos"], features: Sequence[Float[Tensor, "patch d_model"]]
+) -> Float[Tensor, "context pos d_model"]:
+    """Token embeddings, with the pictures' features in the places of the image tokens, in order."""
+    embeds = model.get_input_embeddings()(input_ids)
+    is_image = (input_ids == model.config.image_token_id)[..., None]
+    return embeds.masked_scatter(is_image, torch.cat(tuple(features)).to(embeds.dtype))

@@ -1,10 +1,13 @@
-"""Qwen2-VL: patches of any size, merged in squares, on the image's own grid; rotary positions in three axes."""
+"""Qwen2-VL and Qwen2.5-VL: patches of any size, merged in squares, on the image's own grid; positions in three axes.
+
+The second has another vision tower (attention in windows, RMS norms), and what goes in and comes out is the same:
+features in reading order, since the tower undoes its sorting by windows.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,23 +17,15 @@ from torch import Tensor, nn
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from finst.errors import FinstError
-from finst.vlm.families.base import DecoderInputs, Pixels
+from finst.vlm.families.base import PROJECTIONS, DecoderInputs, Pixels, embedded
 
 
 class Qwen2VL:
-    """Checkpoints of ``Qwen2VLForConditionalGeneration``, finst's own ``organism`` among them."""
+    """Checkpoints of ``Qwen2VLForConditionalGeneration``, finst's own ``organism`` among them, and of Qwen2.5-VL's."""
 
-    model_types: tuple[str, ...] = ("qwen2_vl",)
+    model_types: tuple[str, ...] = ("qwen2_vl", "qwen2_5_vl")
     image_placeholder: str = "<|image_pad|>"
-    site_modules: Mapping[str, str] = MappingProxyType(
-        {
-            "q": "self_attn.q_proj",
-            "k": "self_attn.k_proj",
-            "v": "self_attn.v_proj",
-            "attn_out": "self_attn.o_proj",
-            "mlp_out": "mlp",
-        }
-    )
+    site_modules: Mapping[str, str] = PROJECTIONS
 
     def render(self, user: str) -> str:
         """ChatML with the system message that Qwen2-VL was tuned with."""
@@ -44,33 +39,46 @@ class Qwen2VL:
         """From ``preprocessor_config.json`` or ``processor_config.json``."""
         return Qwen2VLImageProcessorPil.from_pretrained(folder)
 
-    def pixels(self, image_processor: Qwen2VLImageProcessorPil, image: UInt8[np.ndarray, "height width 3"]) -> Pixels:
+    def check(self, config: Any, image_processor: Qwen2VLImageProcessorPil) -> None:
+        """Raises FinstError when image processor and vision tower disagree about the size of a patch."""
+        tower = config.vision_config
+        made = (image_processor.patch_size, image_processor.merge_size, image_processor.temporal_patch_size)
+        taken = (tower.patch_size, tower.spatial_merge_size, tower.temporal_patch_size)
+        if made != taken:
+            raise FinstError(
+                f"the image processor makes patches of {made} and the vision tower takes {taken} (px a side, patches a "
+                "side of an image token, frames): expected equal ones"
+            )
+
+    def pixels(
+        self, config: Any, image_processor: Qwen2VLImageProcessorPil, image: UInt8[np.ndarray, "height width 3"]
+    ) -> Pixels:
         """``pixel_values`` [patch, values] and ``image_grid_thw`` [1, 3] (time, height, width in unmerged patches)."""
+        height, width = image.shape[:2]
         try:
             inputs = image_processor(images=[image], return_tensors="pt", input_data_format="channels_last")
         except ValueError as error:
-            height, width = image.shape[:2]
-            raise FinstError(f"a picture of {width}x{height} px does not suit Qwen2-VL: {error}") from error
+            raise FinstError(
+                f"a picture of {width}x{height} px does not suit Qwen2-VL or Qwen2.5-VL: {error}"
+            ) from error
         _, high, wide = (int(n) for n in inputs["image_grid_thw"][0])
         merge = int(image_processor.merge_size)
-        return Pixels(dict(inputs), (high // merge, wide // merge))
+        return Pixels(dict(inputs), (high // merge, wide // merge), (0, 0, width, height))
 
     def decoder_inputs(
         self, model: Any, input_ids: Int[Tensor, "context pos"], image_inputs: Sequence[Mapping[str, Tensor]]
     ) -> DecoderInputs:
         """One pass of the vision tower; positions by the model's own ``get_rope_index``, never by its stored deltas."""
-        embeds = model.get_input_embeddings()(input_ids)
-        pixel_values = torch.cat([inputs["pixel_values"] for inputs in image_inputs]).to(embeds.device)
+        pixel_values = torch.cat([inputs["pixel_values"] for inputs in image_inputs]).to(input_ids.device)
         grid_thw = torch.cat([inputs["image_grid_thw"] for inputs in image_inputs])
-        features = model.get_image_features(pixel_values, grid_thw.to(embeds.device)).pooler_output
+        features = model.get_image_features(pixel_values, grid_thw.to(input_ids.device)).pooler_output
         is_image = input_ids == model.config.image_token_id
-        embeds = embeds.masked_scatter(is_image[..., None], torch.cat(tuple(features)).to(embeds.dtype))
         # On the CPU: the index is built token by token, which would make a GPU wait at every step.
         position_ids, _ = model.model.get_rope_index(
             input_ids.cpu(), mm_token_type_ids=is_image.int().cpu(), image_grid_thw=grid_thw.cpu()
         )
-        return DecoderInputs(embeds, position_ids.to(embeds.device))
+        return DecoderInputs(embedded(model, input_ids, features), position_ids.to(input_ids.device))
 
     def decoder(self, model: Any) -> nn.Module:
-        """``Qwen2VLTextModel``."""
+        """``Qwen2VLTextModel`` or ``Qwen2_5_VLTextModel``."""
         return model.model.language_model

@@ -1,0 +1,93 @@
+"""LLaVA-1.5: the picture's middle square, resized and seen by CLIP; a decoder that counts its tokens plainly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Int, UInt8
+from torch import Tensor, nn
+from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
+
+from finst.errors import FinstError
+from finst.vlm.families.base import PROJECTIONS, DecoderInputs, Pixels, embedded
+from finst.vlm.tokens import Window
+
+
+class Llava:
+    """Checkpoints of ``LlavaForConditionalGeneration`` with a CLIP tower whose class token the decoder does not see."""
+
+    model_types: tuple[str, ...] = ("llava",)
+    image_placeholder: str = "<image>"
+    site_modules: Mapping[str, str] = PROJECTIONS
+
+    def render(self, user: str) -> str:
+        """Vicuna's turns without its system message, as on LLaVA-1.5's model card."""
+        return f"USER: {self.image_placeholder}\n{user} ASSISTANT:"
+
+    def load_image_processor(self, folder: Path) -> LlavaImageProcessorPil:
+        """Published checkpoints name CLIP's; LLaVA's own is the same but for a padding that ``check`` refuses."""
+        return LlavaImageProcessorPil.from_pretrained(folder)
+
+    def check(self, config: Any, image_processor: LlavaImageProcessorPil) -> None:
+        """Raises FinstError for another vision tower, features with the class token, and other ways to resize."""
+        tower, strategy = config.vision_config, config.vision_feature_select_strategy
+        if tower.model_type != "clip_vision_model" or strategy != "default":
+            raise FinstError(
+                f"LLaVA with the vision tower {tower.model_type!r} and feature selection {strategy!r} is not read: "
+                "expected LLaVA-1.5's 'clip_vision_model' and 'default' (all patches, no class token)"
+            )
+        processor, side = image_processor, tower.image_size
+        resized = processor.do_resize and (processor.size or {}).get("shortest_edge")
+        cropped = processor.do_center_crop and dict(processor.crop_size or {})
+        if resized != side or cropped != {"height": side, "width": side} or processor.do_pad:
+            raise FinstError(
+                f"the image processor does not make what LLaVA-1.5's vision tower sees: expected do_resize to a "
+                f"shortest_edge of {side} px, do_center_crop to {side}x{side} px, and no do_pad"
+            )
+
+    def pixels(
+        self, config: Any, image_processor: LlavaImageProcessorPil, image: UInt8[np.ndarray, "height width 3"]
+    ) -> Pixels:
+        """``pixel_values`` [1, 3, side, side] of the middle square; a picture needs at least a patch's px a side."""
+        tower = config.vision_config
+        height, width = image.shape[:2]
+        if min(height, width) < tower.patch_size:
+            raise FinstError(
+                f"a picture of {width}x{height} px does not suit LLaVA-1.5: expected at least {tower.patch_size} px, "
+                "the side of a patch, both ways"
+            )
+        inputs = image_processor(images=[image], return_tensors="pt", input_data_format="channels_last")
+        patches = tower.image_size // tower.patch_size
+        return Pixels(dict(inputs), (patches, patches), _middle(width, height, tower.image_size))
+
+    def decoder_inputs(
+        self, model: Any, input_ids: Int[Tensor, "context pos"], image_inputs: Sequence[Mapping[str, Tensor]]
+    ) -> DecoderInputs:
+        """One pass of the vision tower; positions 0, 1, 2, ..."""
+        pixel_values = torch.cat([inputs["pixel_values"] for inputs in image_inputs]).to(input_ids.device)
+        features = model.get_image_features(pixel_values).pooler_output
+        positions = torch.arange(input_ids.shape[1], device=input_ids.device)
+        return DecoderInputs(embedded(model, input_ids, features), positions.expand(len(input_ids), -1))
+
+    def decoder(self, model: Any) -> nn.Module:
+        """``LlamaModel``, or whichever text model the checkpoint has."""
+        return model.model.language_model
+
+
+def _middle(width: int, height: int, side: int) -> Window:
+    """What of the picture is left when its shorter edge is resized to ``side`` px and the middle square is cut out.
+
+    Both in whole px of the resized picture, hence not quite the middle of the original one.
+    """
+    short = min(width, height)
+    edges = []
+    for length in (width, height):
+        resized = side * length // short
+        start = (resized - side) // 2
+        edges.append((start * length / resized, (start + side) * length / resized))
+    (left, right), (top, bottom) = edges
+    return left, top, right, bottom

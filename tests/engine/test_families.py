@@ -1,0 +1,59 @@
+"""The engine in every architecture that finst reads: the same numbers as plain hooks and nnsight, at every site."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from finst.engine import hooks, nnsight
+from finst.engine.counterfactuals import counterfactuals, observe
+from finst.engine.edits import each_head, rows_from, unedited
+from finst.engine.reads import Read
+from finst.engine.sites import SITES
+from tests.engine.conftest import Case, OpenCase
+from tests.engine.rows import mixed_row, rows_at_all_sites
+from tests.tiny import FAMILIES
+
+TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
+
+
+@pytest.fixture(params=FAMILIES)
+def exact(request: pytest.FixtureRequest, open_case: OpenCase) -> Case:
+    """float64, in place of the fixture of this name that knows organism's geometry alone."""
+    return open_case(FAMILIES[request.param], "float64")
+
+
+@pytest.mark.parametrize("reference", [hooks, nnsight], ids=["hooks", "nnsight"])
+@pytest.mark.parametrize("dtype", TOLERANCE)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_site_layer_and_op(open_case: OpenCase, family: str, dtype: str, reference: ModuleType) -> None:
+    case = open_case(FAMILIES[family], dtype)
+    rows = unedited() + rows_at_all_sites(case)
+    ours = counterfactuals(case.vlm, case.recording[0], rows, case.answers)
+    theirs = reference.counterfactuals(case.vlm, case.clean, rows, case.answers)
+    assert (ours - theirs).abs().max() < TOLERANCE[dtype]
+    per_site = (theirs[1:] - theirs[0]).abs().amax(-1).view(len(SITES), -1).amax(-1)
+    assert per_site.min() > 0.01
+
+
+def test_mixed_rows_and_what_is_read_in_them(exact: Case) -> None:
+    rng = np.random.default_rng(4)
+    rows = rows_from([mixed_row(exact, rng) for _ in range(6)])
+    reads = [Read(site, (0, 2), (7, exact.clean.tokens.last)) for site in SITES]
+    ours = observe(exact.vlm, exact.recording[0], rows, reads, exact.answers)
+    theirs = hooks.observe(exact.vlm, exact.clean, rows, reads, exact.answers)
+    for mine, other in zip((ours.logits, *ours.reads), (theirs.logits, *theirs.reads), strict=True):
+        assert (mine - other).abs().max() < 1e-9
+
+
+def test_maps_of_heads(exact: Case) -> None:
+    """Patching a run into itself changes nothing; patching another run's heads does what hooks do."""
+    recording, last = exact.recording, exact.positions["last"]
+    same, other = (each_head(recording.z[source], last) for source in (0, 1))
+    ours = counterfactuals(exact.vlm, recording[0], same + other, exact.answers)
+    assert (ours[: len(same)] - recording.logits[0, list(exact.answers)]).abs().max() < 1e-9
+    theirs = hooks.counterfactuals(exact.vlm, exact.clean, other, exact.answers)
+    assert (ours[len(same) :] - theirs).abs().max() < 1e-9
+    assert (ours[len(same) :] - ours[0]).abs().max() > 1e-3

@@ -1,0 +1,46 @@
+"""Checkpoints of tiny random models, for tests that need an architecture and no knowledge."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from finst.vlm.open import quiet
+from tests.tiny.body import Body, Parts
+from tests.tiny.llava import llava
+from tests.tiny.qwen import qwen
+
+ORGANISM_GEOMETRY = Body()
+"""28-px patches, each one image token."""
+
+QWEN_GEOMETRY = Body(patch_px=14, merge=2, temporal=2)
+"""28-px image tokens made of 2x2 patches, each of two equal frames, as in the published checkpoints."""
+
+FAMILIES: dict[str, Body] = {
+    "qwen2_vl": QWEN_GEOMETRY,
+    "qwen2_5_vl": Body(family="qwen2_5_vl", patch_px=14, merge=2, temporal=2),
+    "llava": Body(family="llava", patch_px=14),
+}
+"""One of each architecture, by ``config.model_type``, with the published checkpoints' patches."""
+
+_MAKERS: dict[str, Callable[[Body, bool], Parts]] = {"qwen2_vl": qwen, "qwen2_5_vl": qwen, "llava": llava}
+
+
+def checkpoint(folder: Path, body: Body = ORGANISM_GEOMETRY, template: bool = True) -> Path:
+    """Writes a whole checkpoint, weights large enough that attention is far from uniform, and returns the folder.
+
+    With a chat template of its own, or without any.
+    """
+    with quiet(), torch.random.fork_rng():
+        torch.manual_seed(body.seed)
+        parts = _MAKERS[body.family](body, template)
+        for name, parameter in parts.model.named_parameters():
+            if parameter.dim() > 1:
+                torch.nn.init.normal_(parameter, std=0.6 if "embed" in name else 1.2 / parameter.shape[-1] ** 0.5)
+            elif name.endswith("bias"):
+                torch.nn.init.normal_(parameter, std=0.1)
+        for part in parts:
+            part.save_pretrained(folder)
+    return folder

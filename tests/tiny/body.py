@@ -1,0 +1,46 @@
+"""What a tiny model is made of, and what a maker of one returns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from finst.prompts import DESCRIBE
+from finst.scenes.shapes import COLOURS, SHAPES
+
+
+@dataclass(frozen=True)
+class Body:
+    """Sizes of a tiny model."""
+
+    layers: int = 3
+    heads: int = 4
+    kv_heads: int = 2
+    d_head: int = 8
+    patch_px: int = 28
+    merge: int = 1
+    temporal: int = 1
+    seed: int = 0
+    family: str = "qwen2_vl"
+    """``config.model_type``."""
+    image_px: int = 84
+    """Side of what the vision tower sees, where it sees one size only; at 84, an image token shows 28 px."""
+
+    @property
+    def d_model(self) -> int:
+        return self.heads * self.d_head
+
+
+class Parts(NamedTuple):
+    """A model, not yet with the weights that it gets, and what reads for it."""
+
+    model: Any
+    tokenizer: Any
+    image_processor: Any
+
+
+def sentences() -> list[str]:
+    """What tokenizers learn from: common words become one token, others (``orange``) do not."""
+    whole = [name for name in COLOURS if name != "orange"]
+    pairs = [(colour, shape) for colour in whole for shape in SHAPES]
+    return [f"{DESCRIBE} In this image there is a {c} {s}, a {c} and a" for c, s in pairs]

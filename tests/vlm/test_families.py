@@ -1,0 +1,343 @@
+"""Every architecture is read as transformers reads it: the same tokens, pixels, layers and logits; patches in place.
+
+A new family is a file in ``finst/vlm/families``, a tiny model in ``tests/tiny``, and a row in each of the tables below.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from transformers import LlavaProcessor, Qwen2_5_VLProcessor, Qwen2VLProcessor
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+from finst.errors import FinstError
+from finst.prompts import Placement, Prompt, colour_retrieval, scene_description
+from finst.scenes.draw import draw
+from finst.scenes.object import Grid, Picture, Scene, on_grid
+from finst.vlm.encode import Encoded, encode, first_tokens, token_texts
+from finst.vlm.families import supported
+from finst.vlm.families.base import DecoderInputs
+from finst.vlm.open import VLM, Reader, open_reader, open_vlm
+from tests.tiny import FAMILIES, checkpoint
+
+CHATML = (
+    "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
+    "<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>{user}<|im_end|>\n<|im_start|>assistant\n{words}"
+)
+CONVERSATIONS: dict[str, str] = {
+    "qwen2_vl": CHATML,
+    "qwen2_5_vl": CHATML,
+    "llava": "<s> USER: <image>\n{user} ASSISTANT: {words}",
+}
+"""By family, all that the decoder is told: what the user says, and how the assistant's turn begins."""
+
+
+def without_videos(cls: Any) -> Any:
+    """A processor of transformers that needs no torchvision, which it demands for videos alone."""
+
+    def init(self: Any, image_processor: Any = None, tokenizer: Any = None, chat_template: Any = None) -> None:
+        cls.__init__(self, image_processor, tokenizer, None, chat_template=chat_template)
+
+    return type(cls.__name__, (cls,), {"__init__": init})
+
+
+PROCESSORS: dict[str, tuple[Any, Any]] = {
+    "qwen2_vl": (without_videos(Qwen2VLProcessor), Qwen2VLImageProcessorPil),
+    "qwen2_5_vl": (without_videos(Qwen2_5_VLProcessor), Qwen2VLImageProcessorPil),
+    "llava": (
+        partial(LlavaProcessor, patch_size=14, vision_feature_select_strategy="default", num_additional_image_tokens=1),
+        CLIPImageProcessorPil,
+    ),
+}
+"""By family, the processor that transformers has for it, and the image processor that published checkpoints name."""
+
+PLACEMENTS: tuple[Placement, ...] = ("prefill", "user_turn")
+SCENE = on_grid([("red", "square"), ("orange", "star")], [(0, 0), (0, 1)], Grid(1, 2))
+ROLES = [
+    *[(word, "text") for word in ("In", "this", "image", "there", "is", "a")],
+    ("red", "colour"),
+    ("square", "noun"),
+    ("and", "comma"),
+]
+"""Of the sentence but its last word."""
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def family(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def folder(family: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return checkpoint(tmp_path_factory.mktemp(family), FAMILIES[family], template=False)
+
+
+@pytest.fixture(scope="module")
+def vlm(folder: Path) -> VLM:
+    return open_vlm(str(folder))
+
+
+@pytest.fixture(scope="module")
+def reader(vlm: VLM) -> Reader:
+    return vlm.reader
+
+
+def contexts_of(reader: Reader) -> list[Encoded]:
+    """One prompt about two pictures."""
+    prompt = scene_description(SCENE, [0], 1)
+    return [encode(reader, draw(scene), prompt) for scene in (SCENE, SCENE.swapped(0, 1))]
+
+
+def inputs_of(vlm: VLM, contexts: list[Encoded]) -> DecoderInputs:
+    ids = torch.stack([context.input_ids for context in contexts])
+    with torch.inference_mode():
+        return vlm.reader.family.decoder_inputs(vlm.model, ids, [context.image_inputs for context in contexts])
+
+
+@contextmanager
+def outputs_of(modules: Sequence[nn.Module]) -> Iterator[list[torch.Tensor]]:
+    """What the modules return (of tuples the first), in the order of their calls."""
+    kept: list[torch.Tensor] = []
+
+    def keep(_: nn.Module, args: Any, output: Any) -> None:
+        kept.append(output[0] if isinstance(output, tuple) else output)
+
+    hooks = [module.register_forward_hook(keep) for module in modules]
+    try:
+        yield kept
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def test_every_family_is_tested() -> None:
+    assert set(supported()) == set(FAMILIES) == set(CONVERSATIONS) == set(PROCESSORS)
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-10)])
+def test_every_layer_and_the_logits_are_the_plain_models(folder: Path, dtype: str, tolerance: float) -> None:
+    """Context by context: norms of transformers round float64 to float32, and other batches round otherwise."""
+    vlm = open_vlm(str(folder), dtype=dtype)
+    modules = [vlm.decoder.rotary_emb, *vlm.layers, vlm.model.get_output_embeddings()]
+    answers = []
+    for context in contexts_of(vlm.reader):
+        inputs, ids = inputs_of(vlm, [context]), context.input_ids[None]
+        kinds = {"mm_token_type_ids": (ids == vlm.reader.config.image_token_id).int()}
+        with torch.inference_mode(), outputs_of(modules) as ours:
+            hidden = vlm.decoder(inputs_embeds=inputs.embeds, position_ids=inputs.position_ids).last_hidden_state
+            answers.append(vlm.model.get_output_embeddings()(hidden)[0, -1])
+        with torch.inference_mode(), outputs_of(modules) as theirs:
+            vlm.model(
+                input_ids=ids, **context.image_inputs, **(kinds if "image_grid_thw" in context.image_inputs else {})
+            )
+        assert len(ours) == len(theirs) == len(modules)
+        for mine, other in zip(ours, theirs, strict=True):
+            assert mine.shape == other.shape
+            assert (mine - other).abs().max() < tolerance
+    assert (answers[0] - answers[1]).abs().max() > 0.01
+    assert answers[0].dtype == vlm.dtype
+
+
+def test_one_pass_of_the_vision_tower_serves_all_contexts(vlm: VLM) -> None:
+    contexts = contexts_of(vlm.reader)
+    patches = next(module for module in vlm.model.modules() if isinstance(module, nn.Conv2d | nn.Conv3d))
+    with outputs_of([patches]) as passes:
+        together = inputs_of(vlm, contexts)
+    assert len(passes) == 1
+    for index, context in enumerate(contexts):
+        alone = inputs_of(vlm, [context])
+        assert (together.embeds[index] - alone.embeds[0]).abs().max() < 1e-5
+        assert torch.equal(together.position_ids[..., index, :], alone.position_ids[..., 0, :])
+
+
+def test_tokens_and_pixels_are_those_of_transformers_own_processor(reader: Reader, family: str) -> None:
+    make, image_processor = PROCESSORS[family]
+    processor = make(image_processor=image_processor.from_pretrained(reader.path), tokenizer=reader.tokenizer)
+    picture = draw(SCENE)
+    ours = encode(reader, picture, scene_description(SCENE, [0], 1))
+    theirs = processor(images=[picture.image], text=ours.text, return_tensors="pt", input_data_format="channels_last")
+    assert torch.equal(ours.input_ids, theirs["input_ids"][0])
+    for name, values in ours.image_inputs.items():
+        assert torch.equal(values, theirs[name])
+
+
+def blocks(picture: Picture, tokens: Any) -> Iterator[Picture]:
+    """The picture with the pixels under one image token inverted, token by token."""
+    rows, cols = tokens.grid
+    left, top, right, bottom = tokens.window
+    xs, ys = (np.linspace(*edges).round().astype(int) for edges in ((left, right, cols + 1), (top, bottom, rows + 1)))
+    for row in range(rows):
+        for col in range(cols):
+            image = picture.image.copy()
+            place = (slice(ys[row], ys[row + 1]), slice(xs[col], xs[col + 1]))
+            image[place] = 255 - image[place]
+            yield Picture(picture.scene, image, picture.masks)
+
+
+@pytest.mark.parametrize("size", [(168, 168), (280, 168), (150, 215)], ids=lambda size: "{}x{}".format(*size))
+def test_each_patch_is_where_the_map_says(vlm: VLM, size: tuple[int, int]) -> None:
+    """The image token that moves most with some pixels is the one that the map puts there, through the real resize."""
+    width, height = size
+    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    picture = Picture(Scene(width, height, ()), image, np.zeros((0, height, width), dtype=bool))
+    prompt = Prompt("What is this?", (), "user_turn", "")
+    clean = encode(vlm.reader, picture, prompt)
+    shown = [encode(vlm.reader, changed, prompt) for changed in blocks(picture, clean.tokens)]
+    embeds = inputs_of(vlm, [clean, *shown]).embeds
+    moved = (embeds[1:] - embeds[0]).norm(dim=-1).argmax(dim=-1)
+    rows, cols = clean.tokens.grid
+    assert [clean.tokens.roles[pos].patch for pos in moved.tolist()] == [divmod(k, cols) for k in range(rows * cols)]
+
+
+def test_objects_lie_on_the_patches_that_change_with_them(vlm: VLM) -> None:
+    picture, prompt = draw(SCENE), scene_description(SCENE, [0], 1)
+    for index in range(2):
+        image = picture.image.copy()
+        image[picture.masks[index]] = 0
+        changed = Picture(picture.scene, image, picture.masks)
+        contexts = [encode(vlm.reader, shown, prompt) for shown in (picture, changed)]
+        embeds = inputs_of(vlm, contexts).embeds
+        patches = contexts[0].tokens.object_patches(index)
+        moved = (embeds[0] - embeds[1]).norm(dim=-1)
+        assert set(moved.topk(len(patches)).indices.tolist()) == set(patches)
+
+
+def conversation(family: str, prompt: Prompt) -> str:
+    """Spaces at its end belong to the words that are still to come."""
+    return CONVERSATIONS[family].format(user=prompt.user, words=prompt.prefill).rstrip(" ")
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_the_decoder_is_told_the_whole_conversation(reader: Reader, family: str, placement: Placement) -> None:
+    prompt = scene_description(SCENE, [0], 1, placement)
+    encoded = encode(reader, draw(SCENE), prompt)
+    rows, cols = encoded.tokens.grid
+    image = encoded.tokens.positions("image")
+    assert [encoded.tokens.roles[pos].patch for pos in image] == [divmod(k, cols) for k in range(rows * cols)]
+    assert encoded.input_ids[list(image)].tolist() == [reader.config.image_token_id] * rows * cols
+    texts = token_texts(reader, encoded.input_ids.tolist())
+    assert "".join(text for pos, text in enumerate(texts) if pos not in image[1:]) == conversation(family, prompt)
+    assert conversation(family, prompt).endswith(encoded.text)
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_every_token_has_the_right_role(reader: Reader, family: str, placement: Placement) -> None:
+    prompt = scene_description(SCENE, [0], 1, placement)
+    encoded = encode(reader, draw(SCENE), prompt)
+    texts = token_texts(reader, encoded.input_ids.tolist())
+    told = [(text.strip(), role.kind) for text, role in zip(texts, encoded.tokens.roles, strict=True)]
+    start = told.index(("In", "text"))
+    assert told[start : start + len(ROLES)] == ROLES
+    assert encoded.tokens.described(0) == (start + 6, start + 7)
+    before, after = told[:start], told[start + len(ROLES) :]
+    if placement == "prefill":
+        assert after == [("a", "last")]
+        assert "".join(text for text, kind in before if kind == "text") == prompt.instruction.replace(" ", "")
+    else:
+        assert after[0] == ("a", "text")
+        assert after[-1] == (conversation(family, prompt)[-1].strip(), "last")
+        assert {kind for _, kind in after[1:-1]} == {"template"}
+    assert {kind for _, kind in before} == {"template", "image", *(["text"] if placement == "prefill" else [])}
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_answers_are_tokenised_as_they_would_be_said(reader: Reader, family: str, placement: Placement) -> None:
+    prompt = scene_description(SCENE, [0], 1, placement)
+    alone, both = (encode(reader, draw(SCENE), prompt, answer) for answer in (None, "blue star"))
+    assert both.tokens.roles[: len(alone.tokens)] == alone.tokens.roles
+    answer = both.tokens.positions("answer")
+    assert answer[0] == alone.tokens.last + 1
+    texts = token_texts(reader, both.input_ids.tolist())
+    said = "".join(texts[pos] for pos in answer)
+    assert said.strip() == "blue star"
+    assert (said[0] == " ") == (placement == "prefill" or family == "llava")
+    assert both.input_ids[answer[0]] == first_tokens(reader, prompt, ["red", "blue"])[1]
+
+
+def test_templates_that_come_with_a_tokenizer(family: str, tmp_path: Path) -> None:
+    reader = open_reader(str(checkpoint(tmp_path, FAMILIES[family], template=True)))
+    assert reader.tokenizer.chat_template
+    for prompt in (scene_description(SCENE, [0], 1), colour_retrieval(SCENE, 0)):
+        text = encode(reader, draw(SCENE), prompt).text
+        assert conversation(family, prompt).endswith(text)
+        assert text.count(prompt.user) == 1
+
+
+def test_a_template_that_opens_the_sequence_itself_is_not_opened_twice(tmp_path: Path) -> None:
+    reader = open_reader(str(checkpoint(tmp_path, FAMILIES["llava"])))
+    reader.tokenizer.chat_template = "{{ bos_token }}" + reader.tokenizer.chat_template
+    ids = encode(reader, draw(SCENE), scene_description(SCENE, [0], 1)).input_ids
+    assert (ids == reader.tokenizer.bos_token_id).sum() == 1
+    assert ids[0] == reader.tokenizer.bos_token_id
+
+
+@pytest.fixture
+def llava(tmp_path: Path) -> Path:
+    return checkpoint(tmp_path / "llava", FAMILIES["llava"])
+
+
+def test_a_picture_that_is_cut_shows_its_middle(llava: Path) -> None:
+    reader = open_reader(str(llava))
+    tokens = contexts_of(reader)[0].tokens
+    assert (tokens.grid, tokens.window) == ((6, 6), (56, 0, 224, 168))
+    assert tokens.coverage.mean(axis=1) * 168 * 168 == pytest.approx(draw(SCENE).masks.sum(axis=(1, 2)))
+    scene = on_grid([("red", "square"), ("blue", "star")], [(0, 0), (0, 2)], Grid(1, 3))
+    with pytest.raises(FinstError, match=r"x 112 to 280 and y 0 to 168 of a picture of 392x168 px.* red square off"):
+        encode(reader, draw(scene), scene_description(scene, [0], 1))
+
+
+def test_pictures_smaller_than_a_patch(llava: Path) -> None:
+    reader = open_reader(str(llava))
+    for width, height in ((200, 13), (13, 200), (1, 1)):
+        image = np.zeros((height, width, 3), dtype=np.uint8)
+        picture = Picture(Scene(width, height, ()), image, np.zeros((0, height, width), dtype=bool))
+        with pytest.raises(FinstError, match=rf"{width}x{height} px does not suit LLaVA-1\.5: expected at least 14 px"):
+            encode(reader, picture, Prompt("What is this?", (), "user_turn", ""))
+
+
+def rewritten(folder: Path, file: str, **changes: object) -> str:
+    content = json.loads((folder / file).read_text())
+    (folder / file).write_text(json.dumps(content | changes))
+    return str(folder)
+
+
+def test_other_llavas_are_refused(llava: Path, tmp_path: Path) -> None:
+    siglip = {"model_type": "siglip_vision_model", "image_size": 84, "patch_size": 14}
+    for changes in ({"vision_config": siglip}, {"vision_feature_select_strategy": "full"}):
+        other = Path(shutil.copytree(llava, tmp_path / "other", dirs_exist_ok=True))
+        with pytest.raises(FinstError, match=r"is not read: expected LLaVA-1\.5's 'clip_vision_model' and 'default'"):
+            open_reader(rewritten(other, "config.json", **changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"size": {"shortest_edge": 98}},
+        {"size": {"height": 84, "width": 84}},
+        {"crop_size": {"height": 84, "width": 70}},
+        {"do_resize": False},
+        {"do_center_crop": False},
+        {"do_pad": True},
+    ],
+    ids="_".join,
+)
+def test_other_ways_to_resize_are_refused(llava: Path, changes: dict[str, object]) -> None:
+    with pytest.raises(FinstError, match="expected do_resize to a shortest_edge of 84 px, do_center_crop to 84x84 px"):
+        open_reader(rewritten(llava, "preprocessor_config.json", **changes))
+
+
+def test_patches_of_another_size_than_the_towers_are_refused(tmp_path: Path) -> None:
+    folder = checkpoint(tmp_path, FAMILIES["qwen2_5_vl"])
+    with pytest.raises(FinstError, match=r"makes patches of \(16, 2, 2\) and the vision tower takes \(14, 2, 2\)"):
+        open_reader(rewritten(folder, "preprocessor_config.json", patch_size=16))
