@@ -18,7 +18,7 @@ def check(vlm: VLM, clean: Recording, rows: Rows, reads: Sequence[Read]) -> None
     """Raises FinstError for rows or reads that do not fit the model and the context."""
     _check_range("a row's clean context", rows.context, len(clean))
     config = vlm.model.config.get_text_config()
-    if "sliding_attention" in config.layer_types and config.sliding_window < clean.length:
+    if "sliding_attention" in (getattr(config, "layer_types", None) or ()) and config.sliding_window < clean.length:
         raise FinstError(
             f"{vlm.reader.id} attends through a window of {config.sliding_window} tokens, shorter than the context's "
             f"{clean.length}; the engine shares whole prefixes"

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor, nn
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+from transformers.vision_utils import get_vision_position_ids
 
 from finst.errors import FinstError
 from finst.vlm.families.base import PROJECTIONS, DecoderInputs, Pixels, embedded
@@ -69,15 +70,18 @@ class Qwen2VL:
         self, model: Any, input_ids: Int[Tensor, "context pos"], image_inputs: Sequence[Mapping[str, Tensor]]
     ) -> DecoderInputs:
         """One pass of the vision tower; positions by the model's own ``get_rope_index``, never by its stored deltas."""
-        pixel_values = torch.cat([inputs["pixel_values"] for inputs in image_inputs]).to(input_ids.device)
+        device = input_ids.device
+        pixel_values = torch.cat([inputs["pixel_values"] for inputs in image_inputs]).to(device)
         grid_thw = torch.cat([inputs["image_grid_thw"] for inputs in image_inputs])
-        features = model.get_image_features(pixel_values, grid_thw.to(input_ids.device)).pooler_output
-        is_image = input_ids == model.config.image_token_id
-        # On the CPU: the index is built token by token, which would make a GPU wait at every step.
+        # Sizes and positions stay on the CPU: Python reads them token by token and layer by layer, and reading them off
+        # a GPU would make it wait every time.
+        is_image = (input_ids == model.config.image_token_id).int().cpu()
         position_ids, _ = model.model.get_rope_index(
-            input_ids.cpu(), mm_token_type_ids=is_image.int().cpu(), image_grid_thw=grid_thw.cpu()
+            input_ids.cpu(), mm_token_type_ids=is_image, image_grid_thw=grid_thw
         )
-        return DecoderInputs(embedded(model, input_ids, features), position_ids.to(input_ids.device))
+        places = get_vision_position_ids(grid_thw, model.config.vision_config.spatial_merge_size).to(device)
+        features = model.get_image_features(pixel_values, grid_thw, position_ids=places).pooler_output
+        return DecoderInputs(embedded(model, input_ids, features), position_ids.to(device))
 
     def decoder(self, model: Any) -> nn.Module:
         """``Qwen2VLTextModel`` or ``Qwen2_5_VLTextModel``."""
