@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -30,8 +31,8 @@ def sustained(rows: Rows, length: int, steps: Sequence[int], from_position: int 
     repeated = {site: np.flatnonzero(block.pos == source) for site, block in rows.blocks.items()}
     if rows.blocks and not any(map(len, repeated.values())):
         raise FinstError(f"no row has an edit at position {source}, so there is nothing to repeat at generated tokens")
-    return Rows(
-        rows.count, {site: _prolonged(block, repeated[site], length + after) for site, block in rows.blocks.items()}
+    return replace(
+        rows, blocks={site: _prolonged(block, repeated[site], length + after) for site, block in rows.blocks.items()}
     )
 
 

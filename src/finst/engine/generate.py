@@ -23,6 +23,7 @@ from finst.engine.readout import logits
 from finst.engine.record import Recording
 from finst.engine.sites import Site, heads_and_width, tapped
 from finst.engine.visits import Visits, writes
+from finst.errors import FinstError
 from finst.vlm.open import VLM
 
 
@@ -49,10 +50,12 @@ def generate(
     Raises FinstError when ``clean`` holds more than one context, for an edit outside the model or beyond the last
     position, ``max_new_tokens`` below 1, and an impossible ``stop`` or ``repetition_penalty``.
     """
+    if len(clean) != 1:
+        raise FinstError(f"generation goes on from one clean context; the recording holds {len(clean)}")
     choice = greedy(vlm, max_new_tokens, stop, repetition_penalty)
     check(vlm, clean, rows, (), generated=max_new_tokens - 1)
     first = min([clean.length - 1, *(int(block.pos.min(initial=clean.length)) for block in rows.blocks.values())])
-    at_once = _rows_at_once(vlm, clean.length - first, clean.length + max_new_tokens, max_memory)
+    at_once = _rows_at_once(vlm, clean.length, clean.length - first, max_new_tokens, max_memory)
     spoken = silence(vlm, rows.count, max_new_tokens)
     with full_precision(vlm.dtype), probing(vlm.model):
         for start in range(0, rows.count, at_once):
@@ -61,17 +64,17 @@ def generate(
     return spoken
 
 
-def _rows_at_once(vlm: VLM, width: int, length: int, max_memory: int | None) -> int:
-    """Rows of ``width`` own tokens, in the end ``length`` in all, that may go together: by the first pass's needs."""
+def _rows_at_once(vlm: VLM, length: int, width: int, new: int, max_memory: int | None) -> int:
+    """Rows that may go together: what each needs in the first pass, of ``width`` tokens, and keeps in the end."""
     if max_memory is None:
         cuda = vlm.device.type == "cuda"
         max_memory = torch.cuda.mem_get_info(vlm.device)[0] // 2 if cuda else CPU_MEMORY_BYTES
     config, wide = vlm.reader.config.get_text_config(), at_least_float32(vlm.dtype).itemsize
     hidden = (8 * config.hidden_size + 3 * config.intermediate_size) * vlm.dtype.itemsize
-    scores = 3 * vlm.n_heads * length * wide
+    scores = 3 * vlm.n_heads * (length + new) * wide
     kept = 2 * vlm.n_layers * vlm.n_kv_heads * vlm.d_head * vlm.dtype.itemsize
     vocabulary = 3 * len(vlm.model.get_output_embeddings().weight) * wide
-    return max(1, max_memory // (width * (hidden + scores + kept) + vocabulary))
+    return max(1, max_memory // (width * (hidden + scores) + (width + new) * kept + vocabulary))
 
 
 def _speak(vlm: VLM, clean: Recording, rows: Rows, first: int, choice: Greedy, spoken: Generated) -> None:

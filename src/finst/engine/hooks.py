@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -79,7 +80,8 @@ def generate(
 
 def _so_far(row: Rows, length: int) -> Rows:
     """The edits of a row whose tokens are there already."""
-    return Rows(1, {site: picked(block, np.flatnonzero(block.pos < length)) for site, block in row.blocks.items()})
+    there = {site: np.flatnonzero(block.pos < length) for site, block in row.blocks.items()}
+    return replace(row, blocks={site: picked(row.blocks[site], edits) for site, edits in there.items()})
 
 
 def _followed_by(vlm: VLM, inputs: DecoderInputs, token: Int[Tensor, "1"]) -> DecoderInputs:
