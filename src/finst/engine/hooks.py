@@ -80,8 +80,8 @@ def generate(
 
 def _so_far(row: Rows, length: int) -> Rows:
     """The edits of a row whose tokens are there already."""
-    there = {site: np.flatnonzero(block.pos < length) for site, block in row.blocks.items()}
-    return replace(row, blocks={site: picked(row.blocks[site], edits) for site, edits in there.items()})
+    blocks = {site: picked(block, np.flatnonzero(block.pos < length)) for site, block in row.blocks.items()}
+    return replace(row, blocks=blocks)
 
 
 def _followed_by(vlm: VLM, inputs: DecoderInputs, token: Int[Tensor, "1"]) -> DecoderInputs:
