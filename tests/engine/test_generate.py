@@ -50,12 +50,14 @@ def assert_same(one: Generated, other: Generated, atol: float = 1e-9) -> None:
 def transformers_own(vlm: VLM, context: Encoded, steps: int, **options: Any) -> list[int]:
     """What the model's own ``generate`` says."""
     ids = context.input_ids[None]
+    kinds = (ids == vlm.reader.config.image_token_id).int()
+    wanted = {"mm_token_type_ids": kinds} if "image_grid_thw" in context.image_inputs else {}
     with full_precision(vlm.dtype), torch.inference_mode():
         whole = vlm.model.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
-            mm_token_type_ids=(ids == vlm.reader.config.image_token_id).int(),
             **context.image_inputs,
+            **wanted,
             do_sample=False,
             max_new_tokens=steps,
             **options,
