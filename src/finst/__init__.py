@@ -10,8 +10,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from finst.engine.calls import sustained
     from finst.engine.counterfactuals import counterfactuals, observe
     from finst.engine.edits import Edit, each_head, rows_from, unedited
+    from finst.engine.generate import generate
     from finst.engine.reads import Read, activations
     from finst.engine.record import record
     from finst.errors import FinstError
@@ -23,12 +25,14 @@ if TYPE_CHECKING:
     from finst.vlm.open import open_reader, open_vlm
 
 _HOME = {
+    "sustained": "finst.engine.calls",
     "counterfactuals": "finst.engine.counterfactuals",
     "observe": "finst.engine.counterfactuals",
     "Edit": "finst.engine.edits",
     "each_head": "finst.engine.edits",
     "rows_from": "finst.engine.edits",
     "unedited": "finst.engine.edits",
+    "generate": "finst.engine.generate",
     "Read": "finst.engine.reads",
     "activations": "finst.engine.reads",
     "record": "finst.engine.record",
@@ -71,6 +75,8 @@ __all__ = [  # noqa: RUF022  (in the order of the rooms)
     "counterfactuals",
     "Read",
     "observe",
+    "sustained",
+    "generate",
     "FinstError",
 ]
 

@@ -14,28 +14,33 @@ from finst.errors import FinstError
 from finst.vlm.open import VLM
 
 
-def check(vlm: VLM, clean: Recording, rows: Rows, reads: Sequence[Read]) -> None:
-    """Raises FinstError for rows or reads that do not fit the model and the context."""
+def check(vlm: VLM, clean: Recording, rows: Rows, reads: Sequence[Read], generated: int = 0) -> None:
+    """Raises FinstError for rows or reads that do not fit the model and the contexts.
+
+    ``generated`` counts the tokens that come after the context and can be edited as well.
+    """
     _check_range("a row's clean context", rows.context, len(clean))
     config = vlm.model.config.get_text_config()
-    if "sliding_attention" in (getattr(config, "layer_types", None) or ()) and config.sliding_window < clean.length:
+    windowed = "sliding_attention" in (getattr(config, "layer_types", None) or ())
+    if windowed and config.sliding_window < clean.length + generated:
         raise FinstError(
             f"{vlm.reader.id} attends through a window of {config.sliding_window} tokens, shorter than the context's "
-            f"{clean.length}; the engine shares whole prefixes"
+            f"{clean.length + generated}; the engine shares whole prefixes"
         )
     for site, block in rows.blocks.items():
-        _check_block(vlm, clean.length, site, block)
+        _check_block(vlm, clean.length, generated, site, block)
     for read in reads:
         _check_range("a read's row", () if read.rows is None else read.rows, rows.count)
         _check_range("a read's layer", read.layers, vlm.n_layers)
         _check_range("a read's position", read.positions, clean.length)
 
 
-def _check_block(vlm: VLM, length: int, site: Site, block: Block) -> None:
+def _check_block(vlm: VLM, length: int, generated: int, site: Site, block: Block) -> None:
     heads, width = heads_and_width(vlm, site)
+    place = f"an edit's position (that of the first generated token is {length})" if generated else "an edit's position"
     _check_range("an edit's layer", block.layer, vlm.n_layers)
     _check_range(f"the head of an edit at site {site!r}", block.head, heads)
-    _check_range("an edit's position", block.pos, length)
+    _check_range(place, block.pos, length + generated)
     if block.value.shape[1] not in (1, width):
         per, name = ("a head", "d_head") if site in HEAD_SITES else ("a position", "d_model")
         raise FinstError(

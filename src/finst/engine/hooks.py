@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from finst.engine.calls import picked
 from finst.engine.edits import Block, Rows
+from finst.engine.greedy import Generated, greedy, silence
 from finst.engine.precision import arithmetic
-from finst.engine.readout import answer_logits, decoder_inputs
+from finst.engine.readout import answer_logits, decoder_inputs, logits
 from finst.engine.reads import Observed, Read, activations, reading
 from finst.engine.sites import HEAD_SITES, Site, heads_and_width, tapped
 from finst.vlm.encode import Encoded
@@ -46,6 +49,44 @@ def observe(vlm: VLM, clean: Encoded, rows: Rows, reads: Sequence[Read], answers
         order = [range(rows.count) if read.rows is None else read.rows for read in reads]
         taken = [torch.stack([values[row] for row in of]) for of, values in zip(order, seen, strict=True)]
         return Observed(answer_logits(vlm, torch.stack(hidden), answers), tuple(taken))
+
+
+@torch.inference_mode()
+def generate(
+    vlm: VLM,
+    clean: Encoded,
+    rows: Rows,
+    max_new_tokens: int,
+    *,
+    stop: Sequence[int] | None = None,
+    repetition_penalty: float = 1.0,
+) -> Generated:
+    """As ``finst.engine.generate.generate``, row by row; every token takes a pass over all tokens before it."""
+    choice = greedy(vlm, max_new_tokens, stop, repetition_penalty)
+    spoken = silence(vlm, rows.count, max_new_tokens)
+    with arithmetic(vlm):
+        for row in range(rows.count):
+            said, inputs = clean.input_ids[None].to(vlm.device), decoder_inputs(vlm, [clean])
+            for step in range(max_new_tokens):
+                with _edited(vlm, _so_far(rows.take(np.array([row])), said.shape[1])):
+                    hidden = _last_hidden(vlm, inputs)
+                token, spoken.logits[row, step] = choice.choose(logits(vlm, hidden[None]), said)
+                spoken.tokens[row, step] = token
+                if choice.ends(token):
+                    break
+                said, inputs = torch.cat([said, token[None]], dim=1), _followed_by(vlm, inputs, token)
+    return spoken
+
+
+def _so_far(row: Rows, length: int) -> Rows:
+    """The edits of a row whose tokens are there already."""
+    blocks = {site: picked(block, np.flatnonzero(block.pos < length)) for site, block in row.blocks.items()}
+    return replace(row, blocks=blocks)
+
+
+def _followed_by(vlm: VLM, inputs: DecoderInputs, token: Int[Tensor, "1"]) -> DecoderInputs:
+    embeds = torch.cat([inputs.embeds, vlm.model.get_input_embeddings()(token)[None]], dim=1)
+    return DecoderInputs(embeds, torch.cat([inputs.position_ids, inputs.position_ids[..., -1:] + 1], dim=-1))
 
 
 def apply_edits(

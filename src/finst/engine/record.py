@@ -37,6 +37,7 @@ class Recording:
     values: tuple[Float[Tensor, "context kv_head pos d_head"], ...]
     layer_kwargs: tuple[Mapping[str, Any], ...]
     """The keyword arguments that each layer was called with."""
+    input_ids: Int[Tensor, "context pos"]
     position_ids: Int[Tensor, "*axis context pos"]
     """Of every token, as the decoder was given them; some models count along several axes."""
     output: Float[Tensor, "context pos d_model"]
@@ -59,6 +60,7 @@ class Recording:
             inputs=tuple(x[one] for x in self.inputs),
             keys=tuple(x[one] for x in self.keys),
             values=tuple(x[one] for x in self.values),
+            input_ids=self.input_ids[one],
             position_ids=self.position_ids[..., one, :],
             output=self.output[one],
             sites={site: x[one] for site, x in self.sites.items()},
@@ -147,6 +149,7 @@ def record(
                 tuple(recorder.keys),
                 tuple(recorder.values),
                 tuple(recorder.layer_kwargs),
+                torch.stack([context.input_ids for context in contexts]).to(vlm.device),
                 inputs.position_ids,
                 recorder.last,
                 stacked(kept),

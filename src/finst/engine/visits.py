@@ -70,7 +70,8 @@ class Visits:
             part.at(layer, with_heads(x, *self.shape))
 
 
-def _writes(block: Block, tokens: Int[np.ndarray, "edit"], n_layers: int, device: torch.device) -> _Writes:
+def writes(block: Block, tokens: Int[np.ndarray, "edit"], n_layers: int, device: torch.device) -> _Writes:
+    """A block's edits for values whose token axis has them at ``tokens``."""
     turn = 2 * block.layer + block.adds
     order = np.argsort(turn, kind="stable")
     placed = torch.from_numpy(np.stack([order, tokens[order], block.head[order]])).to(device)
@@ -101,6 +102,6 @@ def visits(
 
     n_layers = len(schedule.steps) - 1
     touched = [cells.layer for cells, _ in reads] + ([] if block is None else [block.layer])
-    writes = () if block is None else (_writes(block, tokens(block), n_layers, device),)
+    edits = () if block is None else (writes(block, tokens(block), n_layers, device),)
     looks = tuple(_looks(cells, tokens(cells), n_layers, seen) for cells, seen in reads)
-    return Visits(shape, frozenset(np.concatenate(touched).tolist()), (*writes, *looks))
+    return Visits(shape, frozenset(np.concatenate(touched).tolist()), (*edits, *looks))

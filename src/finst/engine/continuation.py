@@ -1,0 +1,88 @@
+"""Attention of rows that go on after a prefix they share, and the keys and values that each row keeps of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from finst.engine.precision import at_least_float32
+
+
+def continued_attention(
+    query: Float[Tensor, "row head new d_head"],
+    key: Float[Tensor, "row kv_head own d_head"],
+    value: Float[Tensor, "row kv_head own d_head"],
+    prefix_key: Float[Tensor, "kv_head prefix d_head"],
+    prefix_value: Float[Tensor, "kv_head prefix d_head"],
+    scaling: float,
+) -> Float[Tensor, "row new head d_head"]:
+    """Causal attention of each row's last ``new`` tokens to a shared prefix and to all tokens of its own.
+
+    One softmax spans both. The prefix is met once by the queries of all rows and never copied. Scores are computed in
+    float32 at least.
+    """
+    rows, heads, new, d_head = query.shape
+    kv_heads, own, prefix = *key.shape[1:3], prefix_key.shape[1]
+    dtype = at_least_float32(query.dtype)
+    folded = (query.to(dtype) * scaling).reshape(rows, kv_heads, heads // kv_heads * new, d_head)
+
+    to_prefix = torch.einsum("rkqd,kpd->rkqp", folded, prefix_key.to(dtype))
+    to_own = folded @ key.to(dtype).mT
+    future = torch.ones(new, own, dtype=torch.bool, device=key.device).triu_(own - new + 1)
+    to_own.masked_fill_(future.repeat(heads // kv_heads, 1), float("-inf"))
+    weights = torch.cat([to_prefix, to_own], dim=-1).softmax(dim=-1)
+
+    z = torch.einsum("rkqp,kpd->rkqd", weights[..., :prefix], prefix_value.to(dtype))
+    z = z + weights[..., prefix:] @ value.to(dtype)
+    return z.reshape(rows, heads, new, d_head).transpose(1, 2).to(query.dtype).contiguous()
+
+
+@dataclass(eq=False)
+class Cache:
+    """Keys and values of each row's own tokens; every forward pass makes them longer."""
+
+    layers: dict[int, tuple[Float[Tensor, "row kv_head own d_head"], Float[Tensor, "row kv_head own d_head"]]] = field(
+        default_factory=dict
+    )
+
+    def extended(
+        self, layer: int, key: Float[Tensor, "row kv_head new d_head"], value: Float[Tensor, "row kv_head new d_head"]
+    ) -> tuple[Float[Tensor, "row kv_head own d_head"], Float[Tensor, "row kv_head own d_head"]]:
+        """All keys and values of a layer, the new ones last."""
+        if layer in self.layers:
+            old_key, old_value = self.layers[layer]
+            key, value = torch.cat([old_key, key], dim=2), torch.cat([old_value, value], dim=2)
+        self.layers[layer] = key, value
+        return key, value
+
+    def keep(self, rows: Bool[Tensor, "row"]) -> None:
+        """Forgets the other rows."""
+        self.layers = {layer: (key[rows], value[rows]) for layer, (key, value) in self.layers.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Continuation:
+    """A probe: every row attends to the shared prefix, to what it kept in ``cache``, and to its new tokens."""
+
+    prefix: Sequence[tuple[Float[Tensor, "kv_head prefix d_head"], Float[Tensor, "kv_head prefix d_head"]]]
+    """Keys and values of each layer, rotary positions applied."""
+    cache: Cache
+    visit: Callable[[int, Float[Tensor, "row new head d_head"]], None] | None
+    """Gets the layer and its z, and may change z in place."""
+
+    def attend(
+        self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any
+    ) -> Tensor:
+        """Attention and then ``visit``; see ``finst.engine.attention.Probe``. Causality is known here: no mask."""
+        layer: Any = module.layer_idx
+        key, value = self.cache.extended(layer, key, value)
+        prefix_key, prefix_value = self.prefix[layer]
+        z = continued_attention(query, key, value, prefix_key, prefix_value, kwargs["scaling"])
+        if self.visit is not None:
+            self.visit(layer, z)
+        return z

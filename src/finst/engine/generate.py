@@ -1,0 +1,134 @@
+"""Edited copies of one context that go on speaking, with their edits in every forward pass (see README.md here)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from finst.engine.attention import PROBE, probing
+from finst.engine.calls import by_call
+from finst.engine.check import check
+from finst.engine.continuation import Cache, Continuation
+from finst.engine.edits import Block, Rows
+from finst.engine.greedy import Generated, Greedy, greedy, silence
+from finst.engine.memory import allowed
+from finst.engine.precision import arithmetic, at_least_float32
+from finst.engine.readout import logits
+from finst.engine.record import Recording
+from finst.engine.sites import Site, heads_and_width, tapped
+from finst.engine.visits import Visits, writes
+from finst.errors import FinstError
+from finst.vlm.open import VLM
+
+
+@torch.inference_mode()
+def generate(
+    vlm: VLM,
+    clean: Recording,
+    rows: Rows,
+    max_new_tokens: int,
+    *,
+    stop: Sequence[int] | None = None,
+    repetition_penalty: float = 1.0,
+    max_memory: int | None = None,
+) -> Generated:
+    """What each of ``rows`` says after ``clean``'s context, always the likeliest token, with its edits in every pass.
+
+    Positions of edits go on after the context: ``clean.length + s`` is generated token s (from 0) as it is fed back.
+    The last one never is, so ``clean.length + max_new_tokens - 2`` is the last position.
+
+    A row ends with a token of ``stop`` (ids; default: the checkpoint's) or after ``max_new_tokens``.
+    ``repetition_penalty`` works on prompt and generated tokens, as in transformers. ``max_memory`` bounds the working
+    memory in bytes (default: 1 GiB on the CPU, half of what is free on a GPU); rows that do not fit take turns.
+
+    Raises FinstError when ``clean`` holds more than one context, for an edit outside the model or beyond the last
+    position, ``max_new_tokens`` below 1, and an impossible ``stop`` or ``repetition_penalty``.
+    """
+    if len(clean) != 1:
+        raise FinstError(f"generation goes on from one clean context; the recording holds {len(clean)}")
+    choice = greedy(vlm, max_new_tokens, stop, repetition_penalty)
+    check(vlm, clean, rows, (), generated=max_new_tokens - 1)
+    first = min([clean.length - 1, *(int(block.pos.min(initial=clean.length)) for block in rows.blocks.values())])
+    at_once = _rows_at_once(vlm, clean.length, clean.length - first, max_new_tokens, max_memory)
+    spoken = silence(vlm, rows.count, max_new_tokens)
+    with arithmetic(vlm), probing(vlm.model):
+        for start in range(0, rows.count, at_once):
+            part = slice(start, start + at_once)
+            _speak(vlm, clean, rows.take(np.arange(rows.count)[part]), first, choice, spoken[part])
+    return spoken
+
+
+def _rows_at_once(vlm: VLM, length: int, width: int, new: int, max_memory: int | None) -> int:
+    """Rows that may go together: what each needs in the first pass, of ``width`` tokens, and keeps in the end."""
+    config, wide = vlm.reader.config.get_text_config(), at_least_float32(vlm.dtype).itemsize
+    hidden = (8 * config.hidden_size + 3 * config.intermediate_size) * vlm.dtype.itemsize
+    scores = 3 * vlm.n_heads * (length + new) * wide
+    kept = 2 * vlm.n_layers * vlm.n_kv_heads * vlm.d_head * vlm.dtype.itemsize
+    vocabulary = 3 * len(vlm.model.get_output_embeddings().weight) * wide
+    return max(1, allowed(vlm, max_memory) // (width * (hidden + scores) + (width + new) * kept + vocabulary))
+
+
+def _speak(vlm: VLM, clean: Recording, rows: Rows, first: int, choice: Greedy, spoken: Generated) -> None:
+    """Fills ``spoken`` with what the rows say; they share all tokens before ``first`` with the clean run."""
+    prefix = [(key[0, :, :first], value[0, :, :first]) for key, value in zip(clean.keys, clean.values, strict=True)]
+    cache = Cache()
+    live = np.arange(rows.count)
+    x, positions = clean.inputs[0][:, first:].expand(rows.count, -1, -1), clean.position_ids[..., first:]
+    for step, blocks in enumerate(by_call(rows, clean.length, spoken.tokens.shape[1])):
+        start = first if step == 0 else clean.length + step - 1
+        visited = _visited(vlm, blocks, live, rows.count, start, x.shape[1])
+        hidden = _pass(vlm, x, positions, visited, prefix, cache)
+        here = torch.from_numpy(live).to(vlm.device)
+        said = torch.cat([clean.input_ids.expand(len(live), -1), spoken.tokens[here, :step]], dim=1)
+        chosen, spoken.logits[here, step] = choice.choose(logits(vlm, hidden), said)
+        spoken.tokens[here, step] = chosen
+        going = ~choice.ends(chosen)
+        live = live[going.cpu().numpy()]
+        if not len(live):
+            return
+        if len(live) < len(going):
+            cache.keep(going)
+        x = vlm.model.get_input_embeddings()(chosen[going])[:, None]
+        positions = clean.position_ids[..., -1:] + step + 1
+
+
+def _visited(
+    vlm: VLM, blocks: Mapping[Site, Block], live: Int[np.ndarray, "live"], count: int, start: int, width: int
+) -> dict[Site, Visits]:
+    """The edits of a pass that takes ``width`` tokens, from position ``start`` on, of those rows that are ``live``."""
+    place = np.full(count, -1)
+    place[live] = np.arange(len(live))
+    visited: dict[Site, Visits] = {}
+    for site, block in blocks.items():
+        here = block.take(place)
+        tokens = here.row * width + here.pos - start
+        edits = writes(here, tokens, vlm.n_layers, vlm.device)
+        visited[site] = Visits(heads_and_width(vlm, site), frozenset(here.layer.tolist()), (edits,))
+    return visited
+
+
+def _pass(
+    vlm: VLM,
+    x: Float[Tensor, "row new d_model"],
+    positions: Int[Tensor, "*axis 1 new"],
+    visited: Mapping[Site, Visits],
+    prefix: Sequence[tuple[Tensor, Tensor]],
+    cache: Cache,
+) -> Float[Tensor, "row d_model"]:
+    """One pass through the decoder; each row's last hidden state before the final norm."""
+    last: list[Tensor] = []
+    probe = Continuation(prefix, cache, visited["z"].at if "z" in visited else None)
+    with ExitStack() as taps:
+        for site, here in visited.items():
+            for layer in here.layers if site != "z" else ():
+                taps.enter_context(tapped(vlm, layer, site, partial(here.at, layer)))
+        taps.enter_context(tapped(vlm, vlm.n_layers - 1, "resid", lambda x: last.append(x[:, -1])))
+        position_ids = positions.expand(*positions.shape[:-2], len(x), -1)
+        vlm.decoder(inputs_embeds=x, position_ids=position_ids, use_cache=False, **{PROBE: probe})
+    return last[0]
