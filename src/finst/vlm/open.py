@@ -163,15 +163,13 @@ def open_vlm(model: str | Reader, *, dtype: str = "float32", device: str = "auto
     ``device`` "auto" is the first CUDA GPU, or the CPU without one. Raises FinstError for an unknown dtype or device,
     and when the files cannot be read or lack weights that the architecture has.
     """
-    if dtype not in DTYPES:
-        raise choice("dtype", dtype, DTYPES)
-    target = _device(device)
+    number_format, target = dtype_named(dtype), device_named(device)
     reader = model if isinstance(model, Reader) else open_reader(model)
     if reader.revision is not None:
         _download(reader.id, reader.revision, _WEIGHTS)
     if not weight_files(reader.path):
         raise FinstError(f"{reader.id} has no weights that finst reads; expected model*.safetensors")
-    loaded, report = _load(reader, DTYPES[dtype])
+    loaded, report = _load(reader, number_format)
     wrong = [*report["missing_keys"], *(entry[0] for entry in report["mismatched_keys"])]
     if wrong:
         raise FinstError(f"{reader.id}: its weight files do not fit its config.json, beginning with {sorted(wrong)[0]}")
@@ -207,7 +205,15 @@ def _model_type(config_file: Path) -> str:
         ) from error
 
 
-def _device(name: str) -> torch.device:
+def dtype_named(name: str) -> torch.dtype:
+    """The number format of a name. Raises FinstError for one that is not in ``DTYPES``."""
+    if name not in DTYPES:
+        raise choice("dtype", name, DTYPES)
+    return DTYPES[name]
+
+
+def device_named(name: str) -> torch.device:
+    """Where "auto", "cpu", "cuda" or "cuda:N" is. Raises FinstError when it is not there."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
