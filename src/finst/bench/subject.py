@@ -27,7 +27,7 @@ from finst.experiments.cma_design import (
 )
 from finst.scenes.designs import mediation_pairs
 from finst.vlm.encode import Encoded, first_tokens
-from finst.vlm.open import VLM, device_named, dtype_named, open_reader, open_vlm
+from finst.vlm.open import VLM, open_reader, open_vlm, placement
 
 ConditionName = Literal["all", "retrieval", "selection", "feature"]
 
@@ -129,7 +129,8 @@ def _of_model(spec: SubjectSpec, pairs: int) -> Subject:
 
 def of_shape(shape: Shape, spec: SubjectSpec) -> Subject:
     """Random weights of any shape and synthetic contexts, three random tokens as answers."""
-    config, dtype, device = shape.config(), dtype_named(spec.dtype), device_named(spec.device)
+    config = shape.config()
+    dtype, device = placement(spec.dtype, spec.device)
     pair = partial(_synthetic_pair, config, spec)
     pair(0)  # so that what does not fit is refused before the weights are made
     vlm = random_vlm(shape, dtype, device, spec.seed)

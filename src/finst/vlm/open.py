@@ -163,7 +163,7 @@ def open_vlm(model: str | Reader, *, dtype: str = "float32", device: str = "auto
     ``device`` "auto" is the first CUDA GPU, or the CPU without one. Raises FinstError for an unknown dtype or device,
     and when the files cannot be read or lack weights that the architecture has.
     """
-    number_format, target = dtype_named(dtype), device_named(device)
+    number_format, target = placement(dtype, device)
     reader = model if isinstance(model, Reader) else open_reader(model)
     if reader.revision is not None:
         _download(reader.id, reader.revision, _WEIGHTS)
@@ -205,15 +205,14 @@ def _model_type(config_file: Path) -> str:
         ) from error
 
 
-def dtype_named(name: str) -> torch.dtype:
-    """The number format of a name. Raises FinstError for one that is not in ``DTYPES``."""
-    if name not in DTYPES:
-        raise choice("dtype", name, DTYPES)
-    return DTYPES[name]
+def placement(dtype: str, device: str) -> tuple[torch.dtype, torch.device]:
+    """The number format and the device of these names. Raises FinstError for names that are not there."""
+    if dtype not in DTYPES:
+        raise choice("dtype", dtype, DTYPES)
+    return DTYPES[dtype], _device(device)
 
 
-def device_named(name: str) -> torch.device:
-    """Where "auto", "cpu", "cuda" or "cuda:N" is. Raises FinstError when it is not there."""
+def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
