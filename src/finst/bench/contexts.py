@@ -42,7 +42,7 @@ def synthetic_contexts(
     roles = _roles(length, side, before, suffix)
     ids = torch.from_numpy(rng.integers(0, config.image_token_id, length))
     ids[[role.kind == "image" for role in roles]] = config.image_token_id
-    tokens_of = TokenMap(roles, (side, side), np.zeros((0, side * side)))
+    tokens_of = TokenMap(roles, (side, side), coverage=np.zeros((0, side * side)))
     return tuple(Encoded(ids, _picture(config.vision_config, side, rng), tokens_of, "") for _ in range(count))
 
 
