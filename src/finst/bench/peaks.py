@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
+from functools import partial
 
 import torch
+from torch.nn import functional
 
 from finst.bench.clock import timed
 from finst.bench.floor import Peaks
@@ -18,8 +20,9 @@ _COPIED_BYTES = {"cuda": 1 << 30, "cpu": 1 << 27}
 _REPEATS = 9
 
 
+@torch.inference_mode()
 def measured_peaks(device: torch.device, dtype: torch.dtype) -> Peaks:
-    """The best median rates of products of random square matrices in ``dtype``, and of a copy (read and write)."""
+    """The best median rates of linear layers (random square matrices in ``dtype``) and of a copy (read and write)."""
     peaks = Peaks(_product_rate(device, dtype), _copy_rate(device))
     if device.type == "cuda":
         torch.cuda.empty_cache()  # or what is measured next would find less memory than there is
@@ -30,8 +33,7 @@ def _product_rate(device: torch.device, dtype: torch.dtype) -> float:
     best, size, seconds = 0.0, 256, 0.0
     while size <= _LARGEST and seconds < _LONG_ENOUGH_S:
         left, right = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
-        out = torch.empty_like(left)
-        seconds = _median_s(lambda: torch.mm(left, right, out=out), device)  # noqa: B023 (called at once)
+        seconds = _median_s(partial(functional.linear, left, right), device)
         best = max(best, 2 * size**3 / seconds)
         size *= 2
     return best
@@ -41,7 +43,7 @@ def _copy_rate(device: torch.device) -> float:
     count = _COPIED_BYTES[device.type]
     source = torch.ones(count, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
-    return 2 * count / _median_s(lambda: target.copy_(source), device)
+    return 2 * count / _median_s(partial(target.copy_, source), device)
 
 
 def _median_s(work: Callable[[], object], device: torch.device) -> float:
