@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import tyro
 import xarray as xr
 
-from finst import bench
 from finst import inspect as inspection
+from finst.bench.paper import BenchPaper, paper
+from finst.bench.sweep import BenchSweep, sweep
 from finst.builtin.organism import train
 from finst.errors import FinstError
 from finst.experiments.cma import CMA, CMASpec, example
@@ -47,7 +49,16 @@ class RunCMA:
 class BenchSweepToFile:
     """Times one causal mediation map by finst's engine, a plain hook loop and nnsight, in one run."""
 
-    spec: Annotated[bench.BenchSweep, tyro.conf.arg(name="")]
+    spec: Annotated[BenchSweep, tyro.conf.arg(name="")]
+    json: Path | None = None
+    """Also writes the result there; replaced if it exists."""
+
+
+@dataclass(frozen=True)
+class BenchPaperToFile:
+    """Times causal mediation at the paper's scale by finst's engine alone: all conditions, all heads, many pairs."""
+
+    spec: Annotated[BenchPaper, tyro.conf.arg(name="")]
     json: Path | None = None
     """Also writes the result there; replaced if it exists."""
 
@@ -95,9 +106,20 @@ def train_organism(command: str, arguments: Sequence[str]) -> None:
 def bench_sweep(command: str, arguments: Sequence[str]) -> None:
     """``finst bench sweep``."""
     options = _options(BenchSweepToFile, command, arguments)
-    if options.json is not None and not options.json.absolute().parent.is_dir():
-        raise FinstError(f"cannot write {options.json}: expected a file in a folder that exists")
-    text = json.dumps(bench.sweep(options.spec), indent=2)
+    _benchmark(partial(sweep, options.spec), options.json)
+
+
+def bench_paper(command: str, arguments: Sequence[str]) -> None:
+    """``finst bench paper``."""
+    options = _options(BenchPaperToFile, command, arguments)
+    _benchmark(partial(paper, options.spec), options.json)
+
+
+def _benchmark(measure: Callable[[], Mapping[str, Any]], file: Path | None) -> None:
+    """Prints what was measured; ``file`` is checked before."""
+    if file is not None and not file.absolute().parent.is_dir():
+        raise FinstError(f"cannot write {file}: expected a file in a folder that exists")
+    text = json.dumps(measure(), indent=2)
     print(text)
-    if options.json is not None:
-        write_atomically(options.json, f"{text}\n".encode())
+    if file is not None:
+        write_atomically(file, f"{text}\n".encode())

@@ -149,6 +149,11 @@ def test_bench(finst: Finst, tmp_path: Path, tiny: Path) -> None:
     assert "repeats must be at least 1" in finst("bench", "sweep", "--model", tiny, "--repeats", 0).message
     said = finst("bench", "sweep", "--model", tiny, "--json", tmp_path / "no" / "x.json").message
     assert "expected a file in a folder that exists" in said
+    for command in ("sweep", "paper"):
+        said = finst("bench", command, "--shape", "gpt-2").message
+        assert "unknown shape 'gpt-2': expected one of qwen2-vl-2b, qwen2-vl-7b" in said
+        assert "belong to a shape" in finst("bench", command, "--tokens", 50).message
+    assert "pairs must be at least 1" in finst("bench", "paper", "--pairs", 0).message
 
 
 def test_train(finst: Finst, tmp_path: Path) -> None:

@@ -114,6 +114,22 @@ def test_bench_sweep_writes_what_it_prints(finst: Finst, tiny: Path, tmp_path: P
     assert found["max_abs_error"] < 1e-4
 
 
+def test_bench_sweep_alone(finst: Finst, tiny: Path) -> None:
+    outcome = finst("bench", "sweep", "--model", tiny, "--repeats", 1, "--condition", "feature", "--engines")
+    assert outcome.status == 0
+    found = json.loads(outcome.out)
+    assert (found["condition"], found["hooks_s"], found["nnsight_s"]) == ("feature", None, None)
+
+
+def test_bench_paper_writes_what_it_prints(finst: Finst, tiny: Path, tmp_path: Path) -> None:
+    outcome = finst("bench", "paper", "--model", tiny, "--pairs", 3, "--inputs", 2, "--json", tmp_path / "x.json")
+    assert outcome.status == 0
+    found = json.loads((tmp_path / "x.json").read_text())
+    assert json.loads(outcome.out) == found
+    assert found["runs"] == 3 * 3 * found["heads"]
+    assert "2 of 2 units measured (pairs 2-2)" in outcome.err
+
+
 def test_an_interrupt_is_no_traceback(finst: Finst, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from finst import commands
 

@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any, TypeVar
 
 import xarray as xr
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from finst.experiments.base import Experiment, Spec, Unit
 from finst.report.figures import NamedFigure
 from finst.runs.manifest import Manifest, ModelRecord
+from finst.runs.progress import progress, say
 from finst.runs.provenance import now, session
 from finst.runs.spec import differences, to_json
 from finst.runs.store import RunFolder
@@ -51,17 +51,12 @@ def run(
     experiment.check(spec, reader)
     units = experiment.plan(spec)
     console = console or Console(stderr=True)
-    _say(console, f"{experiment.name} of {reader.id}: {len(units)} units into {out}")
+    say(console, f"{experiment.name} of {reader.id}: {len(units)} units into {out}")
     vlm = open_vlm(reader, dtype=spec.dtype, device=spec.device)
     with folder.held(), _telling_what_is_kept(folder, len(units)):
         _begin(folder, vlm, spec, len(units), console)
         _measure(experiment, spec, vlm, folder, units, console)
         return _finish(experiment, spec, reader, folder, len(units), page)
-
-
-def _say(console: Console, text: str) -> None:
-    """One line as it is, brackets included."""
-    console.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
 def _begin(folder: RunFolder, vlm: VLM, spec: Spec, units: int, console: Console) -> None:
@@ -73,7 +68,7 @@ def _begin(folder: RunFolder, vlm: VLM, spec: Spec, units: int, console: Console
     changed = differences({**before.versions, **before.machine}, {**here.versions, **here.machine})
     if changed:
         listed = "; ".join(changed)
-        _say(console, f"note: unlike the session before, so numbers may round differently from here on: {listed}")
+        say(console, f"note: unlike the session before, so numbers may round differently from here on: {listed}")
 
 
 @contextmanager
@@ -105,62 +100,10 @@ def _measure(
     experiment: Experiment[SpecT], spec: SpecT, vlm: VLM, folder: RunFolder, units: Sequence[Unit], console: Console
 ) -> None:
     missing = [index for index in range(len(units)) if not folder.has_unit(index)]
-    with _progress(console, len(units), len(units) - len(missing)) as progress:
+    with progress(console, len(units), len(units) - len(missing)) as bar:
         for index in missing:
-            progress.begin(units[index].name)
+            bar.begin(units[index].name)
             started = time.perf_counter()
             data = experiment.measure(vlm, spec, units[index])
             folder.write_unit(index, data, time.perf_counter() - started)
-            progress.advance()
-
-
-@runtime_checkable
-class _Reporter(Protocol):
-    def begin(self, name: str) -> None: ...
-
-    def advance(self) -> None: ...
-
-
-@contextmanager
-def _progress(console: Console, total: int, done: int) -> Iterator[_Reporter]:
-    """A bar on a terminal; elsewhere (a log, CI) about ten plain lines."""
-    if not console.is_terminal:
-        yield _Lines(console, total, done)
-        return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=console) as bar:
-        yield _Bar(bar, total, done)
-
-
-class _Bar:
-    def __init__(self, bar: Progress, total: int, done: int) -> None:
-        self.bar = bar
-        self.task = bar.add_task("measuring", total=total, completed=done)
-
-    def begin(self, name: str) -> None:
-        self.bar.update(self.task, description=name)
-
-    def advance(self) -> None:
-        self.bar.advance(self.task)
-
-
-class _Lines:
-    def __init__(self, console: Console, total: int, done: int) -> None:
-        self.console, self.total, self.done = console, total, done
-        if done:
-            _say(console, f"{done} of {total} units were measured before")
-
-    def begin(self, name: str) -> None:
-        self.name = name
-
-    def advance(self) -> None:
-        self.done += 1
-        if self.done == self.total or self.done % max(1, self.total // 10) == 0:
-            _say(self.console, f"{self.done} of {self.total} units measured ({self.name})")
+            bar.advance()

@@ -180,17 +180,13 @@ def open_vlm(model: str | Reader, *, dtype: str = "float32", device: str = "auto
     ``device`` "auto" is the first CUDA GPU, or the CPU without one. Raises FinstError for an unknown dtype or device,
     and when the files cannot be read or lack weights that the architecture has.
     """
-    if dtype not in DTYPES:
-        raise choice("dtype", dtype, DTYPES)
-    target = _device(device)
-    if dtype in PARTS and target.type != "cuda":
-        raise FinstError(f"dtype {dtype!r} is for CUDA devices, not for {target.type!r}; expected float32 there")
+    number_format, target = placement(dtype, device)
     reader = model if isinstance(model, Reader) else open_reader(model)
     if reader.revision is not None:
         _download(reader.id, reader.revision, _WEIGHTS)
     if not weight_files(reader.path):
         raise FinstError(f"{reader.id} has no weights that finst reads; expected model*.safetensors")
-    loaded, report = _load(reader, DTYPES[dtype])
+    loaded, report = _load(reader, number_format)
     wrong = [*report["missing_keys"], *(entry[0] for entry in report["mismatched_keys"])]
     if wrong:
         raise FinstError(f"{reader.id}: its weight files do not fit its config.json, beginning with {sorted(wrong)[0]}")
@@ -224,6 +220,19 @@ def _model_type(config_file: Path) -> str:
         raise FinstError(
             f"{config_file} is not a JSON object ({error}); expected a Hugging Face configuration"
         ) from error
+
+
+def placement(dtype: str, device: str) -> tuple[torch.dtype, torch.device]:
+    """The number format and the device of these names.
+
+    Raises FinstError for names that are not there, and for formats that the device does not have.
+    """
+    if dtype not in DTYPES:
+        raise choice("dtype", dtype, DTYPES)
+    target = _device(device)
+    if dtype in PARTS and target.type != "cuda":
+        raise FinstError(f"dtype {dtype!r} is for CUDA devices, not for {target.type!r}; expected float32 there")
+    return DTYPES[dtype], target
 
 
 def _device(name: str) -> torch.device:

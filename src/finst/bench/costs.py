@@ -1,0 +1,179 @@
+"""The floor of a map of causal mediation for a given model and given pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from finst.bench.floor import (
+    DecoderSize,
+    Peaks,
+    Starts,
+    Work,
+    floor_s,
+    layer_bytes,
+    layer_flops,
+    recording_work,
+    walk_work,
+)
+from finst.bench.peaks import measured_peaks
+from finst.bench.subject import Pair, contexts_needed, patched
+from finst.engine.precision import arithmetic
+from finst.engine.readout import decoder_inputs
+from finst.experiments.cma_design import Condition
+from finst.vlm.encode import Encoded
+from finst.vlm.open import VLM
+
+
+@dataclass(frozen=True)
+class Tower:
+    """What one context costs before its decoder begins."""
+
+    flops: int
+    """Vision tower and projector, for one picture."""
+    moved: int
+    """Bytes of their weights, read once for all pictures of a batch."""
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Of one model on one device."""
+
+    size: DecoderSize
+    vision: Tower
+    peaks: Peaks
+
+
+@dataclass(frozen=True)
+class Floor:
+    """Parts of the least time of a map."""
+
+    vision_s: float
+    decoder_s: float
+    """Recording, after the vision tower."""
+    walk_s: float
+    flops: float
+    """Of all parts together."""
+
+    @property
+    def record_s(self) -> float:
+        """Recording with its vision tower."""
+        return self.vision_s + self.decoder_s
+
+    @property
+    def seconds(self) -> float:
+        """All parts."""
+        return self.record_s + self.walk_s
+
+    def __add__(self, other: Floor) -> Floor:
+        """One map after the other."""
+        return Floor(
+            self.vision_s + other.vision_s,
+            self.decoder_s + other.decoder_s,
+            self.walk_s + other.walk_s,
+            self.flops + other.flops,
+        )
+
+
+def measured_costs(vlm: VLM, context: Encoded) -> Costs:
+    """Sizes, the vision tower's work on a picture like that of ``context``, and the device's rates now."""
+    with arithmetic(vlm):
+        peaks = measured_peaks(vlm.device, vlm.dtype)
+    return Costs(decoder_size(vlm), tower(vlm, context), peaks)
+
+
+def decoder_size(vlm: VLM) -> DecoderSize:
+    """From the first layer; all are alike."""
+    layer: Any = vlm.layers[0]
+    attention = layer.self_attn
+    return DecoderSize(
+        layers=vlm.n_layers,
+        d_model=vlm.reader.config.get_text_config().hidden_size,
+        heads=vlm.n_heads,
+        kv_heads=vlm.n_kv_heads,
+        d_head=vlm.d_head,
+        query=_weights(attention.q_proj),
+        key_value=_weights(attention.k_proj) + _weights(attention.v_proj),
+        mixing=_weights(attention.o_proj) + _weights(layer.mlp),
+        itemsize=vlm.dtype.itemsize,
+    )
+
+
+def tower(vlm: VLM, context: Encoded) -> Tower:
+    """Counted while the model's own vision tower runs over one picture; attention in windows counts as what it does."""
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        decoder_inputs(vlm, [context])
+    weights = {id(parameter): parameter for parameter in vlm.model.parameters()}
+    for module in (vlm.decoder, vlm.model.get_output_embeddings()):
+        for parameter in module.parameters():
+            weights.pop(id(parameter), None)
+    return Tower(counter.get_total_flops(), sum(parameter.nbytes for parameter in weights.values()))
+
+
+def starts_of(positions: Sequence[Sequence[Sequence[int]]], layers: int, heads: int, length: int) -> Starts:
+    """Rows that patch every head of every layer in turn: ``positions`` are each pair's in each condition."""
+    maps = [(pair, edited) for pair, conditions in enumerate(positions) for edited in conditions]
+    rows = layers * heads
+    return Starts(
+        context=np.repeat(np.array([pair for pair, _ in maps], dtype=np.int64), rows),
+        layer=np.tile(np.repeat(np.arange(layers), heads), len(maps)),
+        first=np.repeat(np.array([min(edited) for _, edited in maps], dtype=np.int64), rows),
+        edited=np.repeat(np.array([len(edited) for _, edited in maps], dtype=np.int64), rows),
+        at_last=np.repeat(np.array([length - 1 in edited for _, edited in maps], dtype=bool), rows),
+    )
+
+
+def map_floor(costs: Costs, *, contexts: int, length: int, positions: Sequence[Sequence[Sequence[int]]]) -> Floor:
+    """For ``contexts`` recorded contexts and the rows of ``starts_of``."""
+    size, peaks = costs.size, costs.peaks
+    recording = recording_work(contexts, length, size.layers)
+    walk = walk_work(starts_of(positions, size.layers, size.heads, length), size.layers, length)
+    pictures = np.array([contexts * costs.vision.flops], dtype=np.float64)
+    return Floor(
+        vision_s=floor_s(pictures, np.array([costs.vision.moved], dtype=np.float64), peaks),
+        decoder_s=_seconds(size, recording, peaks),
+        walk_s=_seconds(size, walk, peaks),
+        flops=float(pictures.sum()) + float(layer_flops(size, recording).sum() + layer_flops(size, walk).sum()),
+    )
+
+
+def floor_of(costs: Costs, pairs: Sequence[Pair], conditions: Sequence[Condition]) -> Floor:
+    """For these pairs, recorded and walked together."""
+    return map_floor(
+        costs,
+        contexts=len(pairs) * len(contexts_needed(conditions)),
+        length=len(pairs[0][0].tokens),
+        positions=[patched(pair, conditions) for pair in pairs],
+    )
+
+
+def floor_report(floor: Floor, costs: Costs, seconds: float) -> dict[str, Any]:
+    """What is said of the floor of something that took ``seconds``."""
+    return {
+        "floor_s": floor.seconds,
+        "floor_share": floor.seconds / seconds,
+        "floor": {
+            "record_s": floor.record_s,
+            "vision_s": floor.vision_s,
+            "walk_s": floor.walk_s,
+            "flops": floor.flops,
+            **asdict(costs.peaks),
+        },
+    }
+
+
+def _seconds(size: DecoderSize, work: Work, peaks: Peaks) -> float:
+    flops, moved = layer_flops(size, work), layer_bytes(size, work)
+    return floor_s(flops.astype(np.float64), moved.astype(np.float64), peaks)
+
+
+def _weights(module: nn.Module) -> int:
+    """Numbers in a module's matrices."""
+    return sum(parameter.numel() for parameter in module.parameters() if parameter.dim() > 1)

@@ -1,0 +1,63 @@
+"""The same maps one forward pass at a time, or so many of their rows that the time of all is known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from types import ModuleType
+
+import numpy as np
+from jaxtyping import Int
+
+from finst.bench.clock import timed
+from finst.bench.maps import Logits, map_rows, needed
+from finst.bench.subject import Pair, Subject
+from finst.engine import hooks
+from finst.engine import nnsight as nnsight_engine
+from finst.experiments.cma_design import Condition
+
+Chosen = Int[np.ndarray, "row"]
+
+
+def slow_engines(names: Sequence[str]) -> dict[str, ModuleType]:
+    """Those of the slow engines that are asked for and installed."""
+    there = {"hooks": hooks} | ({} if find_spec("nnsight") is None else {"nnsight": nnsight_engine})
+    return {name: engine for name, engine in there.items() if name in names}
+
+
+def chosen_rows(count: int, pairs: int, loop_rows: int, seed: int) -> list[Chosen]:
+    """For each pair, which of its ``count`` rows are run: all, or its share of ``loop_rows`` (at least 2) at random."""
+    share = min(count, max(2, -(-loop_rows // pairs))) if loop_rows else count
+    rng = np.random.default_rng(seed)
+    return [np.sort(rng.choice(count, share, replace=False)) for _ in range(pairs)]
+
+
+def looped(
+    engine: ModuleType, subject: Subject, pair: Pair, conditions: Sequence[Condition], chosen: Chosen
+) -> tuple[Logits, float]:
+    """The logits of the chosen rows, and the seconds that all rows take.
+
+    What a call costs beside its rows is told from what each row costs by a call with a single row. The engine starts
+    from pixels.
+    """
+    vlm, contexts = subject.vlm, needed(pair, conditions)
+    sources = {name: context for name, context in contexts.items() if name != "clean"}
+    z, recording_s = timed(lambda: {name: engine.record_z(vlm, source) for name, source in sources.items()}, vlm.device)
+    rows = map_rows(contexts["clean"], z, conditions)
+
+    def run(some: Chosen) -> tuple[Logits, float]:
+        return timed(
+            lambda: engine.counterfactuals(vlm, contexts["clean"], rows.take(some), subject.answers), vlm.device
+        )
+
+    if len(chosen) == rows.count:
+        logits, seconds = run(chosen)
+        return logits, recording_s + seconds
+    _, one_s = run(chosen[:1])
+    logits, some_s = run(chosen)
+    return logits, recording_s + scaled_s(one_s, some_s, len(chosen), rows.count)
+
+
+def scaled_s(one_s: float, some_s: float, some: int, rows: int) -> float:
+    """Seconds of ``rows`` rows when one takes ``one_s`` and ``some`` take ``some_s``, by the line through the two."""
+    return one_s + (some_s - one_s) * (rows - 1) / (some - 1)

@@ -1,0 +1,52 @@
+"""Maps of causal mediation by finst's engine: of several pairs and conditions in one traversal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from operator import add
+
+from jaxtyping import Float
+from torch import Tensor
+
+from finst.bench.subject import Pair, Subject, contexts_needed
+from finst.engine.counterfactuals import counterfactuals
+from finst.engine.edits import Rows, each_head, unedited
+from finst.engine.record import Recording, record
+from finst.experiments.cma_design import CONTEXTS, Condition, patched_positions
+from finst.vlm.encode import Encoded
+
+Z = Float[Tensor, "layer pos head d_head"]
+Logits = Float[Tensor, "row answer"]
+
+
+def needed(pair: Pair, conditions: Sequence[Condition]) -> dict[str, Encoded]:
+    """The contexts of a pair that are recorded, by name."""
+    return {name: pair[CONTEXTS.index(name)] for name in contexts_needed(conditions)}
+
+
+def map_rows(clean: Encoded, z: Mapping[str, Z], conditions: Sequence[Condition]) -> Rows:
+    """The unedited row, then every head in every condition (paper, Fig 1d); ``z`` by the name of the source context."""
+    rows = unedited()
+    for condition in conditions:
+        rows = rows + each_head(z[condition.source], patched_positions(clean, condition))
+    return rows
+
+
+def maps(subject: Subject, pairs: Sequence[Pair], conditions: Sequence[Condition]) -> list[Logits]:
+    """Each pair's rows, from pixels to logits."""
+    contexts = [needed(pair, conditions) for pair in pairs]
+    recording = record(subject.vlm, [context for each in contexts for context in each.values()])
+    rows: dict[int, Rows] = {}
+    for each in contexts:
+        first = len(rows) * len(each)
+        z = {name: recording.z[first + index] for index, name in enumerate(each)}
+        rows[first] = map_rows(each["clean"], z, conditions)
+    return _walked(subject, recording, rows)
+
+
+def _walked(subject: Subject, recording: Recording, rows: Mapping[int, Rows]) -> list[Logits]:
+    """The logits of rows that start from different clean contexts (by index) of one recording."""
+    started = [some.on(clean) for clean, some in rows.items()]
+    logits = counterfactuals(subject.vlm, recording, reduce(add, started), subject.answers)
+    return list(logits.split([some.count for some in started]))

@@ -1,0 +1,64 @@
+"""How long causal mediation takes at the paper's scale, by the engine alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial, reduce
+from operator import add
+from typing import Any
+
+from rich.console import Console
+
+from finst.bench.clock import timed, weighed
+from finst.bench.costs import Floor, floor_of, floor_report, measured_costs
+from finst.bench.maps import maps
+from finst.bench.subject import Subject, SubjectSpec, conditions_of, described, open_subject, weights_bytes
+from finst.runs.progress import progress
+
+
+@dataclass(frozen=True)
+class BenchPaper(SubjectSpec):
+    """Maps of causal mediation over all heads, of many pairs."""
+
+    inputs: int = 5
+    """Pairs that are measured together."""
+    pairs: int = 50
+    """Pairs of contexts (the paper's 50 samples)."""
+
+
+def paper(spec: BenchPaper, console: Console | None = None) -> dict[str, Any]:
+    """Seconds for all pairs from pixels to logits, recording included, with peak memory and the floor.
+
+    ``runs`` counts what the plain way would be: one forward pass for each pair, condition and head. Drawing and
+    tokenising are not timed. Raises FinstError for what ``open_subject`` refuses.
+    """
+    return measured(open_subject(spec, spec.pairs), spec, console or Console(stderr=True))
+
+
+def measured(subject: Subject, spec: BenchPaper, console: Console) -> dict[str, Any]:
+    """As ``paper``, of an open subject."""
+    conditions, device = conditions_of(spec.condition), subject.vlm.device
+    costs = measured_costs(subject.vlm, subject.pair(0)[0])
+    seconds, peaks, floors = [], [], []
+    starts = range(0, spec.pairs, spec.inputs)
+    with progress(console, len(starts)) as bar:
+        for start in starts:
+            stop = min(start + spec.inputs, spec.pairs)
+            bar.begin(f"pairs {start}-{stop - 1}")
+            pairs = [subject.pair(index) for index in range(start, stop)]
+            (_, elapsed), peak = weighed(partial(timed, partial(maps, subject, pairs, conditions), device), device)
+            seconds.append(elapsed)
+            peaks.append(peak)
+            floors.append(floor_of(costs, pairs, conditions))
+            bar.advance()
+    total: Floor = reduce(add, floors)
+    heads = subject.vlm.n_layers * subject.vlm.n_heads
+    return {
+        **described(subject, spec, subject.pair(0)),
+        "pairs": spec.pairs,
+        "runs": spec.pairs * len(conditions) * heads,
+        "seconds": sum(seconds),
+        **floor_report(total, costs, sum(seconds)),
+        "weights_bytes": weights_bytes(subject.vlm),
+        "peak_bytes": None if peaks[0] is None else max(peaks),
+    }

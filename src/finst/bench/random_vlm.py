@@ -1,0 +1,42 @@
+"""A whole model of any shape with random weights, ready at once wherever it is to run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import AutoModelForImageTextToText
+
+from finst.bench.shapes import Shape
+from finst.vlm.families import family_of
+from finst.vlm.open import VLM, Reader, quiet
+
+
+def random_vlm(shape: Shape, dtype: torch.dtype, device: torch.device, seed: int = 0) -> VLM:
+    """Transformers' own model of this shape, created on ``device`` in ``dtype``; nothing passes through the host.
+
+    Matrices are normal with a standard deviation of 1/sqrt(fan-in), so that every projection keeps the size of what it
+    gets and attention is far from uniform; norms are 1, biases 0. Buffers, such as rotary tables, are the modules' own.
+    Its reader has no tokenizer and no image processor. Raises FinstError when finst has no family for the architecture.
+    """
+    family = family_of(shape.model_type)
+    others = [device] if device.type == "cuda" else []
+    with quiet(), torch.random.fork_rng(devices=others), device:
+        model = AutoModelForImageTextToText.from_config(shape.config(), dtype=dtype)
+    _randomise(model, torch.Generator(device).manual_seed(seed))
+    reader = Reader(shape.name, Path(), None, model.config, None, None, family)
+    return VLM(reader, model.eval().requires_grad_(False))
+
+
+@torch.no_grad()
+def _randomise(model: nn.Module, generator: torch.Generator) -> None:
+    for name, parameter in model.named_parameters():
+        if parameter.dim() > 1:
+            parameter.normal_(std=parameter[0].numel() ** -0.5, generator=generator)
+        elif name.endswith("bias"):
+            parameter.zero_()
+        elif name.endswith("weight"):
+            parameter.fill_(1)
+        else:  # a vector that stands for a token, such as CLIP's class embedding
+            parameter.normal_(std=parameter.numel() ** -0.5, generator=generator)

@@ -1,0 +1,164 @@
+"""What is timed: a model or a shape, its pairs of contexts, and the conditions of causal mediation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+import torch
+
+from finst.bench.clock import device_name
+from finst.bench.contexts import SUFFIX, synthetic_contexts
+from finst.bench.random_vlm import random_vlm
+from finst.bench.shapes import Shape, shape_named
+from finst.errors import FinstError, choice
+from finst.experiments.cma_design import (
+    CONDITIONS,
+    CONTEXTS,
+    CMASpec,
+    Condition,
+    colours_of,
+    contexts_of,
+    patched_positions,
+    prompt_of,
+)
+from finst.scenes.designs import mediation_pairs
+from finst.vlm.encode import Encoded, first_tokens
+from finst.vlm.open import PARTS, VLM, Dtype, open_reader, open_vlm, placement
+
+ConditionName = Literal["all", "retrieval", "selection", "feature"]
+
+_STAGES = {"retrieval": "id_retrieval", "selection": "id_selection", "feature": "feature_retrieval"}
+
+Pair = tuple[Encoded, ...]
+"""Contexts in the order of ``CONTEXTS``."""
+
+
+@dataclass(frozen=True)
+class SubjectSpec:
+    """Which model, on which contexts, in which conditions."""
+
+    model: str = "organism"
+    """Built-in model, folder with a checkpoint, or Hugging Face hub id."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub id."""
+    shape: str | None = None
+    """Instead of a model: random weights of the true shape of a published one, such as qwen2-vl-7b."""
+    tokens: int | None = None
+    """Tokens of a shape's contexts; by default what a picture and the paper's prompt have."""
+    suffix: int | None = None
+    """Tokens of a shape's contexts from the first described one to the last (10)."""
+    condition: ConditionName = "all"
+    """Conditions of causal mediation; their rows walk together."""
+    inputs: int = 1
+    """Pairs that are measured together."""
+    device: str = "auto"
+    """Where the model runs: auto, cpu, cuda or cuda:N."""
+    dtype: Dtype = "float32"
+    """Number format of the model."""
+    seed: int = 0
+    """Of scenes, and of a shape's weights and contexts."""
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A model with as many pairs as are asked for."""
+
+    name: str
+    vlm: VLM
+    answers: tuple[int, ...]
+    """Tokens whose logits are wanted, for all pairs."""
+    pair: Callable[[int], Pair]
+    """The pair of an index."""
+
+
+def conditions_of(name: str) -> tuple[Condition, ...]:
+    """One, or all three. Raises FinstError for another name."""
+    if name == "all":
+        return tuple(CONDITIONS.values())
+    if name not in _STAGES:
+        raise choice("condition", name, ("all", *_STAGES))
+    return (CONDITIONS[_STAGES[name]],)
+
+
+def contexts_needed(conditions: Sequence[Condition]) -> tuple[str, ...]:
+    """The contexts that are recorded, the clean one first."""
+    used = {"clean", *(condition.source for condition in conditions)}
+    return tuple(name for name in CONTEXTS if name in used)
+
+
+def patched(pair: Pair, conditions: Sequence[Condition]) -> tuple[tuple[int, ...], ...]:
+    """Each condition's edited positions."""
+    return tuple(patched_positions(pair[0], condition) for condition in conditions)
+
+
+def open_subject(spec: SubjectSpec, pairs: int) -> Subject:
+    """The model and up to ``pairs`` pairs of contexts.
+
+    Raises FinstError for a model, shape, device or number format that there is not, for options that do not belong
+    together, and for contexts without room for a picture and a suffix.
+    """
+    for name, value in (("inputs", spec.inputs), ("pairs", pairs)):
+        if value < 1:
+            raise FinstError(f"{name} must be at least 1, not {value}")
+    conditions_of(spec.condition)
+    if spec.shape is None:
+        return _of_model(spec, pairs)
+    if spec.model != SubjectSpec.model or spec.revision is not None:
+        raise FinstError(f"both the shape {spec.shape} and a model were given: expected one of the two")
+    return of_shape(shape_named(spec.shape), spec)
+
+
+def _of_model(spec: SubjectSpec, pairs: int) -> Subject:
+    if spec.tokens is not None or spec.suffix is not None:
+        raise FinstError("tokens and suffix belong to a shape: the contexts of a model have the length of its prompts")
+    reader = open_reader(spec.model, revision=spec.revision)
+    design, scenes = CMASpec(model=spec.model, seed=spec.seed), mediation_pairs(pairs, spec.seed)
+    colours = sorted({colour for pair in scenes for colour in colours_of(pair)})
+    answers = first_tokens(reader, prompt_of(design, scenes[0]), colours)
+
+    def pair(index: int) -> Pair:
+        return tuple(contexts_of(reader, design, scenes[index]))
+
+    pair(0)  # so that what does not suit the model is refused before its weights load
+    return Subject(spec.model, open_vlm(reader, dtype=spec.dtype, device=spec.device), tuple(answers), pair)
+
+
+def of_shape(shape: Shape, spec: SubjectSpec) -> Subject:
+    """Random weights of any shape and synthetic contexts, three random tokens as answers."""
+    config = shape.config()
+    dtype, device = placement(spec.dtype, spec.device)
+    pair = partial(_synthetic_pair, config, spec)
+    pair(0)  # so that what does not fit is refused before the weights are made
+    vlm = replace(random_vlm(shape, dtype, device, spec.seed), parts=PARTS.get(spec.dtype, 0))
+    answers = np.random.default_rng(spec.seed).choice(config.image_token_id, 3, replace=False)
+    return Subject(shape.name, vlm, tuple(answers.tolist()), pair)
+
+
+def _synthetic_pair(config: Any, spec: SubjectSpec, index: int) -> Pair:
+    suffix = SUFFIX if spec.suffix is None else spec.suffix
+    rng = np.random.default_rng([spec.seed, index])
+    return synthetic_contexts(config, tokens=spec.tokens, suffix=suffix, count=len(CONTEXTS), rng=rng)
+
+
+def described(subject: Subject, spec: SubjectSpec, pair: Pair) -> dict[str, Any]:
+    """What was measured, in the words of a report."""
+    return {
+        "model": subject.name,
+        "random_weights": subject.vlm.reader.tokenizer is None,
+        "device": device_name(subject.vlm.device),
+        "dtype": spec.dtype,
+        "condition": spec.condition,
+        "inputs": spec.inputs,
+        "tokens": len(pair[0].tokens),
+        "heads": subject.vlm.n_layers * subject.vlm.n_heads,
+    }
+
+
+def weights_bytes(vlm: VLM) -> int:
+    """Memory of parameters and buffers."""
+    tensors: Sequence[torch.Tensor] = [*vlm.model.parameters(), *vlm.model.buffers()]
+    return sum(tensor.nbytes for tensor in tensors)

@@ -1,0 +1,70 @@
+"""What part of the slow engines' rows is run, and how the time of all follows from it."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from finst.bench import loops
+from finst.bench.loops import chosen_rows, looped, scaled_s, slow_engines
+from finst.bench.maps import maps
+from finst.bench.subject import Subject, SubjectSpec, conditions_of, of_shape
+from finst.engine import hooks
+from tests.bench.tiny import TINY
+
+
+@pytest.fixture(scope="module")
+def subject() -> Subject:
+    return of_shape(TINY, SubjectSpec(tokens=50, device="cpu", dtype="float64"))
+
+
+def test_all_rows_or_a_share_of_them() -> None:
+    assert [rows.tolist() for rows in chosen_rows(5, 2, 0, seed=0)] == [list(range(5))] * 2
+    shares = chosen_rows(785, 3, 40, seed=0)
+    assert [len(rows) for rows in shares] == [14] * 3
+    assert all(len(set(rows.tolist())) == 14 and rows.max() < 785 for rows in shares)
+    assert shares[0].tolist() != shares[1].tolist()
+    assert [rows.tolist() for rows in chosen_rows(785, 3, 40, seed=0)] == [rows.tolist() for rows in shares]
+    assert chosen_rows(785, 3, 40, seed=1)[0].tolist() != shares[0].tolist()
+    assert [len(rows) for rows in chosen_rows(785, 3, 1, seed=0)] == [2] * 3, "one row says nothing of the next"
+    assert [len(rows) for rows in chosen_rows(10, 2, 999, seed=0)] == [10] * 2
+
+
+def test_what_is_paid_once_is_not_scaled() -> None:
+    once, a_row = 7.0, 0.25
+    assert scaled_s(once + a_row, once + 8 * a_row, 8, 785) == pytest.approx(once + 785 * a_row)
+
+
+def test_scaled_time_of_an_engine_with_known_costs(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clock that runs only in the engine: 2 s a recorded context, 10 s a call and 3 s a row."""
+    now = [0.0]
+
+    def counterfactuals(vlm: Any, clean: Any, rows: Any, answers: Any) -> Any:
+        now[0] += 10 + 3 * rows.count
+        return hooks.counterfactuals(vlm, clean, rows, answers)
+
+    def record_z(vlm: Any, context: Any) -> Any:
+        now[0] += 2
+        return hooks.record_z(vlm, context)
+
+    engine: Any = ModuleType("clocked")
+    engine.counterfactuals, engine.record_z = counterfactuals, record_z
+    monkeypatch.setattr("finst.bench.clock.time.perf_counter", lambda: now[0])
+    conditions, pair = conditions_of("all"), subject.pair(0)
+    some, seconds = looped(engine, subject, pair, conditions, np.array([0, 4, 9]))
+    everything, all_seconds = looped(engine, subject, pair, conditions, np.arange(37))
+    assert all_seconds == 2 * 2 + 10 + 37 * 3
+    assert seconds == pytest.approx(all_seconds)
+    assert (some - everything[[0, 4, 9]]).abs().max() < 1e-12
+    assert (some - maps(subject, [pair], conditions)[0][[0, 4, 9]]).abs().max() < 1e-9
+
+
+def test_engines_that_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert list(slow_engines(("nnsight", "hooks"))) == ["hooks", "nnsight"]
+    assert list(slow_engines(("nnsight",))) == ["nnsight"]
+    assert slow_engines(()) == {}
+    monkeypatch.setattr(loops, "find_spec", lambda name: None)
+    assert list(slow_engines(("hooks", "nnsight"))) == ["hooks"]

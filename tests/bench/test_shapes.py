@@ -1,0 +1,116 @@
+"""Shapes are those of the published models, and models of them are what transformers itself would build."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from transformers import AutoModelForImageTextToText
+
+from finst.bench.random_vlm import random_vlm
+from finst.bench.shapes import SHAPES, shape_named
+from finst.errors import FinstError
+from finst.vlm.open import quiet
+from tests.bench.tiny import TINY
+
+PUBLISHED = {
+    "qwen2-vl-2b": 2_208_985_600,
+    "qwen2-vl-7b": 8_291_375_616,
+    "qwen2.5-vl-3b": 3_754_622_976,
+    "qwen2.5-vl-7b": 8_292_166_656,
+    "qwen2.5-vl-32b": 33_452_718_336,
+    "llava-1.5-7b": 7_063_427_072,
+}
+"""Parameters in the weight files of the hub's checkpoints."""
+
+CPU = torch.device("cpu")
+
+
+def parameters(name: str) -> int:
+    with torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(SHAPES[name].config(), dtype=torch.bfloat16)
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_as_many_parameters_as_the_published_model(name: str) -> None:
+    assert parameters(name) == PUBLISHED[name]
+
+
+def test_llava_13b() -> None:
+    """Its card gives 13.4 billion; what its decoder is larger by than the smaller one's follows from the sizes."""
+
+    def decoder(layers: int, width: int, mlp: int) -> int:
+        return layers * (4 * width**2 + 3 * width * mlp + 2 * width) + width + 2 * 32064 * width
+
+    projector = {width: (1024 + 1) * width + (width + 1) * width for width in (4096, 5120)}
+    vision = PUBLISHED["llava-1.5-7b"] - decoder(32, 4096, 11008) - projector[4096]
+    assert parameters("llava-1.5-13b") == decoder(40, 5120, 13824) + projector[5120] + vision
+    assert round(parameters("llava-1.5-13b") / 1e9, 1) == 13.4
+
+
+def test_names() -> None:
+    assert shape_named("qwen2-vl-7b").name == "qwen2-vl-7b"
+    with pytest.raises(FinstError, match="unknown shape 'gpt-2': expected one of qwen2-vl-2b, qwen2-vl-7b, "):
+        shape_named("gpt-2")
+
+
+def test_a_configuration_is_new_every_time() -> None:
+    first = SHAPES["qwen2-vl-7b"].config()
+    first.get_text_config().rope_parameters["mrope_section"][0] = 0
+    assert SHAPES["qwen2-vl-7b"].config().get_text_config().rope_parameters["mrope_section"] == [16, 24, 24]
+
+
+def test_an_architecture_without_a_family_is_refused_before_anything_is_built() -> None:
+    with pytest.raises(FinstError, match="unknown architecture 'mamba'"):
+        random_vlm(replace(TINY, model_type="mamba"), torch.float32, CPU)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_buffers_are_those_of_a_model_built_the_usual_way(dtype: torch.dtype) -> None:
+    vlm = random_vlm(TINY, dtype, CPU)
+    with quiet():
+        usual = AutoModelForImageTextToText.from_config(TINY.config(), dtype=dtype)
+    ours, theirs = dict(vlm.model.named_buffers()), dict(usual.named_buffers())
+    assert any("inv_freq" in name for name in ours)
+    assert ours.keys() == theirs.keys()
+    for name, buffer in ours.items():
+        assert buffer.dtype == theirs[name].dtype
+        assert torch.equal(buffer, theirs[name])
+    positions = torch.arange(40).expand(3, 1, 40)
+    tables = [
+        model.model.language_model.rotary_emb(torch.zeros(1, dtype=dtype), positions) for model in (vlm.model, usual)
+    ]
+    assert all(torch.equal(a, b) for a, b in zip(*tables, strict=True))
+
+
+def test_weights_keep_the_size_of_what_they_get() -> None:
+    vlm = random_vlm(TINY, torch.float32, CPU, seed=1)
+    named = dict(vlm.model.named_parameters())
+    assert {parameter.dtype for parameter in named.values()} == {torch.float32}
+    for name, parameter in named.items():
+        if parameter.dim() > 1:
+            assert parameter.std() * parameter[0].numel() ** 0.5 == pytest.approx(1, abs=0.15), name
+        else:
+            assert parameter.unique().tolist() == [0.0 if name.endswith("bias") else 1.0], name
+    assert not vlm.model.training
+    assert not any(parameter.requires_grad for parameter in named.values())
+
+
+def test_the_seed_decides() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    first, again, other = (random_vlm(TINY, torch.float32, CPU, seed) for seed in (0, 0, 1))
+    assert torch.equal(torch.rand(1), expected), "the caller's random numbers were touched"
+    weights = [vlm.model.get_output_embeddings().weight for vlm in (first, again, other)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_sizes_and_reader() -> None:
+    vlm = random_vlm(TINY, torch.bfloat16, CPU)
+    assert (vlm.n_layers, vlm.n_heads, vlm.n_kv_heads, vlm.d_head) == (3, 4, 2, 8)
+    assert (vlm.device, vlm.dtype) == (CPU, torch.bfloat16)
+    assert (vlm.reader.id, vlm.reader.tokenizer, vlm.reader.image_processor) == ("tiny", None, None)
