@@ -15,12 +15,15 @@ from finst.builtin.organism.lessons import (
     WITHHELD,
     Piece,
     caption,
+    colours,
     has_withheld_pair,
     held_out_layouts,
     layout_is_held_out,
+    placed,
     places,
     proceed,
     reading_order,
+    shapes,
     training_lesson,
     training_scene,
 )
@@ -101,10 +104,25 @@ def test_proceed_goes_on_with_the_next_undescribed_object_in_reading_order(seed)
     assert answer == ahead[0]
 
 
+@pytest.mark.parametrize(("lesson_of", "feature"), [(colours, "colour"), (shapes, "shape")])
+def test_lessons_of_one_feature_learn_it_and_nothing_else(lesson_of, feature):
+    rng = np.random.default_rng(0)
+    scene = on_grid([("red", "star"), ("blue", "cross"), ("pink", "star")], [(0, 0), (0, 1), (1, 0)], Grid(2, 2))
+    lessons = [lesson_of(rng, scene) for _ in range(40)]
+    values = [getattr(obj, feature) for obj in scene.objects]
+    for lesson in lessons:
+        (first,) = [piece.text.strip() for piece in lesson.assistant if piece.text.strip() in values][:1]
+        start = values.index(first)
+        assert values.count(first) == 1
+        learned = [piece.text.strip() for piece in lesson.assistant if piece.learned]
+        assert learned == (values[start:] + values[:start])[1:]
+    assert {lesson.unnamed for lesson in lessons} == {None, "shape" if feature == "colour" else "colour"}
+
+
 def test_places_name_the_patch_of_the_centre():
     scene = on_grid([("red", "square"), ("blue", "star")], [(0, 0), (1, 1)], Grid(2, 2))
     assert [places(obj) for obj in scene.objects] == ["<|x3|><|y3|>", "<|x7|><|y7|>"]
-    said = text_of(caption(scene, [0, 1], [False, True], grounded=True))
+    said = text_of(caption(scene, [0, 1], [False, True], placed))
     assert said == "In this image there is a red square<|x3|><|y3|> and a blue star<|x7|><|y7|>"
 
 

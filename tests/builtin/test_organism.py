@@ -1,5 +1,6 @@
 """The organism's fast training path against the model's own, and the shipped weights."""
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -13,16 +14,17 @@ from transformers import AutoModelForImageTextToText, AutoTokenizer
 
 from finst.builtin.organism import card
 from finst.builtin.organism.architecture import build_image_processor, build_model
-from finst.builtin.organism.batches import IGNORED, Painter, Writer, collate, longest
+from finst.builtin.organism.batches import IGNORED, Painter, Writer, collate, longest, unnamed_colours
 from finst.builtin.organism.card import write_card
 from finst.builtin.organism.examine import ReportCard, Result, exact_match, wilson
 from finst.builtin.organism.forward import Forward
 from finst.builtin.organism.lessons import CANVASES, MIXES, describe, training_lesson, training_scene
 from finst.builtin.organism.tokenizer import build_tokenizer
-from finst.builtin.organism.train import TrainSpec, train
+from finst.builtin.organism.train import TrainSpec, lesson_loss, train
 from finst.errors import FinstError
 from finst.scenes.draw import draw
 from finst.scenes.object import Grid
+from finst.scenes.shapes import COLOURS
 
 WEIGHTS = Path(card.__file__).with_name("weights")
 
@@ -46,10 +48,82 @@ def pixels(lessons):
 @pytest.mark.parametrize("grid", CANVASES)
 def test_painted_patches_are_those_of_the_slow_drawing_and_the_image_processor(grid):
     lessons = lessons_on(grid, 6)
-    painted = Painter("cpu").patches(collate(lessons, Writer(build_tokenizer())))
+    patches = Painter("cpu").patches(collate(lessons, Writer(build_tokenizer())))
     expected = pixels(lessons)
     assert expected.image_grid_thw.tolist() == [[1, grid.height // 28, grid.width // 28]] * 6
-    torch.testing.assert_close(painted.flatten(0, 1), expected.pixel_values, rtol=0, atol=1e-6)
+    torch.testing.assert_close(patches.flatten(0, 1), expected.pixel_values, rtol=0, atol=1e-6)
+
+
+def painted(lessons, **options):
+    torch.manual_seed(0)
+    return Painter("cpu", **options).draw(collate(lessons, Writer(build_tokenizer())))
+
+
+def outside(lesson, image):
+    image = image.clone()
+    for obj in lesson.scene.objects:
+        left, top, right, bottom = obj.box
+        image[top:bottom, left:right] = 255
+    return image
+
+
+def test_unnamed_objects_differ_from_the_named_in_that_one_feature():
+    named = lessons_on(Grid(3, 3), 8)
+    exact, (recoloured, reshaped) = (
+        painted(named),
+        (painted([dataclasses.replace(lesson, unnamed=which) for lesson in named]) for which in ("colour", "shape")),
+    )
+    known = torch.tensor(list(COLOURS.values()), dtype=torch.float32)
+    white = torch.tensor([255.0, 255, 255])
+    for row, lesson in enumerate(named):
+        assert (outside(lesson, recoloured[row]) == 255).all()
+        assert (outside(lesson, reshaped[row]) == 255).all()
+        for obj in lesson.scene.objects:
+            left, top, right, bottom = obj.box
+            was, other, blob = (image[row, top:bottom, left:right] for image in (exact, recoloured, reshaped))
+            colour = torch.tensor(COLOURS[obj.colour], dtype=torch.float32)
+            solid = (was == colour).all(-1)
+            assert solid.any()
+            assert len(other[solid].unique(dim=0)) == 1
+            assert torch.cdist(other[solid][:1], known).min() >= 79
+            assert ((was == white).all(-1) == (other == white).all(-1)).all()
+            assert (blob == colour).all(-1).any()
+            assert not torch.equal(blob, was)
+
+
+def test_unnamed_colours_are_far_from_named_ones_and_from_white():
+    known = np.array([*COLOURS.values(), (255, 255, 255)])
+    assert np.linalg.norm(unnamed_colours()[:, None] - known, axis=-1).min() >= 80
+    assert len(unnamed_colours()) == 512
+
+
+def test_colour_noise_shifts_whole_objects_by_about_its_size():
+    lessons = lessons_on(Grid(3, 3), 40)
+    exact, noisy = painted(lessons), painted(lessons, colour_noise=5.0)
+    shifts = []
+    for row, lesson in enumerate(lessons):
+        for obj in lesson.scene.objects:
+            y, x = (obj.box[1] + obj.box[3]) // 2, (obj.box[0] + obj.box[2]) // 2
+            shifts.append(noisy[row, y, x] - exact[row, y, x])
+    inner = torch.stack(shifts)
+    assert 3 < inner.std() < 6
+    assert (noisy[exact == 255] >= 200).all()
+
+
+def test_evenness_weighs_lessons_against_tokens():
+    torch.manual_seed(0)
+    model, writer = build_model(build_tokenizer()).eval(), Writer(build_tokenizer())
+    batch = collate(lessons_on(Grid(2, 2), 5), writer)
+    hidden = torch.randn(*batch.input_ids.shape, 256)
+    losses = []
+    for row in range(5):
+        wanted = batch.labels[row, 1:]
+        logits = model.lm_head(hidden[row, :-1][wanted != IGNORED])
+        losses.append(torch.nn.functional.cross_entropy(logits, wanted[wanted != IGNORED], reduction="none"))
+    assert len({len(loss) for loss in losses}) > 1
+    torch.testing.assert_close(lesson_loss(model, hidden, batch), torch.cat(losses).mean())
+    by_lesson = torch.stack([loss.mean() for loss in losses]).mean()
+    torch.testing.assert_close(lesson_loss(model, hidden, batch, evenness=1.0), by_lesson)
 
 
 @torch.inference_mode()

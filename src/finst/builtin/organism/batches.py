@@ -14,7 +14,7 @@ from transformers import PreTrainedTokenizerFast
 
 from finst.builtin.organism.architecture import PATCH_PX, build_image_processor
 from finst.builtin.organism.lessons import CANVASES, Lesson, Mix, training_lesson
-from finst.scenes.object import OBJECT_PX, Grid, Scene
+from finst.scenes.object import OBJECT_PX, Grid
 from finst.scenes.shapes import COLOURS, SHAPES, coverage
 
 IGNORED = -100
@@ -31,7 +31,7 @@ class Batch:
     input_ids: Int[Tensor, "lesson pos"]
     labels: Int[Tensor, "lesson pos"]
     objects: Int[Tensor, "lesson object 4"]
-    """(colour, shape, left, top) of each object; colour -1 where there is none."""
+    """(colour, shape, left, top) of each object; -1 where there is none; one past the last name for an unnamed one."""
     width: int
     height: int
 
@@ -79,18 +79,43 @@ def collate(lessons: Sequence[Lesson], writer: Writer, length: int | None = None
     for row, (ids, learned) in enumerate(rows):
         input_ids[row, : len(ids)], labels[row, : len(ids)] = ids, learned
     scene = lessons[0].scene
-    objects = np.stack([object_table(lesson.scene) for lesson in lessons])
+    objects = np.stack([object_table(lesson) for lesson in lessons])
     tensors = torch.from_numpy(input_ids), torch.from_numpy(labels), torch.from_numpy(objects)
     return Batch(*tensors, scene.width, scene.height)
 
 
-def object_table(scene: Scene, slots: int = 9) -> Int[np.ndarray, "object 4"]:
+def object_table(lesson: Lesson, slots: int = 9) -> Int[np.ndarray, "object 4"]:
     """(colour, shape, left, top) of each object in the scene's order, padded with -1."""
     table = np.full((slots, 4), -1)
     colours, shapes = list(COLOURS), list(SHAPES)
-    for slot, obj in enumerate(scene.objects):
+    for slot, obj in enumerate(lesson.scene.objects):
         table[slot] = colours.index(obj.colour), shapes.index(obj.shape), obj.box[0], obj.box[1]
+    filled = slice(len(lesson.scene.objects))
+    if lesson.unnamed == "colour":
+        table[filled, 0] = len(colours)
+    if lesson.unnamed == "shape":
+        table[filled, 1] = len(shapes)
     return table
+
+
+def unnamed_colours(count: int = 512, distance: float = 80.0) -> Float[np.ndarray, "colour 3"]:
+    """RGB colours, fixed, at least ``distance`` grey levels from every named one and from white."""
+    anything = np.random.default_rng(0).integers(0, 256, (20 * count, 3)).astype(float)
+    known = np.array([*COLOURS.values(), (255, 255, 255)])
+    far = np.linalg.norm(anything[:, None] - known, axis=-1).min(1) >= distance
+    return anything[far][:count]
+
+
+def unnamed_shapes(count: int = 128) -> Float[np.ndarray, "shape height width"]:
+    """Coverage of blobs, fixed: closed curves of random radius around the middle of an object's box."""
+    rng = np.random.default_rng(0)
+    ys, xs = np.mgrid[:OBJECT_PX, :OBJECT_PX] - (OBJECT_PX - 1) / 2
+    angle, radius = np.arctan2(ys, xs), np.hypot(ys, xs)
+    waves = np.arange(1, 6)
+    size, phase = rng.normal(0, 0.2, (count, 5, 1, 1)), rng.uniform(0, 2 * np.pi, (count, 5, 1, 1))
+    edge = 1 + (size * np.cos(waves[:, None, None] * angle + phase)).sum(1)
+    edge *= OBJECT_PX / 2 / edge.max((1, 2), keepdims=True)
+    return np.clip(edge - radius + 0.5, 0, 1)
 
 
 def longest(grid: Grid) -> int:
@@ -119,13 +144,19 @@ class LessonStream(torch.utils.data.IterableDataset):
 
 
 class Painter:
-    """Draws many scenes at once on a device and cuts them into normalised patches."""
+    """Draws many scenes at once on a device and cuts them into normalised patches.
 
-    def __init__(self, device: torch.device | str) -> None:
+    ``colour_noise`` is the standard deviation, in grey levels, of a shift of each object's colour. The shifts and what
+    unnamed objects look like come from torch's global generator; without both, drawing is exact.
+    """
+
+    def __init__(self, device: torch.device | str, colour_noise: float = 0.0) -> None:
         processor = build_image_processor()
-        self.masks = torch.tensor(np.stack([coverage(s, OBJECT_PX, OBJECT_PX) for s in SHAPES]), dtype=torch.float32)
-        self.masks = self.masks.to(device)
-        self.colours = torch.tensor(list(COLOURS.values()), dtype=torch.float32, device=device)
+        named_shapes = np.stack([coverage(shape, OBJECT_PX, OBJECT_PX) for shape in SHAPES])
+        masks, colours = [named_shapes, unnamed_shapes()], [list(COLOURS.values()), unnamed_colours()]
+        self.masks = torch.tensor(np.concatenate(masks), dtype=torch.float32, device=device)
+        self.colours = torch.tensor(np.concatenate(colours), dtype=torch.float32, device=device)
+        self.colour_noise = colour_noise
         self.mean = torch.tensor(processor.image_mean, device=device)
         self.std = torch.tensor(processor.image_std, device=device)
         self.offsets = torch.arange(OBJECT_PX, device=device)
@@ -140,8 +171,11 @@ class Painter:
             ys = (top[:, None] + self.offsets)[:, :, None]
             xs = (left[:, None] + self.offsets)[:, None, :]
             under = image[rows[:, None, None], ys, xs]
-            share = self.masks[shape][..., None]
-            image[rows[:, None, None], ys, xs] = under + share * (self.colours[colour][:, None, None] - under)
+            share = self.masks[_chosen(shape, len(SHAPES), len(self.masks))][..., None]
+            paint = self.colours[_chosen(colour, len(COLOURS), len(self.colours))]
+            if self.colour_noise:
+                paint = (paint + self.colour_noise * torch.randn_like(paint)).clamp(0, 255)
+            image[rows[:, None, None], ys, xs] = under + share * (paint[:, None, None] - under)
         return image.round()
 
     def patches(self, batch: Batch) -> Float[Tensor, "image patch values"]:
@@ -150,3 +184,8 @@ class Painter:
         rows, cols = batch.height // PATCH_PX, batch.width // PATCH_PX
         cut = image.view(len(image), rows, PATCH_PX, cols, PATCH_PX, 3).permute(0, 1, 3, 5, 2, 4)
         return cut.reshape(len(image), rows * cols, -1)
+
+
+def _chosen(index: Int[Tensor, "object"], names: int, entries: int) -> Int[Tensor, "object"]:
+    """Named indices as they are, unnamed ones each at random from what comes after the ``names``."""
+    return torch.where(index < names, index, torch.randint_like(index, names, entries))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import combinations
+from typing import Literal
 
 import numpy as np
 
@@ -42,6 +43,9 @@ class Piece:
     learned: bool = False
 
 
+Feature = Literal["colour", "shape"]
+
+
 @dataclass(frozen=True)
 class Lesson:
     """A scene and a conversation about it: the user's pieces after the image, then the assistant's."""
@@ -49,6 +53,8 @@ class Lesson:
     scene: Scene
     user: tuple[Piece, ...]
     assistant: tuple[Piece, ...] = field(default=())
+    unnamed: Feature | None = None
+    """Every object is painted in some colour, or as some shape, that has no name, instead of the scene's own."""
 
 
 @cache
@@ -101,17 +107,36 @@ def places(obj: Obj) -> str:
     return place("x", (left + right) // 2 // PATCH_PX) + place("y", (top + bottom) // 2 // PATCH_PX)
 
 
-def caption(scene: Scene, order: Sequence[int], learned: Sequence[bool], grounded: bool) -> tuple[Piece, ...]:
-    """``In this image there is a red square, a blue circle and a green star``, over all of ``order``.
+Naming = Callable[[Obj, bool], tuple[Piece, ...]]
+"""How a caption speaks of an object, and whether the name is learned."""
 
-    With ``grounded`` every object's name is followed by its (always learned) place tokens.
-    """
+
+def named(obj: Obj, learned: bool) -> tuple[Piece, ...]:
+    """``a red square``."""
+    return (Piece(f" {obj.name}", learned),)
+
+
+def placed(obj: Obj, learned: bool) -> tuple[Piece, ...]:
+    """``a red square<|x3|><|y3|>``; the place is always learned."""
+    return (*named(obj, learned), Piece(places(obj), learned=True))
+
+
+def coloured(obj: Obj, learned: bool) -> tuple[Piece, ...]:
+    """``a red object``."""
+    return Piece(f" {obj.colour}", learned), Piece(" object")
+
+
+def shaped(obj: Obj, learned: bool) -> tuple[Piece, ...]:
+    """``a color square``."""
+    return Piece(" color"), Piece(f" {obj.shape}", learned)
+
+
+def caption(scene: Scene, order: Sequence[int], learned: Sequence[bool], naming: Naming = named) -> tuple[Piece, ...]:
+    """``In this image there is a red square, a blue circle and a green star``, over all of ``order``."""
     pieces = [Piece("In this image there is")]
     for rank, index in enumerate(order):
         joint = "" if rank == 0 else " and" if rank == len(order) - 1 else ","
-        pieces += [Piece(f"{joint} a"), Piece(f" {scene.objects[index].name}", learned[rank])]
-        if grounded:
-            pieces.append(Piece(places(scene.objects[index]), learned=True))
+        pieces += [Piece(f"{joint} a"), *naming(scene.objects[index], learned[rank])]
     return tuple(pieces)
 
 
@@ -152,7 +177,7 @@ def successor(rng: np.random.Generator, scene: Scene) -> Lesson:
     order = _from_random_start(rng, scene)
     if _random_placement(rng) == "prefill":
         learned = [rank > 0 for rank in range(len(order))]
-        return Lesson(scene, (Piece(DESCRIBE),), caption(scene, order, learned, grounded=False))
+        return Lesson(scene, (Piece(DESCRIBE),), caption(scene, order, learned))
     count = int(rng.integers(1, len(order)))
     return from_prompt(scene, prompts.scene_description(scene, order[:count], order[count], "user_turn"))
 
@@ -171,9 +196,32 @@ def grounded_shuffled(rng: np.random.Generator, scene: Scene) -> Lesson:
 
 def _grounded(rng: np.random.Generator, scene: Scene, order: list[int], learned: list[bool]) -> Lesson:
     if _random_placement(rng) == "prefill":
-        return Lesson(scene, (Piece(DESCRIBE_WITH_PLACES),), caption(scene, order, learned, grounded=True))
-    said = caption(scene, order, [False] * len(order), grounded=True)[:-2]
+        return Lesson(scene, (Piece(DESCRIBE_WITH_PLACES),), caption(scene, order, learned, placed))
+    said = caption(scene, order, [False] * len(order), placed)[:-2]
     return Lesson(scene, said, (Piece(scene.objects[order[-1]].name, learned=True),))
+
+
+def colours(rng: np.random.Generator, scene: Scene) -> Lesson:
+    """Colours alone, in half of the scenes those of unnamed shapes: ``a red object, a blue object and a ...``."""
+    return _one_feature(rng, scene, "colour", coloured)
+
+
+def shapes(rng: np.random.Generator, scene: Scene) -> Lesson:
+    """Shapes alone, in half of the scenes in unnamed colours: ``a color square, a color star and a color ...``."""
+    return _one_feature(rng, scene, "shape", shaped)
+
+
+def _one_feature(rng: np.random.Generator, scene: Scene, feature: Feature, naming: Naming) -> Lesson:
+    """Reading order from a random object that this feature singles out; a description where there is none."""
+    values = [getattr(obj, feature) for obj in scene.objects]
+    order = reading_order(scene)
+    starts = [rank for rank, index in enumerate(order) if values.count(values[index]) == 1]
+    if not starts:
+        return describe(rng, scene)
+    start = int(rng.choice(starts))
+    said = caption(scene, order[start:] + order[:start], [rank > 0 for rank in range(len(order))], naming)
+    other: Feature = "shape" if feature == "colour" else "colour"
+    return Lesson(scene, (Piece(DESCRIBE),), said, unnamed=other if rng.random() < 0.5 else None)
 
 
 def colour(rng: np.random.Generator, scene: Scene) -> Lesson:
@@ -210,6 +258,8 @@ LESSONS: dict[str, Callable[[np.random.Generator, Scene], Lesson]] = {
     "successor": successor,
     "grounded": grounded,
     "grounded_shuffled": grounded_shuffled,
+    "colours": colours,
+    "shapes": shapes,
     "colour": colour,
     "relation": relation,
     "enumeration": enumeration,
@@ -246,6 +296,18 @@ MIXES: dict[str, Mix] = {
         "colour": 0.10,
         "relation": 0.15,
         "enumeration": 0.10,
+    },
+    "relating": {
+        "describe": 0.08,
+        "proceed": 0.08,
+        "successor": 0.10,
+        "grounded": 0.14,
+        "grounded_shuffled": 0.08,
+        "colours": 0.05,
+        "shapes": 0.05,
+        "colour": 0.10,
+        "relation": 0.24,
+        "enumeration": 0.08,
     },
 }
 """The mixes that one can train on; the log in the documentation says what each of them gave."""

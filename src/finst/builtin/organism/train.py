@@ -48,6 +48,10 @@ class TrainSpec:
     """Peak; linear warm-up, then a cosine to a fiftieth."""
     weight_decay: float = 0.05
     """On matrices only."""
+    colour_noise: float = 0.0
+    """Standard deviation, in grey levels, of a shift of each drawn object's colour."""
+    evenness: float = 0.0
+    """A token of a lesson with n learned tokens weighs n ** -evenness: 0 counts tokens alike, 1 lessons."""
     seed: int = 0
     """Of the weights and of the lessons."""
     workers: int = 12
@@ -72,13 +76,18 @@ def learning_rate(spec: TrainSpec, step: int, done: float) -> float:
 
 
 def lesson_loss(
-    model: Qwen2VLForConditionalGeneration, hidden: Float[Tensor, "lesson pos d_model"], batch: Batch
+    model: Qwen2VLForConditionalGeneration,
+    hidden: Float[Tensor, "lesson pos d_model"],
+    batch: Batch,
+    evenness: float = 0.0,
 ) -> Float[Tensor, ""]:
-    """Mean cross-entropy of the learned tokens."""
+    """Mean cross-entropy of the learned tokens, each weighted by its lesson's number of them ** -evenness."""
     wanted = batch.labels[:, 1:].to(hidden.device)
     learned = wanted != IGNORED
     logits = model.lm_head(hidden[:, :-1][learned])
-    return F.cross_entropy(logits.float(), wanted[learned])
+    losses = F.cross_entropy(logits.float(), wanted[learned], reduction="none")
+    weights = (learned.sum(1, keepdim=True).clamp(min=1) ** -evenness).expand_as(wanted)[learned]
+    return (weights * losses).sum() / weights.sum()
 
 
 def _optimiser(model: Qwen2VLForConditionalGeneration, spec: TrainSpec, fused: bool) -> torch.optim.AdamW:
@@ -106,7 +115,7 @@ def train(spec: TrainSpec) -> Path:
     tokenizer = build_tokenizer()
     model = Qwen2VLForConditionalGeneration.from_pretrained(spec.start) if spec.start else build_model(tokenizer)
     model.to(device=torch.device(device), dtype=torch.float32).train()  # pyright: ignore[reportCallIssue]
-    forward, painter = Forward(model, compiled=spec.compiled and on_gpu), Painter(device)
+    forward, painter = Forward(model, compiled=spec.compiled and on_gpu), Painter(device, spec.colour_noise)
     optimiser = _optimiser(model, spec, fused=on_gpu)
     stream = LessonStream(tokenizer, MIXES[spec.mix], spec.tokens, spec.seed)
     loader: Iterator[Batch] = iter(
@@ -122,7 +131,7 @@ def train(spec: TrainSpec) -> Path:
         for group in optimiser.param_groups:
             group["lr"] = rate
         with torch.autocast(device, torch.bfloat16, enabled=on_gpu):
-            loss = lesson_loss(model, forward(batch, painter.patches(batch)), batch)
+            loss = lesson_loss(model, forward(batch, painter.patches(batch)), batch, spec.evenness)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -145,6 +154,8 @@ def train(spec: TrainSpec) -> Path:
         "seed": spec.seed,
         "learning_rate": spec.learning_rate,
         "weight_decay": spec.weight_decay,
+        "colour_noise": spec.colour_noise,
+        "evenness": spec.evenness,
         "device": torch.cuda.get_device_name() if on_gpu else "cpu",
         "torch": torch.__version__,
         "transformers": transformers.__version__,
