@@ -14,6 +14,7 @@ from finst.engine.reads import Read
 from finst.engine.sites import SITES
 from tests.engine.conftest import Case, OpenCase
 from tests.engine.rows import mixed_row, rows_at_all_sites
+from tests.engine.test_generate import assert_same, ours, plain, rows_everywhere, transformers_own
 from tests.tiny import FAMILIES
 
 TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
@@ -57,3 +58,11 @@ def test_maps_of_heads(exact: Case) -> None:
     theirs = hooks.counterfactuals(exact.vlm, exact.clean, other, exact.answers)
     assert (ours[len(same) :] - theirs).abs().max() < 1e-9
     assert (ours[len(same) :] - ours[0]).abs().max() > 1e-3
+
+
+def test_generation(exact: Case) -> None:
+    """Unedited rows say what transformers says; edited ones, at every site, what full passes say."""
+    rows = rows_everywhere(exact).take(np.arange(0, 63, 2))
+    assert_same(ours(exact, rows), plain(exact, rows))
+    said = ours(exact, unedited(), stop=None)
+    assert said.tokens[0, : said.lengths[0]].tolist() == transformers_own(exact.vlm, exact.clean, said.tokens.shape[1])
