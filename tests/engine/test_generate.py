@@ -288,6 +288,14 @@ def test_other_number_formats(open_case: OpenCase, dtype: str) -> None:
         assert_same(said, expected, 1e-4)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu(open_case: OpenCase) -> None:
+    case = open_case(Body(), "float64", "cuda")
+    rows, stop = rows_that_end_apart(case)
+    assert_same(ours(case, rows, stop=stop), plain(case, rows, stop=stop))
+
+
 def test_no_rows_say_nothing(exact: Case) -> None:
     assert ours(exact, unedited(0)).tokens.shape == (0, STEPS)
 
