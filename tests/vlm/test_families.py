@@ -27,7 +27,7 @@ from finst.scenes.draw import draw
 from finst.scenes.object import Grid, Picture, Scene, on_grid
 from finst.vlm.encode import Encoded, encode, first_tokens, token_texts
 from finst.vlm.families import supported
-from finst.vlm.families.base import DecoderInputs
+from finst.vlm.families.base import DecoderInputs, decoder_inputs
 from finst.vlm.open import VLM, Reader, open_reader, open_vlm
 from tests.tiny import FAMILIES, checkpoint
 
@@ -102,7 +102,8 @@ def contexts_of(reader: Reader) -> list[Encoded]:
 def inputs_of(vlm: VLM, contexts: list[Encoded]) -> DecoderInputs:
     ids = torch.stack([context.input_ids for context in contexts])
     with torch.inference_mode():
-        return vlm.reader.family.decoder_inputs(vlm.model, ids, [context.image_inputs for context in contexts])
+        given = vlm.reader.family.prepare(vlm.model, ids, [context.image_inputs for context in contexts], vlm.device)
+        return decoder_inputs(vlm.reader.family, vlm.model, given)
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from finst.scenes.designs import free_scene, grid_scene
 from finst.scenes.draw import draw
 from finst.scenes.object import Grid, Picture, Scene, on_grid
 from finst.vlm.encode import encode, first_tokens
+from finst.vlm.families.base import decoder_inputs
 from finst.vlm.open import Reader, open_vlm
 from finst.vlm.tokens import Role, patch_coverage
 
@@ -184,9 +185,9 @@ def test_image_tokens_of_an_object_are_those_that_its_pixels_reach(reader: Reade
             encode(reader, shown, enumeration(scene, [0, 1])) for shown in (picture, recoloured(picture, index))
         ]
         with torch.inference_mode():
-            embeds = reader.family.decoder_inputs(
-                model, torch.stack([c.input_ids for c in contexts]), [c.image_inputs for c in contexts]
-            ).embeds
+            ids, pictures = torch.stack([c.input_ids for c in contexts]), [c.image_inputs for c in contexts]
+            given = reader.family.prepare(model, ids, pictures, vlm.device)
+            embeds = decoder_inputs(reader.family, model, given).embeds
         moved = torch.nonzero((embeds[0] != embeds[1]).any(dim=-1))[:, 0].tolist()
         assert tuple(moved) == contexts[0].tokens.object_patches(index)
 
@@ -197,7 +198,8 @@ def test_positions_are_those_the_model_works_out_itself(reader: Reader) -> None:
     encoded = encode(reader, draw(scene), enumeration(scene, [0, 1]))
     ids = encoded.input_ids[None]
     with torch.inference_mode():
-        inputs = reader.family.decoder_inputs(vlm.model, ids, [encoded.image_inputs])
+        given = reader.family.prepare(vlm.model, ids, [encoded.image_inputs], vlm.device)
+        inputs = decoder_inputs(reader.family, vlm.model, given)
         ours = vlm.decoder(inputs_embeds=inputs.embeds, position_ids=inputs.position_ids).last_hidden_state
         is_image = (ids == reader.config.image_token_id).int()
         whole = vlm.model.model(input_ids=ids, mm_token_type_ids=is_image, **encoded.image_inputs)

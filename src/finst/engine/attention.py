@@ -65,9 +65,15 @@ def looks_ahead(module: nn.Module, mask: Tensor | None, is_causal: bool | None =
     return bool(seen.triu(1).any())
 
 
+def _mask(*args: Any, **kwargs: Any) -> Tensor | None:
+    """None inside a graph: those are made only of calls that had no mask before."""
+    capturing = torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
+    return None if capturing else sdpa_mask(*args, **kwargs)
+
+
 AttentionInterface.register(NAME, _attention)
 # Without a mask function of the same name transformers builds no mask, and padded or windowed calls lose theirs.
-AttentionMaskInterface.register(NAME, sdpa_mask)
+AttentionMaskInterface.register(NAME, _mask)
 
 
 @dataclass

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 StateT = TypeVar("StateT")
+ResultT = TypeVar("ResultT")
 
 _DEVICE = "cuda"
 _KEPT = 4
@@ -30,7 +31,9 @@ _KEPT = 4
 class _Captured:
     graph: torch.cuda.CUDAGraph
     inputs: list[Tensor]
-    output: Tensor
+    result: Any
+    outputs: dict[int, Tensor]
+    """The tensors in ``result``."""
 
 
 @dataclass(eq=False)
@@ -38,8 +41,8 @@ class _Graphs:
     """Of one model. Replays share their inputs and memory, so one thread at a time may use them."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
-    known: OrderedDict[Hashable, _Captured | None] = field(default_factory=OrderedDict)
-    """None for what has run once."""
+    known: OrderedDict[Hashable, _Captured | Literal["ran", "unfit"]] = field(default_factory=OrderedDict)
+    """What has run, and what of it can only be run plainly."""
     pool: Any = None
 
 
@@ -47,15 +50,20 @@ _graphs: WeakKeyDictionary[nn.Module, _Graphs] = WeakKeyDictionary()
 _lock = threading.Lock()
 
 
-def replayed(model: nn.Module, function: Callable[[StateT], Tensor], state: StateT) -> Tensor:
+def replayed(
+    model: nn.Module,
+    function: Callable[[StateT], ResultT],
+    state: StateT,
+    fits: Callable[[ResultT], bool] = lambda _: True,
+) -> ResultT:
     """``function(state)``, without Python if it ran before on a state of the same structure.
 
-    ``state`` nests dataclasses, tuples, lists and mappings of tensors, numpy arrays and plain values; ``function`` must
-    take every tensor but the model's weights from it, and only read them. Runs plainly where graphs do not serve: off
-    CUDA, and while somebody's hooks sit on the model's modules, since a graph would pass them by.
+    State and result nest dataclasses, tuples, lists and mappings of tensors, numpy arrays and plain values;
+    ``function`` must take every tensor but the model's weights from its state, and only read them. ``fits`` looks at
+    the first result and says whether a graph can give such results. Runs plainly where graphs do not serve: off CUDA,
+    while somebody's hooks sit on the model's modules (a graph would pass them by), and when the capture fails.
     """
-    first = next(model.parameters())
-    if first.device.type != _DEVICE or _hooked(model):
+    if next(model.parameters()).device.type != _DEVICE or _hooked(model):
         return function(state)
     tensors: dict[int, Tensor] = {}
     try:
@@ -66,16 +74,18 @@ def replayed(model: nn.Module, function: Callable[[StateT], Tensor], state: Stat
     with _lock:
         graphs = _graphs.setdefault(model, _Graphs())
     with graphs.lock:
-        if key not in graphs.known:
-            graphs.known[key] = None
+        known = graphs.known.get(key)
+        if known == "ran":
+            known = graphs.known[key] = _capture(graphs, function, state, tensors)
             _forget_oldest(graphs)
-            return function(state)
-        captured = graphs.known[key] or _capture(graphs, function, state, tensors)
-        graphs.known[key] = captured
+        if not isinstance(known, _Captured):
+            result = function(state)
+            graphs.known.setdefault(key, "ran" if fits(result) else "unfit")
+            return result
         graphs.known.move_to_end(key)
-        torch._foreach_copy_(captured.inputs, list(tensors.values()))  # pyright: ignore[reportPrivateImportUsage]
-        captured.graph.replay()
-        return captured.output.clone()
+        torch._foreach_copy_(known.inputs, list(tensors.values()))  # pyright: ignore[reportPrivateImportUsage]
+        known.graph.replay()
+        return _with_tensors(known.result, {name: tensor.clone() for name, tensor in known.outputs.items()})
 
 
 def forget(model: nn.Module) -> None:
@@ -85,27 +95,32 @@ def forget(model: nn.Module) -> None:
 
 
 def _forget_oldest(graphs: _Graphs) -> None:
-    captured = [key for key, value in graphs.known.items() if value is not None]
-    for key in captured[: max(0, len(captured) - _KEPT + 1)]:
+    captured = [key for key, value in graphs.known.items() if isinstance(value, _Captured)]
+    for key in captured[:-_KEPT]:
         del graphs.known[key]
     while len(graphs.known) > 16 * _KEPT:
         graphs.known.popitem(last=False)
 
 
 def _capture(
-    graphs: _Graphs, function: Callable[[StateT], Tensor], state: StateT, tensors: Mapping[int, Tensor]
-) -> _Captured:
+    graphs: _Graphs, function: Callable[[StateT], object], state: StateT, tensors: Mapping[int, Tensor]
+) -> _Captured | Literal["unfit"]:
     copies = {name: tensor.clone() for name, tensor in tensors.items()}
-    copied = _with_tensors(state, copies)
     graphs.pool = graphs.pool or torch.cuda.graph_pool_handle()
     graph = torch.cuda.CUDAGraph()
     torch.cuda.synchronize()
-    with torch.cuda.graph(graph, pool=graphs.pool, capture_error_mode="thread_local"):
-        output = function(copied)
-    return _Captured(graph, list(copies.values()), output)
+    try:
+        with torch.cuda.graph(graph, pool=graphs.pool, capture_error_mode="thread_local"):
+            result = function(_with_tensors(state, copies))
+    except RuntimeError:  # something in it waits for the GPU, which no graph can hold
+        torch.cuda.synchronize()
+        return "unfit"
+    outputs: dict[int, Tensor] = {}
+    _structure(result, outputs)
+    return _Captured(graph, list(copies.values()), result, outputs)
 
 
-def _name(function: Callable[..., Tensor]) -> str:
+def _name(function: Callable[..., object]) -> str:
     while isinstance(function, partial):
         function = function.func
     return f"{function.__module__}.{function.__qualname__}"

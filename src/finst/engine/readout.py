@@ -13,20 +13,27 @@ from torch.nn import functional
 from finst.engine.precision import at_least_float32
 from finst.errors import FinstError
 from finst.vlm.encode import Encoded
-from finst.vlm.families.base import DecoderInputs
+from finst.vlm.families.base import DecoderInputs, Prepared
+from finst.vlm.families.base import decoder_inputs as family_inputs
 from finst.vlm.open import VLM
 
 _VOCAB_BLOCK = 1 << 15
 """Tokens whose head weights are held in float32 at a time."""
 
 
-def decoder_inputs(vlm: VLM, contexts: Sequence[Encoded]) -> DecoderInputs:
-    """Embeddings with the image features in place, and positions, of contexts of equal length."""
+def prepared(vlm: VLM, contexts: Sequence[Encoded]) -> Prepared:
+    """Contexts of equal length, on the model's device."""
     lengths = sorted({len(context.input_ids) for context in contexts})
     if len(lengths) != 1:
         raise FinstError(f"contexts of one batch need the same number of tokens; got {lengths or 'no context'}")
-    input_ids = torch.stack([context.input_ids for context in contexts]).to(vlm.device)
-    return vlm.reader.family.decoder_inputs(vlm.model, input_ids, [context.image_inputs for context in contexts])
+    input_ids = torch.stack([context.input_ids for context in contexts])
+    pictures = [context.image_inputs for context in contexts]
+    return vlm.reader.family.prepare(vlm.model, input_ids, pictures, vlm.device)
+
+
+def decoder_inputs(vlm: VLM, contexts: Sequence[Encoded]) -> DecoderInputs:
+    """Embeddings with the image features in place, and positions, of contexts of equal length."""
+    return family_inputs(vlm.reader.family, vlm.model, prepared(vlm, contexts))
 
 
 def hidden_of(args: tuple, kwargs: dict[str, Any]) -> Float[Tensor, "batch pos d_model"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,13 +14,18 @@ from torch.utils.hooks import RemovableHandle
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from finst.engine.attention import PROBE, looks_ahead, probing
+from finst.engine.graphs import replayed
 from finst.engine.precision import arithmetic
-from finst.engine.readout import decoder_inputs, hidden_of, logits, output_of
+from finst.engine.readout import hidden_of, logits, output_of, prepared
 from finst.engine.reads import Activations, check_positions, reading, stacked
 from finst.engine.sites import Site
 from finst.errors import FinstError
 from finst.vlm.encode import Encoded
+from finst.vlm.families.base import Prepared, decoder_inputs
 from finst.vlm.open import VLM
+
+REPLAYED_TOKENS = 1 << 11
+"""Batches of at most as many tokens are replayed as graphs on GPUs; larger ones keep a GPU busy anyway."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -109,12 +115,14 @@ class _Recorder:
         return z
 
     # Hooks sit on shared modules and fire for other threads' calls too: each heeds only calls that carry its recorder.
-    def before_layer(self, _: nn.Module, args: tuple, kwargs: dict[str, Any]) -> None:
-        if kwargs.get(PROBE) is self:
+    # torch notes that a hook wants keyword arguments after it has put it there, so another thread may call it without.
+    def before_layer(self, _: nn.Module, args: tuple, kwargs: dict[str, Any] | None = None) -> None:
+        if kwargs is not None and kwargs.get(PROBE) is self:
             self.inputs.append(hidden_of(args, kwargs))
             self.layer_kwargs.append({k: v for k, v in kwargs.items() if k not in (PROBE, "hidden_states")})
 
-    def after_last_layer(self, _: nn.Module, args: tuple, kwargs: dict[str, Any], output: Any) -> None:
+    def after_last_layer(self, _: nn.Module, args: tuple, *kwargs_and_output: Any) -> None:
+        kwargs, output = kwargs_and_output if len(kwargs_and_output) == 2 else ({}, None)
         if kwargs.get(PROBE) is self:
             self.last = output_of(output)
 
@@ -128,32 +136,53 @@ def record(
     ``sites`` names what is to be kept beside ``z``, at ``positions`` (None: all). Raises FinstError for contexts of
     different lengths, an unknown site, a position outside the contexts, and for a decoder that is not causal.
     """
-    hooks: list[RemovableHandle] = []
+    with arithmetic(vlm), probing(vlm.model):
+        given = prepared(vlm, contexts)
+        check_positions(positions, given.input_ids.shape[1])
+        run = partial(_recorded, vlm)
+        if not sites and given.input_ids.numel() <= REPLAYED_TOKENS:
+            return replayed(vlm.model, run, _Given(given, vlm.parts), fits=_without_masks)
+        with reading(vlm, sites, positions) as kept:
+            recording = run(_Given(given, vlm.parts))
+        return replace(recording, sites=stacked(kept))
+
+
+@dataclass(frozen=True, eq=False)
+class _Given:
+    """All that a recording depends on beside the model."""
+
+    contexts: Prepared
+    parts: int
+    """As the model says; here because it makes another graph."""
+
+
+def _without_masks(recording: Recording) -> bool:
+    """Whether every layer was called without a mask, as it is in a graph."""
+    return all(kwargs.get("attention_mask") is None for kwargs in recording.layer_kwargs)
+
+
+def _recorded(vlm: VLM, given: _Given) -> Recording:
+    contexts, hooks = given.contexts, list[RemovableHandle]()
+    inputs = decoder_inputs(vlm.reader.family, vlm.model, contexts)
+    batch, length, _ = inputs.embeds.shape
+    recorder = _Recorder(inputs.embeds.new_empty(batch, vlm.n_layers, length, vlm.n_heads, vlm.d_head))
     try:
-        with arithmetic(vlm), probing(vlm.model):
-            inputs = decoder_inputs(vlm, contexts)
-            batch, length, _ = inputs.embeds.shape
-            check_positions(positions, length)
-            recorder = _Recorder(inputs.embeds.new_empty(batch, vlm.n_layers, length, vlm.n_heads, vlm.d_head))
-            hooks += [layer.register_forward_pre_hook(recorder.before_layer, with_kwargs=True) for layer in vlm.layers]
-            hooks.append(vlm.layers[-1].register_forward_hook(recorder.after_last_layer, with_kwargs=True))
-            with reading(vlm, sites, positions) as kept:
-                vlm.decoder(
-                    inputs_embeds=inputs.embeds, position_ids=inputs.position_ids, use_cache=False, **{PROBE: recorder}
-                )
-            assert recorder.last is not None
-            return Recording(
-                recorder.z,
-                logits(vlm, recorder.last[:, -1]),
-                tuple(recorder.inputs),
-                tuple(recorder.keys),
-                tuple(recorder.values),
-                tuple(recorder.layer_kwargs),
-                torch.stack([context.input_ids for context in contexts]).to(vlm.device),
-                inputs.position_ids,
-                recorder.last,
-                stacked(kept),
-            )
+        hooks += [layer.register_forward_pre_hook(recorder.before_layer, with_kwargs=True) for layer in vlm.layers]
+        hooks.append(vlm.layers[-1].register_forward_hook(recorder.after_last_layer, with_kwargs=True))
+        vlm.decoder(inputs_embeds=inputs.embeds, position_ids=inputs.position_ids, use_cache=False, **{PROBE: recorder})
     finally:
         for hook in hooks:
             hook.remove()
+    assert recorder.last is not None
+    return Recording(
+        recorder.z,
+        logits(vlm, recorder.last[:, -1]),
+        tuple(recorder.inputs),
+        tuple(recorder.keys),
+        tuple(recorder.values),
+        tuple(recorder.layer_kwargs),
+        contexts.input_ids,
+        inputs.position_ids,
+        recorder.last,
+        {},
+    )

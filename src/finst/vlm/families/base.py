@@ -28,12 +28,24 @@ class Pixels:
 
 
 @dataclass(frozen=True, eq=False)
+class Prepared:
+    """Contexts on the device, and all that Python has to know about them: what follows is kernels only."""
+
+    input_ids: Int[Tensor, "context pos"]
+    position_ids: Int[Tensor, "*axis context pos"]
+    """As the decoder takes them: counted along several axes in some architectures."""
+    pictures: Mapping[str, Tensor]
+    """What the vision tower takes, on the device."""
+    sizes: Mapping[str, np.ndarray]
+    """What the vision tower's Python reads, off the device: reading it there would make a GPU wait every time."""
+
+
+@dataclass(frozen=True, eq=False)
 class DecoderInputs:
     """What the decoder is called with: image features in place, positions explicit."""
 
     embeds: Float[Tensor, "context pos d_model"]
     position_ids: Int[Tensor, "*axis context pos"]
-    """As the decoder takes them: counted along several axes in some architectures."""
 
 
 PROJECTIONS: Mapping[str, str] = MappingProxyType(
@@ -83,10 +95,18 @@ class Family(Protocol):
         """Resized, normalised and cut into patches. Raises FinstError for a picture that the family cannot take."""
         ...
 
-    def decoder_inputs(
-        self, model: Any, input_ids: Int[Tensor, "context pos"], image_inputs: Sequence[Mapping[str, Tensor]]
-    ) -> DecoderInputs:
-        """Runs the vision tower once over all pictures and computes the positions from the tokens."""
+    def prepare(
+        self,
+        model: Any,
+        input_ids: Int[Tensor, "context pos"],
+        image_inputs: Sequence[Mapping[str, Tensor]],
+        device: torch.device,
+    ) -> Prepared:
+        """Computes positions and sizes from tokens and pictures (both off the device) and puts all on ``device``."""
+        ...
+
+    def features(self, model: Any, prepared: Prepared) -> Sequence[Float[Tensor, "patch d_model"]]:
+        """One pass of the vision tower over all pictures, by kernels alone."""
         ...
 
     def decoder(self, model: Any) -> nn.Module:
@@ -94,10 +114,9 @@ class Family(Protocol):
         ...
 
 
-def embedded(
-    model: Any, input_ids: Int[Tensor, "context pos"], features: Sequence[Float[Tensor, "patch d_model"]]
-) -> Float[Tensor, "context pos d_model"]:
-    """Token embeddings, with the pictures' features in the places of the image tokens, in order."""
-    embeds = model.get_input_embeddings()(input_ids)
-    is_image = (input_ids == model.config.image_token_id)[..., None]
-    return embeds.masked_scatter(is_image, torch.cat(tuple(features)).to(embeds.dtype))
+def decoder_inputs(family: Family, model: Any, prepared: Prepared) -> DecoderInputs:
+    """Token embeddings, with the pictures' features in the places of the image tokens, in order; and positions."""
+    embeds = model.get_input_embeddings()(prepared.input_ids)
+    is_image = (prepared.input_ids == model.config.image_token_id)[..., None]
+    features = torch.cat(tuple(family.features(model, prepared))).to(embeds.dtype)
+    return DecoderInputs(embeds.masked_scatter(is_image, features), prepared.position_ids)

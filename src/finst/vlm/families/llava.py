@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
 from finst.errors import FinstError
-from finst.vlm.families.base import PROJECTIONS, DecoderInputs, Pixels, embedded
+from finst.vlm.families.base import PROJECTIONS, Pixels, Prepared
 from finst.vlm.tokens import Window
 
 
@@ -64,14 +64,21 @@ class Llava:
         patches = tower.image_size // tower.patch_size
         return Pixels(dict(inputs), (patches, patches), _middle(width, height, tower.image_size))
 
-    def decoder_inputs(
-        self, model: Any, input_ids: Int[Tensor, "context pos"], image_inputs: Sequence[Mapping[str, Tensor]]
-    ) -> DecoderInputs:
-        """One pass of the vision tower; positions 0, 1, 2, ..."""
-        pixel_values = torch.cat([inputs["pixel_values"] for inputs in image_inputs]).to(input_ids.device)
-        features = model.get_image_features(pixel_values).pooler_output
-        positions = torch.arange(input_ids.shape[1], device=input_ids.device)
-        return DecoderInputs(embedded(model, input_ids, features), positions.expand(len(input_ids), -1))
+    def prepare(
+        self,
+        model: Any,
+        input_ids: Int[Tensor, "context pos"],
+        image_inputs: Sequence[Mapping[str, Tensor]],
+        device: torch.device,
+    ) -> Prepared:
+        """Positions are 0, 1, 2, ..."""
+        pixel_values = torch.cat([inputs["pixel_values"] for inputs in image_inputs])
+        positions = torch.arange(input_ids.shape[1], device=device).expand(len(input_ids), -1)
+        return Prepared(input_ids.to(device), positions, {"pixel_values": pixel_values.to(device)}, {})
+
+    def features(self, model: Any, prepared: Prepared) -> Sequence[Float[Tensor, "patch d_model"]]:
+        """Of the CLIP tower's last layer but one, through the projector."""
+        return model.get_image_features(**prepared.pictures).pooler_output
 
     def decoder(self, model: Any) -> nn.Module:
         """``LlamaModel``, or whichever text model the checkpoint has."""

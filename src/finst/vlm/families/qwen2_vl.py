@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
-from transformers.vision_utils import get_vision_position_ids
+from transformers.vision_utils import get_vision_position_ids, get_vision_window_index
 
 from finst.errors import FinstError
-from finst.vlm.families.base import PROJECTIONS, DecoderInputs, Pixels, embedded
+from finst.vlm.families.base import PROJECTIONS, Pixels, Prepared
 
 
 class Qwen2VL:
@@ -66,22 +66,35 @@ class Qwen2VL:
         merge = int(image_processor.merge_size)
         return Pixels(dict(inputs), (high // merge, wide // merge), (0, 0, width, height))
 
-    def decoder_inputs(
-        self, model: Any, input_ids: Int[Tensor, "context pos"], image_inputs: Sequence[Mapping[str, Tensor]]
-    ) -> DecoderInputs:
-        """One pass of the vision tower; positions by the model's own ``get_rope_index``, never by its stored deltas."""
-        device = input_ids.device
-        pixel_values = torch.cat([inputs["pixel_values"] for inputs in image_inputs]).to(device)
+    def prepare(
+        self,
+        model: Any,
+        input_ids: Int[Tensor, "context pos"],
+        image_inputs: Sequence[Mapping[str, Tensor]],
+        device: torch.device,
+    ) -> Prepared:
+        """Positions are by the model's own ``get_rope_index``, never by its stored deltas."""
         grid_thw = torch.cat([inputs["image_grid_thw"] for inputs in image_inputs])
-        # Sizes and positions stay on the CPU: Python reads them token by token and layer by layer, and reading them off
-        # a GPU would make it wait every time.
-        is_image = (input_ids == model.config.image_token_id).int().cpu()
-        position_ids, _ = model.model.get_rope_index(
-            input_ids.cpu(), mm_token_type_ids=is_image, image_grid_thw=grid_thw
-        )
-        places = get_vision_position_ids(grid_thw, model.config.vision_config.spatial_merge_size).to(device)
-        features = model.get_image_features(pixel_values, grid_thw, position_ids=places).pooler_output
-        return DecoderInputs(embedded(model, input_ids, features), position_ids.to(device))
+        is_image = (input_ids == model.config.image_token_id).int()
+        position_ids, _ = model.model.get_rope_index(input_ids, mm_token_type_ids=is_image, image_grid_thw=grid_thw)
+        tower = model.config.vision_config
+        pictures = {
+            "pixel_values": torch.cat([inputs["pixel_values"] for inputs in image_inputs]),
+            "position_ids": get_vision_position_ids(grid_thw, tower.spatial_merge_size),
+        }
+        sizes = {"image_grid_thw": grid_thw.numpy()}
+        if hasattr(tower, "window_size"):
+            pictures["window_index"], windows = get_vision_window_index(
+                grid_thw, tower.spatial_merge_size, tower.window_size, tower.patch_size
+            )
+            sizes["cu_window_seqlens"] = windows.numpy()
+        on_device = {name: tensor.to(device) for name, tensor in pictures.items()}
+        return Prepared(input_ids.to(device), position_ids.to(device), on_device, sizes)
+
+    def features(self, model: Any, prepared: Prepared) -> Sequence[Float[Tensor, "patch d_model"]]:
+        """Of ``Qwen2VisionTransformerPretrainedModel`` or ``Qwen2_5_VisionTransformerPretrainedModel``."""
+        sizes = {name: torch.from_numpy(size) for name, size in prepared.sizes.items()}
+        return model.get_image_features(**prepared.pictures, **sizes).pooler_output
 
     def decoder(self, model: Any) -> nn.Module:
         """``Qwen2VLTextModel`` or ``Qwen2_5_VLTextModel``."""
