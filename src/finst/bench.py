@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -27,6 +27,8 @@ from finst.vlm.encode import Encoded, encode, first_tokens
 from finst.vlm.open import VLM, open_reader, open_vlm
 
 Logits = Float[Tensor, "row answer"]
+
+ResultT = TypeVar("ResultT")
 
 
 @dataclass(frozen=True)
@@ -68,12 +70,12 @@ def sweep(spec: BenchSweep) -> dict[str, Any]:
     logits: dict[str, Logits] = {}
     for _ in range(spec.repeats):
         for name, engine in engines.items():
-            logits[name], elapsed = _timed(engine, vlm.device)
+            logits[name], elapsed = timed(engine, vlm.device)
             seconds[name].append(elapsed)
     median = {name: statistics.median(times) for name, times in seconds.items()}
     return {
         "model": spec.model,
-        "device": _device_name(vlm.device),
+        "device": device_name(vlm.device),
         "dtype": spec.dtype,
         "tokens": len(contexts[0].input_ids),
         "heads": vlm.n_layers * vlm.n_heads,
@@ -113,12 +115,13 @@ def _looped(engine: ModuleType, vlm: VLM, contexts: Sequence[Encoded], answers: 
     return engine.counterfactuals(vlm, clean, rows, answers)
 
 
-def _timed(engine: Callable[[], Logits], device: torch.device) -> tuple[Logits, float]:
+def timed(work: Callable[[], ResultT], device: torch.device) -> tuple[ResultT, float]:
+    """What ``work`` returns, and the seconds that it took the device."""
     _wait(device)
     start = time.perf_counter()
-    logits = engine()
+    result = work()
     _wait(device)
-    return logits, time.perf_counter() - start
+    return result, time.perf_counter() - start
 
 
 def _wait(device: torch.device) -> None:
@@ -126,7 +129,8 @@ def _wait(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def _device_name(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
+    """For people, with the number of threads on a CPU."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type}, {torch.get_num_threads()} threads"

@@ -36,6 +36,7 @@ COMMANDS = (
     Command(("inspect",), "draws what a model sees: patches, objects, the role of every token", "inspect"),
     Command(("train", "organism"), "trains the built-in model from scratch", "train_organism"),
     Command(("bench", "sweep"), "times the engine against a plain hook loop and nnsight", "bench_sweep"),
+    Command(("bench", "attribution"), "holds attribution patching against the exact map", "bench_attribution"),
 )
 
 

@@ -12,6 +12,7 @@ import tyro
 import xarray as xr
 
 from finst import bench
+from finst import bench_attribution as attributions
 from finst import inspect as inspection
 from finst.builtin.organism import train
 from finst.errors import FinstError
@@ -21,6 +22,7 @@ from finst.report.page import page
 from finst.report.verdict import verdict
 from finst.runs.archive import write_atomically
 from finst.runs.executor import run
+from finst.runs.spec import to_json
 from finst.vlm.open import Reader
 
 OptionsT = TypeVar("OptionsT")
@@ -48,6 +50,15 @@ class BenchSweepToFile:
     """Times one causal mediation map by finst's engine, a plain hook loop and nnsight, in one run."""
 
     spec: Annotated[bench.BenchSweep, tyro.conf.arg(name="")]
+    json: Path | None = None
+    """Also writes the result there; replaced if it exists."""
+
+
+@dataclass(frozen=True)
+class BenchAttributionToFile:
+    """Holds attribution patching, plain and integrated, against the exact map of the same pairs."""
+
+    spec: Annotated[attributions.BenchAttribution, tyro.conf.arg(name="")]
     json: Path | None = None
     """Also writes the result there; replaced if it exists."""
 
@@ -95,9 +106,27 @@ def train_organism(command: str, arguments: Sequence[str]) -> None:
 def bench_sweep(command: str, arguments: Sequence[str]) -> None:
     """``finst bench sweep``."""
     options = _options(BenchSweepToFile, command, arguments)
-    if options.json is not None and not options.json.absolute().parent.is_dir():
-        raise FinstError(f"cannot write {options.json}: expected a file in a folder that exists")
-    text = json.dumps(bench.sweep(options.spec), indent=2)
-    print(text)
-    if options.json is not None:
-        write_atomically(options.json, f"{text}\n".encode())
+    _check_place(options.json)
+    found = bench.sweep(options.spec)
+    print(json.dumps(found, indent=2))
+    _write_json(found, options.json)
+
+
+def bench_attribution(command: str, arguments: Sequence[str]) -> None:
+    """``finst bench attribution``."""
+    options = _options(BenchAttributionToFile, command, arguments)
+    _check_place(options.json)
+    found = attributions.compare(options.spec)
+    print(attributions.table(found))
+    _write_json(to_json(found), options.json)
+
+
+def _check_place(file: Path | None) -> None:
+    """Raises FinstError before the work, not after it."""
+    if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
+        raise FinstError(f"cannot write {file}: expected a file in a folder that exists")
+
+
+def _write_json(result: Mapping[str, Any], file: Path | None) -> None:
+    if file is not None:
+        write_atomically(file, f"{json.dumps(result, indent=2)}\n".encode())

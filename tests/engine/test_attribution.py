@@ -148,7 +148,7 @@ def hooks_left(case: Case) -> int:
 @pytest.mark.parametrize("mode", [nullcontext, torch.no_grad, torch.inference_mode])
 @pytest.mark.parametrize("steps", [1, 2])
 def test_the_model_is_as_it_was(exact: Case, mode: Any, steps: int) -> None:
-    """No gradient stays on a weight, no hook on a module; the caller's mode and the recording's numbers are the same."""
+    """No gradient stays on a weight, no hook on a module; the caller's mode and the numbers are the same."""
     implementation = exact.vlm.model.config.get_text_config()._attn_implementation
     expected = estimate(exact, exact.positions["last"], steps=steps)
     with mode():

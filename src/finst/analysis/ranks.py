@@ -40,5 +40,5 @@ def top_overlap(first: Float[np.ndarray, "*map"], second: Float[np.ndarray, "*ma
     """
     if not 1 <= count <= first.size:
         raise FinstError(f"a map of {first.size} entries has a top of 1 to {first.size}, not of {count}")
-    tops = [np.argsort(-values, axis=None, kind="stable")[:count] for values in (first, second)]
-    return len(np.intersect1d(*tops))
+    tops = [set(np.argsort(-values, axis=None, kind="stable")[:count].tolist()) for values in (first, second)]
+    return len(tops[0] & tops[1])

@@ -1,24 +1,26 @@
 """What a map of heads is to first order: attribution patching, from gradients instead of one run a head.
 
-With m = logit(a1*) - logit(a1) at the last token and d = x_source - x_clean at the patched positions, head h of layer l
-has the exact score m(x_h + d_h) - m(x), all else computed anew. Attribution patching (Nanda 2023, "Attribution patching:
-activation patching at industrial scale"; Syed et al. 2023, arXiv 2310.10348) takes <d_h, dm/dx_h> at the clean run:
-one gradient for all heads of all layers. It is blind to whatever saturates, such as a softmax that has chosen.
+With m = logit(a1*) - logit(a1) at the last token and d = x_source - x_clean at the patched positions, head h of layer
+l has the exact score m(x_h + d_h) - m(x), all else computed anew. Attribution patching (Nanda 2023, "Attribution
+patching: activation patching at industrial scale"; Syed et al. 2023, arXiv 2310.10348) takes <d_h, dm/dx_h> at the
+clean run: one gradient for all heads of all layers. It is blind to whatever saturates, such as a softmax that has
+chosen.
 
 ``steps`` > 1 averages the gradient along a path (integrated gradients, Sundararajan et al. 2017, arXiv 1703.01365):
 
     score_h  ~  < d_h, sum_k w_k dm/dx_h (x_l + t_k d_l) >
 
-The path of the exact score would move head h alone, and cost as much as the exact map. This one moves all heads of layer
-l together, at the patched positions, and leaves what comes before as it is. So what it adds up to is known: its sum over
-the heads of a layer becomes the exact effect of patching the layer's heads together, a head whose neighbours do not
-move gets its exact score, and what is wrong in general are the neighbours' interactions alone. A path along the decoder's
-input embeddings (EAP-IG, Hanna et al. 2024, arXiv 2403.17806) asks for half-way contexts instead: right for a whole
-circuit, but the gradient of a head would be taken where everything else is the source's too, and no patch of one head
-goes there. (On organism its ranks are farther from the exact map's than the plain estimate's; see docs/log.md.)
+The path of the exact score moves head h alone, and would cost more than the exact map. This one moves all heads of
+layer l together, at the patched positions, and leaves what comes before as it is. So what it adds up to is known: in
+the limit of many steps, its sum over the heads of a layer is the exact effect of patching them together, and a head
+whose neighbours do not move gets its exact score. What is wrong in general is due to the neighbours' interactions
+alone. A path along the decoder's input embeddings (EAP-IG, Hanna et al. 2024, arXiv 2403.17806) asks for half-way
+contexts instead: right for a whole circuit, but it takes a head's gradient where everything else moves to the source
+too, and no patch of one head goes there. (On organism its ranks are farther from the exact map's than those of the
+plain estimate: docs/log.md, 2026-11-24.)
 
-The nodes are Gauss-Radau's with one end at t = 0: a single node is the plain estimate, n of them integrate polynomials
-up to degree 2n - 2 exactly, and the error falls faster than any power of n.
+The nodes are Gauss-Radau's with one end at t = 0: a single node is the plain estimate, n of them integrate
+polynomials up to degree 2n - 2 exactly, and the error falls faster than any power of n.
 """
 
 from __future__ import annotations
@@ -69,7 +71,9 @@ def attribution(
     if site not in HEAD_SITES:
         raise choice("site with heads", site, HEAD_SITES)
     if steps < 1 or len(answers) != 2:
-        raise FinstError(f"expected at least 1 step and the answers (a1, a1*); got {steps} steps, {len(answers)} answers")
+        raise FinstError(
+            f"expected at least 1 step and the answers (a1, a1*); got {steps} steps, {len(answers)} answers"
+        )
     if not positions or len(set(positions)) < len(positions):
         raise FinstError(f"expected at least one position, and none twice; got {list(positions)}")
     both = record(vlm, [clean, source], sites=[site], positions=positions)
