@@ -14,6 +14,7 @@ import xarray as xr
 from finst import bench
 from finst import bench_attribution as attributions
 from finst import inspect as inspection
+from finst import verify as verification
 from finst.builtin.organism import train
 from finst.errors import FinstError
 from finst.experiments.cma import CMA, CMASpec, example
@@ -61,6 +62,15 @@ class BenchAttributionToFile:
     spec: Annotated[attributions.BenchAttribution, tyro.conf.arg(name="")]
     json: Path | None = None
     """Also writes the result there; replaced if it exists."""
+
+
+@dataclass(frozen=True)
+class VerifyToFile:
+    """Replays random cells of a result by plain hooks and nnsight, in float32. Exit status 1: not reproduced."""
+
+    spec: Annotated[verification.VerifySpec, tyro.conf.arg(name="")]
+    json: Path | None = None
+    """Also writes what was found there; replaced if it exists."""
 
 
 def _options(kind: type[OptionsT], command: str, arguments: Sequence[str]) -> OptionsT:
@@ -119,6 +129,16 @@ def bench_attribution(command: str, arguments: Sequence[str]) -> None:
     found = attributions.compare(options.spec)
     print(attributions.table(found))
     _write_json(to_json(found), options.json)
+
+
+def verify(command: str, arguments: Sequence[str]) -> int:
+    """``finst verify``."""
+    options = _options(VerifyToFile, command, arguments)
+    _check_place(options.json)
+    found = verification.verify(options.spec)
+    print(verification.table(found))
+    _write_json({**to_json(found), "outcome": found.outcome}, options.json)
+    return int(found.outcome == "not reproduced")
 
 
 def _check_place(file: Path | None) -> None:
