@@ -33,20 +33,26 @@ class Command:
 COMMANDS = (
     Command(("demo",), "the paper's central result on the built-in model, with a report", "demo"),
     Command(("run", "cma"), "causal mediation over every attention head of any model", "run_cma"),
+    Command(("verify",), "replays random cells of a result by plain hooks and nnsight", "verify"),
     Command(("inspect",), "draws what a model sees: patches, objects, the role of every token", "inspect"),
     Command(("train", "organism"), "trains the built-in model from scratch", "train_organism"),
     Command(("bench", "sweep"), "times the engine against a plain hook loop and nnsight", "bench_sweep"),
     Command(("bench", "paper"), "times causal mediation at the paper's scale", "bench_paper"),
+    Command(("bench", "attribution"), "holds attribution patching against the exact map", "bench_attribution"),
 )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command; the exit status. Bad input is one line on stderr and status 2, never a traceback."""
+    """Runs one command; the exit status, 1 for a result that was not reproduced.
+
+    Bad input is one line on stderr and status 2, never a traceback.
+    """
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without "±" gets "?"
     try:
-        _dispatch(list(sys.argv[1:] if argv is None else argv))
+        status = _dispatch(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
+        return status
     except FinstError as error:
         print(f"finst: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -58,23 +64,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         # What is still buffered has nowhere to go, and Python would complain of it on its way out.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
-    return 0
 
 
-def _dispatch(arguments: list[str]) -> None:
+def _dispatch(arguments: list[str]) -> int:
+    """The exit status that the command asks for, 0 unless it says otherwise."""
     for command in COMMANDS:
         count = len(command.words)
         if arguments[:count] == list(command.words):
-            getattr(import_module("finst.commands"), command.function)(f"finst {command.name}", arguments[count:])
-            return
+            function = getattr(import_module("finst.commands"), command.function)
+            return function(f"finst {command.name}", arguments[count:]) or 0
     if arguments == ["--version"]:
         print(f"finst {version('finst')}")
-        return
+        return 0
     words = [word for word in arguments if word not in ("-h", "--help")]
     matching = [command for command in COMMANDS if list(command.words[: len(words)]) == words]
     if not matching:
         raise choice("command", " ".join(words), (command.name for command in COMMANDS))
     print(_help(matching))
+    return 0
 
 
 def _help(commands: Sequence[Command]) -> str:

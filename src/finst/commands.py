@@ -13,6 +13,8 @@ import tyro
 import xarray as xr
 
 from finst import inspect as inspection
+from finst import verify as verification
+from finst.bench import attribution
 from finst.bench.paper import BenchPaper, paper
 from finst.bench.sweep import BenchSweep, sweep
 from finst.builtin.organism import train
@@ -23,6 +25,7 @@ from finst.report.page import page
 from finst.report.verdict import verdict
 from finst.runs.archive import write_atomically
 from finst.runs.executor import run
+from finst.runs.spec import to_json
 from finst.vlm.open import Reader
 
 OptionsT = TypeVar("OptionsT")
@@ -61,6 +64,24 @@ class BenchPaperToFile:
     spec: Annotated[BenchPaper, tyro.conf.arg(name="")]
     json: Path | None = None
     """Also writes the result there; replaced if it exists."""
+
+
+@dataclass(frozen=True)
+class BenchAttributionToFile:
+    """Holds attribution patching, plain and integrated, against the exact map of the same pairs."""
+
+    spec: Annotated[attribution.BenchAttribution, tyro.conf.arg(name="")]
+    json: Path | None = None
+    """Also writes the result there; replaced if it exists."""
+
+
+@dataclass(frozen=True)
+class VerifyToFile:
+    """Replays random cells of a result by plain hooks and nnsight, in float32. Exit status 1: not reproduced."""
+
+    spec: Annotated[verification.VerifySpec, tyro.conf.arg(name="")]
+    json: Path | None = None
+    """Also writes what was found there; replaced if it exists."""
 
 
 def _options(kind: type[OptionsT], command: str, arguments: Sequence[str]) -> OptionsT:
@@ -115,11 +136,39 @@ def bench_paper(command: str, arguments: Sequence[str]) -> None:
     _benchmark(partial(paper, options.spec), options.json)
 
 
+def bench_attribution(command: str, arguments: Sequence[str]) -> None:
+    """``finst bench attribution``."""
+    options = _options(BenchAttributionToFile, command, arguments)
+    _check_place(options.json)
+    found = attribution.compare(options.spec)
+    print(attribution.table(found))
+    _write_json(to_json(found), options.json)
+
+
+def verify(command: str, arguments: Sequence[str]) -> int:
+    """``finst verify``."""
+    options = _options(VerifyToFile, command, arguments)
+    _check_place(options.json)
+    found = verification.verify(options.spec)
+    print(verification.table(found))
+    _write_json({**to_json(found), "outcome": found.outcome}, options.json)
+    return int(found.outcome == "not reproduced")
+
+
 def _benchmark(measure: Callable[[], Mapping[str, Any]], file: Path | None) -> None:
-    """Prints what was measured; ``file`` is checked before."""
-    if file is not None and not file.absolute().parent.is_dir():
+    """Prints what was measured."""
+    _check_place(file)
+    found = measure()
+    print(json.dumps(found, indent=2))
+    _write_json(found, file)
+
+
+def _check_place(file: Path | None) -> None:
+    """Raises FinstError before the work, not after it."""
+    if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
         raise FinstError(f"cannot write {file}: expected a file in a folder that exists")
-    text = json.dumps(measure(), indent=2)
-    print(text)
+
+
+def _write_json(result: Mapping[str, Any], file: Path | None) -> None:
     if file is not None:
-        write_atomically(file, f"{text}\n".encode())
+        write_atomically(file, f"{json.dumps(result, indent=2)}\n".encode())

@@ -130,6 +130,19 @@ def test_bench_paper_writes_what_it_prints(finst: Finst, tiny: Path, tmp_path: P
     assert "2 of 2 units measured (pairs 2-2)" in outcome.err
 
 
+def test_bench_attribution_prints_a_table_and_writes_its_numbers(finst: Finst, tiny: Path, tmp_path: Path) -> None:
+    few = ("--pairs", 2, "--steps", 2, "--bootstraps", 50)
+    outcome = finst("bench", "attribution", "--model", tiny, *few, "--json", tmp_path / "x.json")
+    assert outcome.status == 0
+    rows = json.loads((tmp_path / "x.json").read_text())["agreements"]
+    assert [(row["condition"], row["steps"]) for row in rows[:3]] == [
+        ("id_retrieval", 1),
+        ("id_retrieval", 2),
+        ("id_selection", 1),
+    ]
+    assert all(f"{row['rank_correlation']:.2f} [" in outcome.out for row in rows)
+
+
 def test_an_interrupt_is_no_traceback(finst: Finst, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from finst import commands
 
