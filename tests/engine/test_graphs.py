@@ -14,9 +14,10 @@ from finst.engine import graphs
 from finst.engine.counterfactuals import counterfactuals
 from finst.engine.edits import Rows, each_head, unedited
 from finst.engine.graphs import forget
+from finst.engine.record import record
 from tests.engine.conftest import Case, OpenCase
 from tests.engine.rows import rows_at_all_sites
-from tests.tiny import Body
+from tests.tiny import FAMILIES, Body
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,3 +140,27 @@ def test_hooks_of_others_are_not_passed_by(open_case: OpenCase, captures: list[n
     assert (cut - plain).abs().max() > 1e-3
     again = counterfactuals(case.vlm, case.recording[0], rows, case.answers)
     assert (again - plain).abs().max() < 1e-6
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("family", FAMILIES)
+def test_recordings_replay(open_case: OpenCase, family: str) -> None:
+    case = open_case(Body(family=family), "float32", "cuda")
+    forget(case.vlm.model)
+    orders = [(0, 1), (1, 2), (2, 0), (0, 1)]
+    replayed = [record(case.vlm, [case.contexts[index] for index in order]) for order in orders]
+    (known,) = graphs._graphs[case.vlm.model].known.values()
+    assert isinstance(known, graphs._Captured)
+    for order, recording in zip(orders, replayed, strict=True):
+        forget(case.vlm.model)
+        plain = record(case.vlm, [case.contexts[index] for index in order])
+        for name in ("z", "logits", "output", "position_ids", "input_ids"):
+            assert torch.allclose(getattr(recording, name), getattr(plain, name), atol=1e-6), name
+        for name in ("inputs", "keys", "values"):
+            pairs = zip(getattr(recording, name), getattr(plain, name), strict=True)
+            assert all(torch.allclose(mine, other, atol=1e-6) for mine, other in pairs), name
+        rows = each_head(recording.z[1], case.positions["described"])
+        ours = counterfactuals(case.vlm, recording[0], rows, case.answers)
+        assert (ours - counterfactuals(case.vlm, plain[0], rows, case.answers)).abs().max() < 1e-6
+    assert (replayed[0].logits - replayed[1].logits).abs().max() > 1e-4

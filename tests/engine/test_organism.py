@@ -79,7 +79,7 @@ def test_the_map_is_no_trivial_one() -> None:
     """Equality would prove little if patching changed nothing: in each condition some head moves the answer."""
     case = mapped("float32")
     effects = (case.logits[1:] - case.logits[0]).abs().amax(-1).view(3, HEADS).amax(-1)
-    assert effects.min() > 0.5
+    assert effects.min() > 0.1  # a thousand times the tolerance
 
 
 @pytest.mark.parametrize("reference", [hooks, nnsight], ids=["hooks", "nnsight"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import torch
@@ -13,7 +14,6 @@ from torch import Tensor
 _BLOCK = 1024
 
 
-@triton.jit
 def _split(x, out, cols, code: tl.constexpr, blocks: tl.constexpr, block: tl.constexpr):  # noqa: ANN001, ANN202
     row = tl.program_id(0).to(tl.int64)
     col = tl.program_id(1) * block + tl.arange(0, block)
@@ -28,12 +28,14 @@ def _split(x, out, cols, code: tl.constexpr, blocks: tl.constexpr, block: tl.con
         rest = rest - value
 
 
+_kernel: Any = triton.jit(inspect.unwrap(_split))  # without what type checkers in tests wrap around it
+
+
 def split_side_by_side(x: Float[Tensor, "row col"], order: list[int]) -> Float[Tensor, "row cols"]:
     """As ``finst.engine.precision.split_side_by_side``, which is its slow twin."""
     rows, cols = x.shape
     out = torch.empty(rows, len(order) * cols, dtype=torch.bfloat16, device=x.device)
     code = sum(part * 4**place for place, part in enumerate(order))
     if x.numel():
-        kernel: Any = _split
-        kernel[rows, triton.cdiv(cols, _BLOCK)](x.contiguous(), out, cols, code, len(order), _BLOCK)
+        _kernel[rows, triton.cdiv(cols, _BLOCK)](x.contiguous(), out, cols, code, len(order), _BLOCK)
     return out
