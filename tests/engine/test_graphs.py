@@ -146,7 +146,7 @@ def test_hooks_of_others_are_not_passed_by(open_case: OpenCase, captures: list[n
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_recordings_replay(open_case: OpenCase, family: str) -> None:
-    case = open_case(Body(family=family), "float32", "cuda")
+    case = open_case(FAMILIES[family], "float32", "cuda")
     forget(case.vlm.model)
     orders = [(0, 1), (1, 2), (2, 0), (0, 1)]
     replayed = [record(case.vlm, [case.contexts[index] for index in order]) for order in orders]
