@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,14 +14,17 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from finst.engine import counterfactuals as walks
 from finst.engine import hooks, nnsight
 from finst.engine.attention import NAME, probing
-from finst.engine.counterfactuals import counterfactuals
+from finst.engine.counterfactuals import counterfactuals, observe
 from finst.engine.edits import Edit, Rows, each_head, rows_from, unedited
-from finst.engine.reads import activations
-from finst.engine.record import record
+from finst.engine.memory import CPU_MEMORY_BYTES, recording_bytes, token_budget, walk_bytes
+from finst.engine.reads import Read, activations
+from finst.engine.record import Recording, record
 from finst.engine.schedule import births, chunks, firsts, touches
 from finst.engine.sites import SITES
+from finst.vlm.open import VLM
 from tests.engine.conftest import Case
 from tests.engine.rows import rows_at_all_sites
 
@@ -105,6 +109,41 @@ def test_chunks_hold_every_row_once(case: Case, seed: int, max_tokens: int) -> N
         assert len(part) == 1 or carried.sum() <= max_tokens
     born = births(touched, layers)[np.concatenate(parts)]
     assert (np.diff(born) >= 0).all()
+
+
+def test_rows_go_in_halves_when_memory_runs_out(exact: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, reads = some_rows(exact), [Read("q", (0, 2), (7, exact.clean.tokens.last))]
+    whole = observe(exact.vlm, exact.recording[0], rows, reads, exact.answers)
+    sizes: list[int] = []
+    original: Any = walks._walk
+
+    def narrow(vlm: VLM, clean: Recording, some: Rows, *looks: Any) -> torch.Tensor:
+        sizes.append(some.count)
+        if some.count > most:
+            raise torch.OutOfMemoryError
+        return original(vlm, clean, some, *looks)
+
+    monkeypatch.setattr(walks, "_walk", narrow)
+    most = 5
+    halved = observe(exact.vlm, exact.recording[0], rows, reads, exact.answers)
+    assert sizes[0] == rows.count
+    assert sum(size for size in sizes if size <= most) == rows.count
+    assert (halved.logits - whole.logits).abs().max() < 1e-9
+    assert (halved.reads[0] - whole.reads[0]).abs().max() < 1e-9
+    most = 0
+    with pytest.raises(torch.OutOfMemoryError):
+        observe(exact.vlm, exact.recording[0], rows, reads, exact.answers)
+
+
+def test_budgets_are_what_walks_are_said_to_hold(case: Case) -> None:
+    for tokens in (1, 7, 1000):
+        assert token_budget(case.vlm, walk_bytes(case.vlm, tokens)) == tokens
+    assert token_budget(case.vlm, 1) == 1
+    assert token_budget(case.vlm, None) == token_budget(case.vlm, CPU_MEMORY_BYTES)
+    kept = sum(
+        x.nbytes for x in (case.recording.z, *case.recording.inputs, *case.recording.keys, *case.recording.values)
+    )
+    assert recording_bytes(case.vlm, 3 * case.recording.length) == kept
 
 
 def state(case: Case) -> list[object]:

@@ -16,8 +16,8 @@ from torch import Tensor
 from finst.engine.attention import PROBE, probing
 from finst.engine.check import check
 from finst.engine.edits import Rows
-from finst.engine.graphs import replayed
-from finst.engine.memory import token_budget
+from finst.engine.graphs import forget, replayed
+from finst.engine.memory import recording_bytes, token_budget, walk_bytes
 from finst.engine.precision import arithmetic
 from finst.engine.prefix import SharedPrefix
 from finst.engine.readout import answer_logits, output_of
@@ -66,13 +66,36 @@ def observe(
     looks = [_look(vlm, read, rows.count) for read in reads]
     touched = _touches(rows, looks)
     with arithmetic(vlm), probing(vlm.model):
-        for part in chunks(touched, vlm.n_layers, clean.length, token_budget(vlm, clean.length, max_memory)):
-            place = np.full(rows.count, -1)
-            place[part] = np.arange(len(part))
-            here = [_Look(look.site, look.cells.take(place), look.seen) for look in looks]
-            hidden[torch.from_numpy(part).to(vlm.device)] = _walk(vlm, clean, rows.take(part), here)
+        for part in chunks(touched, vlm.n_layers, clean.length, token_budget(vlm, max_memory)):
+            _fill(vlm, clean, rows, looks, part, hidden)
         seen = tuple(shaped(look.seen, read, rows.count) for look, read in zip(looks, reads, strict=True))
         return Observed(answer_logits(vlm, hidden, answers), seen)
+
+
+def _fill(
+    vlm: VLM,
+    clean: Recording,
+    rows: Rows,
+    looks: Sequence[_Look],
+    part: Int[np.ndarray, "part"],
+    hidden: Float[Tensor, "row d_model"],
+) -> None:
+    """Puts some rows' hidden states, and what is read in them, in their places; in halves if memory runs out."""
+    place = np.full(rows.count, -1)
+    place[part] = np.arange(len(part))
+    here = [_Look(look.site, look.cells.take(place), look.seen) for look in looks]
+    try:
+        hidden[torch.from_numpy(part).to(vlm.device)] = _walk(vlm, clean, rows.take(part), here)
+        return
+    except torch.OutOfMemoryError:
+        if len(part) == 1:
+            raise
+    # Outside of the handler, whose exception would hold on to the walk's tensors.
+    for module in (vlm.decoder, vlm.model):
+        forget(module)
+    torch.cuda.empty_cache()
+    for half in np.array_split(part, 2):
+        _fill(vlm, clean, rows, looks, half, hidden)
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,8 +155,12 @@ def _walk(vlm: VLM, clean: Recording, rows: Rows, looks: Sequence[_Look]) -> Flo
         vlm.parts,
     )
     run = partial(_walked, vlm)
-    small = len(steps[-1].places) <= REPLAYED_TOKENS
-    return replayed(vlm.decoder, run, walk) if small and not looks else run(walk)
+    tokens = len(steps[-1].places)
+    if looks or tokens > REPLAYED_TOKENS:
+        return run(walk)
+    return replayed(
+        vlm.decoder, run, walk, walk_bytes(vlm, tokens) + recording_bytes(vlm, clean.z[:, 0, :, 0, 0].numel())
+    )
 
 
 def _walked(vlm: VLM, walk: _Walk) -> Float[Tensor, "row d_model"]:

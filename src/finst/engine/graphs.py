@@ -19,10 +19,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from finst.engine.memory import free
+
 StateT = TypeVar("StateT")
 ResultT = TypeVar("ResultT")
 
 _DEVICE = "cuda"
+_SPARE = 8
+"""A graph is made when so many of its kind would fit into what is free."""
 _KEPT = 4
 """Graphs of a model that are kept, each with the memory of its walk; the one not used for longest goes first."""
 
@@ -54,16 +58,19 @@ def replayed(
     model: nn.Module,
     function: Callable[[StateT], ResultT],
     state: StateT,
+    memory: int,
     fits: Callable[[ResultT], bool] = lambda _: True,
 ) -> ResultT:
     """``function(state)``, without Python if it ran before on a state of the same structure.
 
     State and result nest dataclasses, tuples, lists and mappings of tensors, numpy arrays and plain values;
-    ``function`` must take every tensor but the model's weights from its state, and only read them. ``fits`` looks at
-    the first result and says whether a graph can give such results. Runs plainly where graphs do not serve: off CUDA,
-    while somebody's hooks sit on the model's modules (a graph would pass them by), and when the capture fails.
+    ``function`` must take every tensor but the model's weights from its state, and only read them. ``memory`` is what
+    it needs in bytes, and a graph keeps; ``fits`` looks at the first result and says whether a graph can give such
+    results. Runs plainly where graphs do not serve: off CUDA, while somebody's hooks sit on the model's modules (a graph
+    would pass them by), where memory is short, and when the capture fails.
     """
-    if next(model.parameters()).device.type != _DEVICE or _hooked(model):
+    device = next(model.parameters()).device
+    if device.type != _DEVICE or _hooked(model):
         return function(state)
     tensors: dict[int, Tensor] = {}
     try:
@@ -75,7 +82,7 @@ def replayed(
         graphs = _graphs.setdefault(model, _Graphs())
     with graphs.lock:
         known = graphs.known.get(key)
-        if known == "ran":
+        if known == "ran" and _SPARE * memory <= free(device):
             known = graphs.known[key] = _capture(graphs, function, state, tensors)
             _forget_oldest(graphs)
         if not isinstance(known, _Captured):
@@ -112,7 +119,7 @@ def _capture(
     try:
         with torch.cuda.graph(graph, pool=graphs.pool, capture_error_mode="thread_local"):
             result = function(_with_tensors(state, copies))
-    except RuntimeError:  # something in it waits for the GPU, which no graph can hold
+    except RuntimeError:  # something in it waits for the GPU, or there is no memory for it
         torch.cuda.synchronize()
         return "unfit"
     outputs: dict[int, Tensor] = {}

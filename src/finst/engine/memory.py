@@ -11,23 +11,38 @@ CPU_MEMORY_BYTES = 1 << 30
 
 
 def allowed(vlm: VLM, max_memory: int | None) -> int:
-    """``max_memory`` in bytes; None is 1 GiB on the CPU and half of what is free on a GPU, torch's cache included."""
+    """``max_memory`` in bytes; None is 1 GiB on the CPU and half of what is free on a GPU."""
     if max_memory is not None:
         return max_memory
-    if vlm.device.type != "cuda":
-        return CPU_MEMORY_BYTES
-    cached = torch.cuda.memory_reserved(vlm.device) - torch.cuda.memory_allocated(vlm.device)
-    return (torch.cuda.mem_get_info(vlm.device)[0] + cached) // 2
+    return free(vlm.device) // 2 if vlm.device.type == "cuda" else CPU_MEMORY_BYTES
 
 
-def token_budget(vlm: VLM, length: int, max_memory: int | None) -> int:
-    """Tokens that may walk together: what the widest moment of a layer needs for each, with room to spare.
+def free(device: torch.device) -> int:
+    """Bytes that can still be had on a GPU, torch's own cache included."""
+    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return torch.cuda.mem_get_info(device)[0] + cached
 
-    At least 1. ``max_memory`` is as in ``allowed``. Split products (``finst.engine.precision``) hold a weight matrix
-    and their input once more in parts of two bytes.
+
+def walk_bytes(vlm: VLM, tokens: int) -> int:
+    """What a walk of ``tokens`` tokens holds in the widest moment of a layer, with room to spare.
+
+    Split products (``finst.engine.precision``) hold a weight matrix and their input once more in parts of two bytes.
     """
     config = vlm.reader.config.get_text_config()
     hidden = (8 * config.hidden_size + 3 * config.intermediate_size) * vlm.dtype.itemsize
     attended = 4 * vlm.n_heads * vlm.d_head * at_least_float32(vlm.dtype).itemsize
     split = 2 * (vlm.parts * (vlm.parts + 1) // 2) * max(config.hidden_size, config.intermediate_size)
-    return max(1, (allowed(vlm, max_memory) - split * config.hidden_size) // (hidden + attended + split))
+    return split * config.hidden_size + tokens * (hidden + attended + split)
+
+
+def recording_bytes(vlm: VLM, tokens: int) -> int:
+    """What a recording of ``tokens`` tokens in all keeps: every layer's input, z, keys and values."""
+    config = vlm.reader.config.get_text_config()
+    kept = config.hidden_size + (vlm.n_heads + 2 * vlm.n_kv_heads) * vlm.d_head
+    return tokens * vlm.n_layers * kept * vlm.dtype.itemsize
+
+
+def token_budget(vlm: VLM, max_memory: int | None) -> int:
+    """Tokens that may walk together in ``max_memory`` bytes, which is as in ``allowed``; at least 1."""
+    once = walk_bytes(vlm, 0)
+    return max(1, (allowed(vlm, max_memory) - once) // (walk_bytes(vlm, 1) - once))

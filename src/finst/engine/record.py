@@ -15,6 +15,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from finst.engine.attention import PROBE, looks_ahead, probing
 from finst.engine.graphs import replayed
+from finst.engine.memory import recording_bytes
 from finst.engine.precision import arithmetic
 from finst.engine.readout import hidden_of, logits, output_of, prepared
 from finst.engine.reads import Activations, check_positions, reading, stacked
@@ -141,7 +142,8 @@ def record(
         check_positions(positions, given.input_ids.shape[1])
         run = partial(_recorded, vlm)
         if not sites and given.input_ids.numel() <= REPLAYED_TOKENS:
-            return replayed(vlm.model, run, _Given(given, vlm.parts), fits=_without_masks)
+            memory = 2 * recording_bytes(vlm, given.input_ids.numel())
+            return replayed(vlm.model, run, _Given(given, vlm.parts), memory, _without_masks)
         with reading(vlm, sites, positions) as kept:
             recording = run(_Given(given, vlm.parts))
         return replace(recording, sites=stacked(kept))
