@@ -140,10 +140,9 @@ def test_budgets_are_what_walks_are_said_to_hold(case: Case) -> None:
         assert token_budget(case.vlm, walk_bytes(case.vlm, tokens)) == tokens
     assert token_budget(case.vlm, 1) == 1
     assert token_budget(case.vlm, None) == token_budget(case.vlm, CPU_MEMORY_BYTES)
-    kept = sum(
-        x.nbytes for x in (case.recording.z, *case.recording.inputs, *case.recording.keys, *case.recording.values)
-    )
-    assert recording_bytes(case.vlm, 3 * case.recording.length) == kept
+    recording = case.recording
+    kept = (recording.z, *recording.inputs, *recording.keys, *recording.values)
+    assert recording_bytes(case.vlm, 3 * recording.length) == sum(tensor.nbytes for tensor in kept)
 
 
 def state(case: Case) -> list[object]:

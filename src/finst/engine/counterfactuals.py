@@ -158,9 +158,8 @@ def _walk(vlm: VLM, clean: Recording, rows: Rows, looks: Sequence[_Look]) -> Flo
     tokens = len(steps[-1].places)
     if looks or tokens > REPLAYED_TOKENS:
         return run(walk)
-    return replayed(
-        vlm.decoder, run, walk, walk_bytes(vlm, tokens) + recording_bytes(vlm, clean.z[:, 0, :, 0, 0].numel())
-    )
+    memory = walk_bytes(vlm, tokens) + recording_bytes(vlm, len(clean) * clean.length)
+    return replayed(vlm.decoder, run, walk, memory)
 
 
 def _walked(vlm: VLM, walk: _Walk) -> Float[Tensor, "row d_model"]:

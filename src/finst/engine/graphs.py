@@ -66,8 +66,8 @@ def replayed(
     State and result nest dataclasses, tuples, lists and mappings of tensors, numpy arrays and plain values;
     ``function`` must take every tensor but the model's weights from its state, and only read them. ``memory`` is what
     it needs in bytes, and a graph keeps; ``fits`` looks at the first result and says whether a graph can give such
-    results. Runs plainly where graphs do not serve: off CUDA, while somebody's hooks sit on the model's modules (a graph
-    would pass them by), where memory is short, and when the capture fails.
+    results. Runs plainly where graphs do not serve: off CUDA, while somebody's hooks sit on the model's modules (a
+    graph would pass them by), where memory is short, and when the capture fails.
     """
     device = next(model.parameters()).device
     if device.type != _DEVICE or _hooked(model):
