@@ -10,12 +10,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from finst.engine.attribution import attribution
     from finst.engine.calls import sustained
     from finst.engine.counterfactuals import counterfactuals, observe
     from finst.engine.edits import Edit, each_head, rows_from, unedited
     from finst.engine.generate import generate
     from finst.engine.reads import Read, activations
     from finst.engine.record import record
+    from finst.engine.sets import each_layer, head_sets
     from finst.errors import FinstError
     from finst.prompts import colour_retrieval, scene_description, spatial_relation
     from finst.scenes.designs import mediation_pairs
@@ -31,6 +33,9 @@ _HOME = {
     "Edit": "finst.engine.edits",
     "each_head": "finst.engine.edits",
     "rows_from": "finst.engine.edits",
+    "each_layer": "finst.engine.sets",
+    "head_sets": "finst.engine.sets",
+    "attribution": "finst.engine.attribution",
     "unedited": "finst.engine.edits",
     "generate": "finst.engine.generate",
     "Read": "finst.engine.reads",
@@ -71,12 +76,15 @@ __all__ = [  # noqa: RUF022  (in the order of the rooms)
     "Edit",
     "rows_from",
     "each_head",
+    "each_layer",
+    "head_sets",
     "unedited",
     "counterfactuals",
     "Read",
     "observe",
     "sustained",
     "generate",
+    "attribution",
     "FinstError",
 ]
 
