@@ -14,7 +14,7 @@ from finst.scenes.draw import draw
 from finst.scenes.object import Grid, on_grid
 from finst.vlm.encode import Encoded, encode, first_tokens
 from finst.vlm.open import VLM, open_vlm
-from tests.tiny import ORGANISM_GEOMETRY, Body, checkpoint
+from tests.tiny import FAMILIES, ORGANISM_GEOMETRY, Body, checkpoint
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -71,3 +71,9 @@ def case(open_case: OpenCase) -> Case:
 def exact(open_case: OpenCase) -> Case:
     """organism's geometry, float64: differences above 1e-9 are errors, not rounding."""
     return open_case(ORGANISM_GEOMETRY, "float64")
+
+
+@pytest.fixture(scope="session", params=FAMILIES)
+def family_case(request: pytest.FixtureRequest, open_case: OpenCase) -> Case:
+    """Each architecture in turn, float64."""
+    return open_case(FAMILIES[request.param], "float64")

@@ -8,22 +8,15 @@ import numpy as np
 import pytest
 
 from finst.engine import hooks, nnsight
-from finst.engine.counterfactuals import counterfactuals, observe
-from finst.engine.edits import each_head, rows_from, unedited
-from finst.engine.reads import Read
+from finst.engine.counterfactuals import counterfactuals
+from finst.engine.edits import each_head, unedited
 from finst.engine.sites import SITES
 from tests.engine.conftest import Case, OpenCase
-from tests.engine.rows import mixed_row, rows_at_all_sites
+from tests.engine.rows import rows_at_all_sites
 from tests.engine.test_generate import assert_same, ours, plain, rows_everywhere, transformers_own
 from tests.tiny import FAMILIES
 
 TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
-
-
-@pytest.fixture(params=FAMILIES)
-def exact(request: pytest.FixtureRequest, open_case: OpenCase) -> Case:
-    """float64, in place of the fixture of this name that knows organism's geometry alone."""
-    return open_case(FAMILIES[request.param], "float64")
 
 
 @pytest.mark.parametrize("reference", [hooks, nnsight], ids=["hooks", "nnsight"])
@@ -39,30 +32,22 @@ def test_every_site_layer_and_op(open_case: OpenCase, family: str, dtype: str, r
     assert per_site.min() > 0.01
 
 
-def test_mixed_rows_and_what_is_read_in_them(exact: Case) -> None:
-    rng = np.random.default_rng(4)
-    rows = rows_from([mixed_row(exact, rng) for _ in range(6)])
-    reads = [Read(site, (0, 2), (7, exact.clean.tokens.last)) for site in SITES]
-    ours = observe(exact.vlm, exact.recording[0], rows, reads, exact.answers)
-    theirs = hooks.observe(exact.vlm, exact.clean, rows, reads, exact.answers)
-    for mine, other in zip((ours.logits, *ours.reads), (theirs.logits, *theirs.reads), strict=True):
-        assert (mine - other).abs().max() < 1e-9
-
-
-def test_maps_of_heads(exact: Case) -> None:
+def test_maps_of_heads(family_case: Case) -> None:
     """Patching a run into itself changes nothing; patching another run's heads does what hooks do."""
-    recording, last = exact.recording, exact.positions["last"]
+    recording, last = family_case.recording, family_case.positions["last"]
     same, other = (each_head(recording.z[source], last) for source in (0, 1))
-    ours = counterfactuals(exact.vlm, recording[0], same + other, exact.answers)
-    assert (ours[: len(same)] - recording.logits[0, list(exact.answers)]).abs().max() < 1e-9
-    theirs = hooks.counterfactuals(exact.vlm, exact.clean, other, exact.answers)
+    ours = counterfactuals(family_case.vlm, recording[0], same + other, family_case.answers)
+    assert (ours[: len(same)] - recording.logits[0, list(family_case.answers)]).abs().max() < 1e-9
+    theirs = hooks.counterfactuals(family_case.vlm, family_case.clean, other, family_case.answers)
     assert (ours[len(same) :] - theirs).abs().max() < 1e-9
     assert (ours[len(same) :] - ours[0]).abs().max() > 1e-3
 
 
-def test_generation(exact: Case) -> None:
+def test_generation(family_case: Case) -> None:
     """Unedited rows say what transformers says; edited ones, at every site, what full passes say."""
-    rows = rows_everywhere(exact).take(np.arange(0, 63, 2))
-    assert_same(ours(exact, rows), plain(exact, rows))
-    said = ours(exact, unedited(), stop=None)
-    assert said.tokens[0, : said.lengths[0]].tolist() == transformers_own(exact.vlm, exact.clean, said.tokens.shape[1])
+    rows = rows_everywhere(family_case).take(np.arange(0, 63, 2))
+    assert_same(ours(family_case, rows), plain(family_case, rows))
+    said = ours(family_case, unedited(), stop=None)
+    assert said.tokens[0, : said.lengths[0]].tolist() == transformers_own(
+        family_case.vlm, family_case.clean, said.tokens.shape[1]
+    )

@@ -18,7 +18,7 @@ from finst.engine import counterfactuals as walks
 from finst.engine import hooks, nnsight
 from finst.engine.attention import NAME, probing
 from finst.engine.counterfactuals import counterfactuals, observe
-from finst.engine.edits import Edit, Rows, each_head, rows_from, unedited
+from finst.engine.edits import Rows, each_head, unedited
 from finst.engine.memory import CPU_MEMORY_BYTES, recording_bytes, token_budget, walk_bytes
 from finst.engine.reads import Read, activations
 from finst.engine.record import Recording, record
@@ -52,46 +52,8 @@ def counted_tokens(case: Case) -> Iterator[list[int]]:
             handle.remove()
 
 
-def test_no_work_before_a_rows_first_layer_or_first_token(case: Case) -> None:
-    rows, last = some_rows(case), case.clean.tokens.last
-    with counted_tokens(case) as counts:
-        counterfactuals(case.vlm, case.recording[0], rows, case.answers)
-    layers, heads = case.vlm.n_layers, case.vlm.n_heads
-    earliest = min(min(positions) for positions in case.positions.values())
-    widths = [last + 1 - min(positions) for positions in case.positions.values()]
-    expected = [(layer + 1) * heads * sum(widths) + last + 1 - earliest for layer in range(layers)]
-    assert counts == expected
-
-
-def test_layers_before_the_first_edit_are_skipped(case: Case) -> None:
-    rows = rows_from([(Edit(2, (0,), (case.clean.tokens.last,), torch.zeros(1)),)])
-    with counted_tokens(case) as counts:
-        counterfactuals(case.vlm, case.recording[0], rows, case.answers)
-    assert counts == [1]
-
-
 def test_no_rows_give_no_logits(case: Case) -> None:
     assert counterfactuals(case.vlm, case.recording[0], unedited(0), case.answers).shape == (0, 3)
-
-
-@settings(max_examples=8)
-@given(seed=st.integers(0, 2**32 - 1))
-def test_row_order_does_not_matter(exact: Case, seed: int) -> None:
-    rows = some_rows(exact)
-    order = np.random.default_rng(seed).permutation(rows.count)
-    straight = counterfactuals(exact.vlm, exact.recording[0], rows, exact.answers)
-    shuffled = counterfactuals(exact.vlm, exact.recording[0], rows.take(order), exact.answers)
-    assert (straight[torch.from_numpy(order)] - shuffled).abs().max() < 1e-9
-
-
-@pytest.mark.parametrize("max_memory", [1, 100_000, 1_000_000])
-def test_chunks_do_not_matter(exact: Case, max_memory: int) -> None:
-    rows = some_rows(exact)
-    whole = counterfactuals(exact.vlm, exact.recording[0], rows, exact.answers)
-    with counted_tokens(exact) as counts:
-        parts = counterfactuals(exact.vlm, exact.recording[0], rows, exact.answers, max_memory=max_memory)
-    assert len(counts) > exact.vlm.n_layers
-    assert (whole - parts).abs().max() < 1e-9
 
 
 @settings(max_examples=20)
