@@ -1,6 +1,8 @@
-"""How many tokens may walk together, and how much memory that took."""
+"""How many tokens may walk together, and how much memory was taken."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 
@@ -31,3 +33,16 @@ def token_budget(vlm: VLM, length: int, max_memory: int | None) -> int:
     attended = 4 * vlm.n_heads * vlm.d_head * at_least_float32(vlm.dtype).itemsize
     split = 2 * (vlm.parts * (vlm.parts + 1) // 2) * max(config.hidden_size, config.intermediate_size)
     return max(1, (allowed(vlm, max_memory) - split * config.hidden_size) // (hidden + attended + split))
+
+
+def gauge(device: torch.device) -> Callable[[], int | None]:
+    """Tells the most bytes that were held on the device at once from here on, above what is held now.
+
+    None on the CPU, where nobody keeps count. One gauge a device at a time: a new one starts the count again.
+    """
+    if device.type != "cuda":
+        return lambda: None
+    torch.cuda.synchronize(device)
+    held = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    return lambda: torch.cuda.max_memory_allocated(device) - held
