@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 import xarray as xr
 from rich.console import Console
 
@@ -68,6 +69,7 @@ def test_the_result_is_what_the_folder_holds(spec: ToySpec, whole: Path) -> None
     assert (manifest.model.dtype, manifest.model.device) == ("float32", "cpu")
     assert sorted(manifest.unit_seconds) == ["00000", "00001", "00002", "00003"]
     assert {"python", "torch", "transformers", "numpy"} <= set(manifest.sessions[0].versions)
+    assert [session.peak_memory for session in manifest.sessions] == [None] * len(manifest.sessions)
     assert manifest.finished is not None
     assert manifest.finished >= manifest.sessions[0].started
 
@@ -148,6 +150,19 @@ def test_a_session_unlike_the_one_before_is_recorded_and_said(
     assert "note: unlike the session before" in told.getvalue()
     assert "'0.1' here; threads is '1' there and '64' here" in told.getvalue()
     assert [session.versions["torch"] for session in manifest.sessions][1:] == [now.versions["torch"], "0.1"]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_memory_above_the_weights_is_recorded(spec: ToySpec, tmp_path: Path) -> None:
+    class Hungry(Toy):
+        def measure(self, vlm: VLM, spec: ToySpec, unit: Unit) -> xr.Dataset:
+            torch.empty(len(self.measured) << 24, dtype=torch.uint8, device="cuda")
+            return super().measure(vlm, spec, unit)
+
+    (session,) = run_toy(replace(spec, device="cuda"), tmp_path, Hungry()).manifest.sessions
+    assert session.peak_memory is not None
+    assert (3 << 24) <= session.peak_memory < (5 << 24)
 
 
 def test_the_order_of_sessions_does_not_matter(spec: ToySpec, whole: Path, tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 
 from finst.errors import FinstError
-from finst.runs.manifest import Manifest, ModelRecord, Session
+from finst.runs.manifest import FORMAT, Manifest, ModelRecord, Session
 from finst.runs.store import RunFolder
 
 SPEC: dict[str, Any] = {"model": "organism", "pairs": 3, "seed": 7}
@@ -41,7 +41,7 @@ def test_a_claim_writes_nothing(tmp_path: Path) -> None:
 def test_a_run_from_beginning_to_end(tmp_path: Path) -> None:
     folder = begun(tmp_path / "deep" / "run")
     assert not folder.has_unit(0)
-    folder.write_unit(0, DATA, 1.23456)
+    folder.write_unit(0, DATA, 1.23456, None)
     assert folder.has_unit(0)
     xr.testing.assert_identical(folder.read_unit(0), DATA)
     folder.write_summary(DATA)
@@ -64,17 +64,31 @@ def test_a_run_from_beginning_to_end(tmp_path: Path) -> None:
 
 
 def test_the_same_run_is_taken_up_again_and_remembers_its_sessions(tmp_path: Path) -> None:
-    begun(tmp_path).write_unit(0, DATA, 1.0)
+    begun(tmp_path).write_unit(0, DATA, 1.0, 1 << 20)
     later = replace(SESSION, started="2026-01-02T00:00:00+00:00")
     folder = RunFolder.claim(tmp_path, "cma", SPEC)
     folder.begin(MODEL, 2, later)
-    assert folder.manifest.sessions == (SESSION, later)
+    assert folder.manifest.sessions == (replace(SESSION, peak_memory=1 << 20), later)
     assert folder.has_unit(0)
     assert folder.manifest.unit_seconds == {"00000": 1.0}
+    folder.write_unit(1, DATA, 2.0, 1 << 21)
+    assert [session.peak_memory for session in folder.manifest.sessions] == [1 << 20, 1 << 21]
+
+
+def test_a_folder_of_the_first_format_opens_and_goes_on(tmp_path: Path) -> None:
+    path = begun(tmp_path).manifest_path
+    old = json.loads(path.read_text())
+    old["format"] = 1
+    del old["sessions"][0]["peak_memory"]
+    path.write_text(json.dumps(old))
+    folder = RunFolder.claim(tmp_path, "cma", SPEC)
+    assert folder.manifest.sessions == (SESSION,)
+    assert len(folder.begin(MODEL, 2, SESSION).sessions) == 2
+    assert json.loads(path.read_text())["format"] == FORMAT == 2
 
 
 def test_another_spec_is_refused(tmp_path: Path) -> None:
-    begun(tmp_path).write_unit(0, DATA, 1.0)
+    begun(tmp_path).write_unit(0, DATA, 1.0, None)
     before = contents(tmp_path)
     with pytest.raises(
         FinstError, match=r"holds another run \(pairs is 3 there and 4 here\): choose another out folder"
@@ -86,7 +100,7 @@ def test_another_spec_is_refused(tmp_path: Path) -> None:
 
 
 def test_other_weights_and_another_plan_are_refused(tmp_path: Path) -> None:
-    begun(tmp_path).write_unit(0, DATA, 1.0)
+    begun(tmp_path).write_unit(0, DATA, 1.0, None)
     before = contents(tmp_path)
     folder = RunFolder.claim(tmp_path, "cma", SPEC)
     with pytest.raises(FinstError, match="other weights of organism"):

@@ -8,6 +8,8 @@ from typing import TypeVar
 
 import torch
 
+from finst.engine.memory import gauge
+
 ResultT = TypeVar("ResultT")
 
 
@@ -22,14 +24,8 @@ def timed(work: Callable[[], ResultT], device: torch.device) -> tuple[ResultT, f
 
 def weighed(work: Callable[[], ResultT], device: torch.device) -> tuple[ResultT, int | None]:
     """What ``work`` returns and the most memory that it held, in bytes; None on the CPU, where nobody keeps count."""
-    if device.type != "cuda":
-        return work(), None
-    torch.cuda.synchronize(device)
-    before = torch.cuda.memory_allocated(device)
-    torch.cuda.reset_peak_memory_stats(device)
-    result = work()
-    torch.cuda.synchronize(device)
-    return result, torch.cuda.max_memory_allocated(device) - before
+    peak = gauge(device)
+    return work(), peak()
 
 
 def device_name(device: torch.device) -> str:

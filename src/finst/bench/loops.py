@@ -10,11 +10,12 @@ import numpy as np
 from jaxtyping import Int
 
 from finst.bench.clock import timed
-from finst.bench.maps import Logits, map_rows, needed
+from finst.bench.maps import Logits, needed
 from finst.bench.subject import Pair, Subject
 from finst.engine import hooks
 from finst.engine import nnsight as nnsight_engine
 from finst.experiments.cma_design import Condition
+from finst.experiments.cma_walk import map_rows
 
 Chosen = Int[np.ndarray, "row"]
 

@@ -11,26 +11,18 @@ from torch import Tensor
 
 from finst.bench.subject import Pair, Subject, contexts_needed
 from finst.engine.counterfactuals import counterfactuals
-from finst.engine.edits import Rows, each_head, unedited
+from finst.engine.edits import Rows
 from finst.engine.record import Recording, record
-from finst.experiments.cma_design import CONTEXTS, Condition, patched_positions
+from finst.experiments.cma_design import CONTEXTS, Condition
+from finst.experiments.cma_walk import map_rows
 from finst.vlm.encode import Encoded
 
-Z = Float[Tensor, "layer pos head d_head"]
 Logits = Float[Tensor, "row answer"]
 
 
 def needed(pair: Pair, conditions: Sequence[Condition]) -> dict[str, Encoded]:
     """The contexts of a pair that are recorded, by name."""
     return {name: pair[CONTEXTS.index(name)] for name in contexts_needed(conditions)}
-
-
-def map_rows(clean: Encoded, z: Mapping[str, Z], conditions: Sequence[Condition]) -> Rows:
-    """The unedited row, then every head in every condition (paper, Fig 1d); ``z`` by the name of the source context."""
-    rows = unedited()
-    for condition in conditions:
-        rows = rows + each_head(z[condition.source], patched_positions(clean, condition))
-    return rows
 
 
 def maps(subject: Subject, pairs: Sequence[Pair], conditions: Sequence[Condition]) -> list[Logits]:

@@ -1,6 +1,8 @@
-"""How many tokens may walk together, and how much memory that took."""
+"""How many tokens may walk together, and how much memory was taken."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 
@@ -46,3 +48,16 @@ def token_budget(vlm: VLM, max_memory: int | None) -> int:
     """Tokens that may walk together in ``max_memory`` bytes, which is as in ``allowed``; at least 1."""
     once = walk_bytes(vlm, 0)
     return max(1, (allowed(vlm, max_memory) - once) // (walk_bytes(vlm, 1) - once))
+
+
+def gauge(device: torch.device) -> Callable[[], int | None]:
+    """Tells the most bytes that were held on the device at once from here on, above what is held now.
+
+    None on the CPU, where nobody keeps count. One gauge a device at a time: a new one starts the count again.
+    """
+    if device.type != "cuda":
+        return lambda: None
+    torch.cuda.synchronize(device)
+    held = torch.cuda.memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    return lambda: torch.cuda.max_memory_allocated(device) - held

@@ -9,9 +9,6 @@ import numpy as np
 import xarray as xr
 
 from finst.analysis import mediation
-from finst.engine.counterfactuals import counterfactuals
-from finst.engine.edits import each_head, unedited
-from finst.engine.record import record
 from finst.errors import FinstError
 from finst.experiments.base import Unit
 from finst.experiments.cma_design import (
@@ -21,11 +18,11 @@ from finst.experiments.cma_design import (
     CMASpec,
     colours_of,
     contexts_of,
-    patched_positions,
     prompt_of,
 )
 from finst.experiments.cma_example import example
 from finst.experiments.cma_summary import statistics_of
+from finst.experiments.cma_walk import Answered, Asked, answered
 from finst.report.figures import NamedFigure
 from finst.report.maps import mediation_figures
 from finst.scenes.designs import MediationPair, mediation_pairs
@@ -67,8 +64,11 @@ class CMA:
 
         Dims pair, condition, layer, head, context, colour; see ``attrs`` for units.
         """
-        pairs = mediation_pairs(spec.pairs, spec.seed)
-        return _joined([_measured(vlm, spec, index, pairs[index]) for index in unit.trials])
+        every = mediation_pairs(spec.pairs, spec.seed)
+        pairs = {index: every[index] for index in unit.trials}
+        asked = [_asked(vlm.reader, spec, pair) for pair in pairs.values()]
+        said = answered(vlm, asked)
+        return _joined([_measured(vlm, *one) for one in zip(pairs, pairs.values(), asked, said, strict=True)])
 
     def summarise(self, spec: CMASpec, parts: Sequence[xr.Dataset]) -> xr.Dataset:
         """All pairs with their statistics (see ``cma_summary``), from those pairs alone that the model gets right.
@@ -104,38 +104,36 @@ def _joined(parts: Sequence[xr.Dataset]) -> xr.Dataset:
     )
 
 
-def _measured(vlm: VLM, spec: CMASpec, index: int, pair: MediationPair) -> xr.Dataset:
-    contexts = contexts_of(vlm.reader, spec, pair)
-    colours = colours_of(pair)
-    tokens = first_tokens(vlm.reader, prompt_of(spec, pair), colours)
-    recording = record(vlm, contexts)
-    rows = unedited()
-    for condition in CONDITIONS.values():
-        source_z = recording.z[CONTEXTS.index(condition.source)]
-        rows = rows + each_head(source_z, patched_positions(contexts[0], condition))
-    logits = counterfactuals(vlm, recording[0], rows, tokens).cpu().numpy()
+def _asked(reader: Reader, spec: CMASpec, pair: MediationPair) -> Asked:
+    tokens = first_tokens(reader, prompt_of(spec, pair), colours_of(pair))
+    return Asked(contexts_of(reader, spec, pair), tokens)
+
+
+def _measured(vlm: VLM, index: int, pair: MediationPair, asked: Asked, said: Answered) -> xr.Dataset:
+    tokens = list(asked.tokens)
+    logits = said.rows.cpu().numpy()
     patched = logits[1:].reshape(len(CONDITIONS), vlm.n_layers, vlm.n_heads, len(COLOURS))
-    predicted = recording.logits.argmax(-1).cpu().numpy()
+    predicted = said.contexts.argmax(-1).cpu().numpy()
     expected = np.array([tokens[COLOURS.index(answer)] for answer in ("target", "target", "new")])
     words = [vlm.reader.tokenizer.decode([int(token)]) for token in predicted]
     measured = xr.Dataset(
         {
             "patched_logits": (("condition", "layer", "head", "colour"), patched),
             "unedited_logits": ("colour", logits[0]),
-            "context_logits": (("context", "colour"), recording.logits[:, tokens].cpu().numpy()),
+            "context_logits": (("context", "colour"), said.contexts[:, tokens].cpu().numpy()),
             "predicted_token": ("context", predicted),
             "predicted_word": ("context", np.array(words)),
             "correct": ("context", predicted == expected),
-            "positions": ((), len(contexts[0].tokens)),
+            "positions": ((), len(asked.contexts[0].tokens)),
         },
-        coords=_coords(pair, colours, vlm.n_layers, vlm.n_heads),
+        coords=_coords(pair, vlm.n_layers, vlm.n_heads),
     )
     scored = measured.assign(_scores(measured)).expand_dims(pair=[index])
     per_pair = [name for name in measured.coords if not measured[name].dims]
     return _documented(scored.assign_coords({name: ("pair", [measured[name].item()]) for name in per_pair}))
 
 
-def _coords(pair: MediationPair, colours: Sequence[str], layers: int, heads: int) -> dict[str, object]:
+def _coords(pair: MediationPair, layers: int, heads: int) -> dict[str, object]:
     described, target = pair.clean.objects
     assert described.cell is not None
     row, col = described.cell
@@ -149,7 +147,7 @@ def _coords(pair: MediationPair, colours: Sequence[str], layers: int, heads: int
         "patched": ("condition", [c.patched for c in CONDITIONS.values()]),
         "original": ("condition", [c.original for c in CONDITIONS.values()]),
         "counterfactual": ("condition", [c.counterfactual for c in CONDITIONS.values()]),
-        **{f"{role}_colour": word for role, word in zip(COLOURS, colours, strict=True)},
+        **{f"{role}_colour": word for role, word in zip(COLOURS, colours_of(pair), strict=True)},
         "described_shape": described.shape,
         "target_shape": target.shape,
         "new_shape": pair.changed.objects[1].shape,

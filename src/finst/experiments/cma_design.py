@@ -58,7 +58,7 @@ class CMASpec:
     device: str = "auto"
     """Where the model runs: auto, cpu, cuda or cuda:N."""
     pairs_per_unit: int = 5
-    """Pairs that are measured and kept together; a run that was killed goes on after the last whole unit."""
+    """Pairs that are measured at once (three contexts each in memory) and kept together, all or none if killed."""
     permutations: int = 10_000
     """Sign patterns of the permutation tests; all of them are counted when there are no more than this."""
     bootstraps: int = 2_000

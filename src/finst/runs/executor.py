@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import xarray as xr
 from rich.console import Console
 
+from finst.engine.memory import gauge
 from finst.experiments.base import Experiment, Spec, Unit
 from finst.report.figures import NamedFigure
 from finst.runs.manifest import Manifest, ModelRecord
@@ -100,10 +101,11 @@ def _measure(
     experiment: Experiment[SpecT], spec: SpecT, vlm: VLM, folder: RunFolder, units: Sequence[Unit], console: Console
 ) -> None:
     missing = [index for index in range(len(units)) if not folder.has_unit(index)]
+    peak_memory = gauge(vlm.device)
     with progress(console, len(units), len(units) - len(missing)) as bar:
         for index in missing:
             bar.begin(units[index].name)
             started = time.perf_counter()
             data = experiment.measure(vlm, spec, units[index])
-            folder.write_unit(index, data, time.perf_counter() - started)
+            folder.write_unit(index, data, time.perf_counter() - started, peak_memory())
             bar.advance()

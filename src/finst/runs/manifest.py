@@ -11,8 +11,14 @@ from finst.errors import FinstError
 from finst.runs.archive import write_atomically
 from finst.runs.spec import from_json, to_json
 
-FORMAT = 1
-"""Raised whenever an older finst could not read what a newer one writes."""
+FORMAT = 2
+"""Raised whenever an older finst could not read what a newer one writes.
+
+2: sessions have ``peak_memory``.
+"""
+
+OLDER = (1,)
+"""Formats that are read as well: they lack only what may be absent."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +41,8 @@ class Session:
     commit: str | None
     versions: dict[str, str]
     machine: dict[str, str]
+    peak_memory: int | None = None
+    """Most bytes held on the GPU while units were measured, above the weights; None on the CPU and before a unit."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,15 @@ class Manifest:
     finished: str | None = None
     unit_seconds: dict[str, float] = field(default_factory=dict)
 
+    def measured(self, unit: str, seconds: float, peak_memory: int | None) -> Manifest:
+        """The same run with one more unit, and the most memory (bytes) that its last session has held so far."""
+        *before, last = self.sessions
+        return replace(
+            self,
+            unit_seconds={**self.unit_seconds, unit: round(seconds, 3)},
+            sessions=(*before, replace(last, peak_memory=peak_memory)),
+        )
+
     def done(self, at: str) -> Manifest:
         """The same run, finished at that time, unless it was before."""
         return replace(self, status="finished", finished=self.finished or at)
@@ -68,9 +85,9 @@ class Manifest:
         except ValueError as cause:
             raise FinstError(f"{path} is damaged ({cause}): choose another out folder, or delete this one") from cause
         found = data.get("format") if isinstance(data, dict) else None
-        if found != FORMAT:
+        if found not in (*OLDER, FORMAT):
             raise FinstError(f"{path} is not a manifest of this finst: expected format {FORMAT}, found {found!r}")
         try:
-            return from_json(cls, data)
+            return from_json(cls, {**data, "format": FORMAT})
         except FinstError as cause:
             raise FinstError(f"{path} is damaged ({cause}): choose another out folder, or delete this one") from cause

@@ -153,12 +153,13 @@ class RunFolder:
         """Whether the unit is finished; a unit half written is not there at all."""
         return self.unit_path(index).exists()
 
-    def write_unit(self, index: int, data: xr.Dataset, seconds: float) -> None:
-        """Keeps a unit's data, and in the manifest (the data must not depend on it) how long it took."""
+    def write_unit(self, index: int, data: xr.Dataset, seconds: float, peak_memory: int | None) -> None:
+        """Keeps a unit's data, and in the manifest (the data must not depend on it) what it took.
+
+        ``peak_memory`` is what this session has held so far at most, in bytes; None on the CPU.
+        """
         write_atomically(self.unit_path(index), pack(data))
-        manifest = self.manifest
-        timed = {**manifest.unit_seconds, f"{index:05d}": round(seconds, 3)}
-        replace(manifest, unit_seconds=timed).write(self.manifest_path)
+        self.manifest.measured(f"{index:05d}", seconds, peak_memory).write(self.manifest_path)
 
     def read_unit(self, index: int) -> xr.Dataset:
         """A finished unit's data. Raises FinstError when the file is damaged."""
