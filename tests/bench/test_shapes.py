@@ -114,3 +114,16 @@ def test_sizes_and_reader() -> None:
     assert (vlm.n_layers, vlm.n_heads, vlm.n_kv_heads, vlm.d_head) == (3, 4, 2, 8)
     assert (vlm.device, vlm.dtype) == (CPU, torch.bfloat16)
     assert (vlm.reader.id, vlm.reader.tokenizer, vlm.reader.image_processor) == ("tiny", None, None)
+
+
+def test_a_shape_that_does_not_fit_is_refused_before_anything_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = sum(parameter.nbytes for parameter in random_vlm(TINY, torch.float32, CPU).model.parameters())
+    monkeypatch.setattr("finst.bench.random_vlm._memory", lambda device: weights)
+    random_vlm(TINY, torch.float32, CPU)
+    monkeypatch.setattr("finst.bench.random_vlm._memory", lambda device: weights - 1)
+    random_vlm(TINY, torch.bfloat16, CPU)
+    monkeypatch.setattr("finst.bench.random_vlm._randomise", None)
+    with pytest.raises(
+        FinstError, match=r"tiny has [\d,]+ weights, 0\.0 GiB in float32, and cpu has 0\.0 GiB: expected"
+    ):
+        random_vlm(TINY, torch.float32, CPU)

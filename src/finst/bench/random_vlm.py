@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import torch
@@ -9,6 +10,7 @@ from torch import nn
 from transformers import AutoModelForImageTextToText
 
 from finst.bench.shapes import Shape
+from finst.errors import FinstError
 from finst.vlm.families import family_of
 from finst.vlm.open import VLM, Reader, quiet
 
@@ -18,15 +20,35 @@ def random_vlm(shape: Shape, dtype: torch.dtype, device: torch.device, seed: int
 
     Matrices are normal with a standard deviation of 1/sqrt(fan-in), so that every projection keeps the size of what it
     gets and attention is far from uniform; norms are 1, biases 0. Buffers, such as rotary tables, are the modules' own.
-    Its reader has no tokenizer and no image processor. Raises FinstError when finst has no family for the architecture.
+    Its reader has no tokenizer and no image processor. Raises FinstError when finst has no family for the architecture,
+    and when the device has less memory than the weights take.
     """
     family = family_of(shape.model_type)
+    _check_room(shape, dtype, device)
     others = [device] if device.type == "cuda" else []
     with quiet(), torch.random.fork_rng(devices=others), device:
         model = AutoModelForImageTextToText.from_config(shape.config(), dtype=dtype)
     _randomise(model, torch.Generator(device).manual_seed(seed))
     reader = Reader(shape.name, Path(), None, model.config, None, None, family)
     return VLM(reader, model.eval().requires_grad_(False))
+
+
+def _check_room(shape: Shape, dtype: torch.dtype, device: torch.device) -> None:
+    with quiet(), torch.device("meta"):
+        needed = sum(p.numel() for p in AutoModelForImageTextToText.from_config(shape.config()).parameters())
+    taken, there = needed * dtype.itemsize, _memory(device)
+    if taken > there:
+        raise FinstError(
+            f"{shape.name} has {needed:,} weights, {taken / 2**30:.1f} GiB in {str(dtype).removeprefix('torch.')}, and "
+            f"{device.type} has {there / 2**30:.1f} GiB: expected a smaller shape, a shorter dtype or another device"
+        )
+
+
+def _memory(device: torch.device) -> int:
+    """All of the device's memory, in bytes."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_properties(device).total_memory
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 @torch.no_grad()
