@@ -38,6 +38,7 @@ COMMANDS = (
     Command(("train", "organism"), "trains the built-in model from scratch", "train_organism"),
     Command(("bench", "sweep"), "times the engine against a plain hook loop and nnsight", "bench_sweep"),
     Command(("bench", "paper"), "times causal mediation at the paper's scale", "bench_paper"),
+    Command(("bench", "precision"), "holds number formats against float32 by the scores they give", "bench_precision"),
     Command(("bench", "attribution"), "holds attribution patching against the exact map", "bench_attribution"),
 )
 

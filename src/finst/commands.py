@@ -16,6 +16,7 @@ from finst import inspect as inspection
 from finst import verify as verification
 from finst.bench import attribution
 from finst.bench.paper import BenchPaper, paper
+from finst.bench.precision import BenchPrecision, precision
 from finst.bench.sweep import BenchSweep, sweep
 from finst.builtin.organism import train
 from finst.errors import FinstError
@@ -62,6 +63,15 @@ class BenchPaperToFile:
     """Times causal mediation at the paper's scale by finst's engine alone: all conditions, all heads, many pairs."""
 
     spec: Annotated[BenchPaper, tyro.conf.arg(name="")]
+    json: Path | None = None
+    """Also writes the result there; replaced if it exists."""
+
+
+@dataclass(frozen=True)
+class BenchPrecisionToFile:
+    """How far number formats move the scores of a map from float32's, on the same weights."""
+
+    spec: Annotated[BenchPrecision, tyro.conf.arg(name="")]
     json: Path | None = None
     """Also writes the result there; replaced if it exists."""
 
@@ -134,6 +144,12 @@ def bench_paper(command: str, arguments: Sequence[str]) -> None:
     """``finst bench paper``."""
     options = _options(BenchPaperToFile, command, arguments)
     _benchmark(partial(paper, options.spec), options.json)
+
+
+def bench_precision(command: str, arguments: Sequence[str]) -> None:
+    """``finst bench precision``."""
+    options = _options(BenchPrecisionToFile, command, arguments)
+    _benchmark(partial(precision, options.spec), options.json)
 
 
 def bench_attribution(command: str, arguments: Sequence[str]) -> None:

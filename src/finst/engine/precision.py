@@ -83,7 +83,7 @@ def split_linear(
     parts i and j with i + j < ``parts`` are taken, 3 or 6 of them, side by side in one matrix product.
     """
     rows = input.reshape(-1, input.shape[-1])
-    pairs = [(i, j) for total in reversed(range(parts)) for i in range(total + 1) for j in [total - i]]
+    pairs = [(i, total - i) for total in reversed(range(parts)) for i in range(total + 1)]
     split = _splitter(input.device)
     left = split(rows, [i for i, _ in pairs])
     right = split(weight, [j for _, j in pairs]).mT
