@@ -17,7 +17,7 @@ from finst.engine.check import check
 from finst.engine.continuation import Cache, Continuation
 from finst.engine.edits import Block, Rows
 from finst.engine.greedy import Generated, Greedy, greedy, silence
-from finst.engine.memory import allowed
+from finst.engine.memory import allowed, walk_bytes
 from finst.engine.precision import arithmetic, at_least_float32
 from finst.engine.readout import logits
 from finst.engine.record import Recording
@@ -66,12 +66,12 @@ def generate(
 
 def _rows_at_once(vlm: VLM, length: int, width: int, new: int, max_memory: int | None) -> int:
     """Rows that may go together: what each needs in the first pass, of ``width`` tokens, and keeps in the end."""
-    config, wide = vlm.reader.config.get_text_config(), at_least_float32(vlm.dtype).itemsize
-    hidden = (8 * config.hidden_size + 3 * config.intermediate_size) * vlm.dtype.itemsize
+    wide, once = at_least_float32(vlm.dtype).itemsize, walk_bytes(vlm, 0)
+    hidden = walk_bytes(vlm, 1) - once
     scores = 3 * vlm.n_heads * (length + new) * wide
     kept = 2 * vlm.n_layers * vlm.n_kv_heads * vlm.d_head * vlm.dtype.itemsize
     vocabulary = 3 * len(vlm.model.get_output_embeddings().weight) * wide
-    return max(1, allowed(vlm, max_memory) // (width * (hidden + scores) + (width + new) * kept + vocabulary))
+    return max(1, (allowed(vlm, max_memory) - once) // (width * (hidden + scores) + (width + new) * kept + vocabulary))
 
 
 def _speak(vlm: VLM, clean: Recording, rows: Rows, first: int, choice: Greedy, spoken: Generated) -> None:
