@@ -127,8 +127,11 @@ def longest(grid: Grid) -> int:
 class LessonStream(torch.utils.data.IterableDataset):
     """Endless batches of a mix, about ``tokens`` tokens and one canvas each; every worker draws its own."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, mix: Mix, tokens: int, seed: int) -> None:
+    def __init__(
+        self, tokenizer: PreTrainedTokenizerFast, mix: Mix, tokens: int, seed: int, nearly_full: float = 0.0
+    ) -> None:
         self.writer, self.mix, self.tokens, self.seed = Writer(tokenizer), mix, tokens, seed
+        self.nearly_full = nearly_full
 
     def __iter__(self) -> Iterator[Batch]:
         worker = torch.utils.data.get_worker_info()
@@ -138,7 +141,8 @@ class LessonStream(torch.utils.data.IterableDataset):
         while True:
             grid = CANVASES[turn % len(CANVASES)]
             length = longest(grid)
-            lessons = [training_lesson(rng, grid, self.mix) for _ in range(max(1, self.tokens // length))]
+            count = max(1, self.tokens // length)
+            lessons = [training_lesson(rng, grid, self.mix, self.nearly_full) for _ in range(count)]
             yield collate(lessons, self.writer, length)
             turn += workers
 

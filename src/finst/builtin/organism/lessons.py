@@ -76,11 +76,15 @@ def has_withheld_pair(scene: Scene) -> bool:
     return any((obj.colour, obj.shape) in WITHHELD for obj in scene.objects)
 
 
-def training_scene(rng: np.random.Generator, grid: Grid) -> Scene:
-    """A random scene on the grid's canvas (one in eight placed freely) that training may show."""
+def training_scene(rng: np.random.Generator, grid: Grid, nearly_full: float = 0.0) -> Scene:
+    """A random scene on the grid's canvas (one in eight placed freely) that training may show.
+
+    A share ``nearly_full`` of the scenes leaves one or two cells empty; the others have any number of objects.
+    """
     capacity = len(grid.cells)
     while True:
-        count = int(rng.integers(2, capacity + 1))
+        crowded = nearly_full > 0 and rng.random() < nearly_full
+        count = int(rng.integers(capacity - 2, capacity) if crowded else rng.integers(2, capacity + 1))
         entropy: Entropy = ("low", "high", "any")[rng.integers(3)]
         if rng.random() < 0.125:
             scene = free_scene(rng, grid.width, grid.height, min(count, max(2, capacity // 2)), entropy)
@@ -309,15 +313,27 @@ MIXES: dict[str, Mix] = {
         "relation": 0.24,
         "enumeration": 0.08,
     },
+    "listing": {
+        "describe": 0.10,
+        "proceed": 0.06,
+        "successor": 0.10,
+        "grounded": 0.20,
+        "grounded_shuffled": 0.10,
+        "colours": 0.03,
+        "shapes": 0.03,
+        "colour": 0.10,
+        "relation": 0.12,
+        "enumeration": 0.16,
+    },
 }
 """The mixes that one can train on; the log in the documentation says what each of them gave."""
 
 
-def training_lesson(rng: np.random.Generator, grid: Grid, mix: Mix) -> Lesson:
-    """One lesson of the mix on a fresh scene."""
+def training_lesson(rng: np.random.Generator, grid: Grid, mix: Mix, nearly_full: float = 0.0) -> Lesson:
+    """One lesson of the mix on a fresh scene; a share of the scenes is ``nearly_full``."""
     unknown = set(mix) - set(LESSONS)
     if unknown:
         raise choice("lesson", sorted(unknown)[0], LESSONS)
     names, shares = zip(*mix.items(), strict=True)
     name = rng.choice(names, p=np.array(shares) / sum(shares))
-    return LESSONS[str(name)](rng, training_scene(rng, grid))
+    return LESSONS[str(name)](rng, training_scene(rng, grid, nearly_full))

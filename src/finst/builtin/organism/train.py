@@ -52,6 +52,8 @@ class TrainSpec:
     """Standard deviation, in grey levels, of a shift of each drawn object's colour."""
     evenness: float = 0.0
     """A token of a lesson with n learned tokens weighs n ** -evenness: 0 counts tokens alike, 1 lessons."""
+    nearly_full: float = 0.0
+    """Share of scenes that leave one or two cells empty; the others have any number of objects."""
     seed: int = 0
     """Of the weights and of the lessons."""
     workers: int = 12
@@ -117,7 +119,7 @@ def train(spec: TrainSpec) -> Path:
     model.to(device=torch.device(device), dtype=torch.float32).train()  # pyright: ignore[reportCallIssue]
     forward, painter = Forward(model, compiled=spec.compiled and on_gpu), Painter(device, spec.colour_noise)
     optimiser = _optimiser(model, spec, fused=on_gpu)
-    stream = LessonStream(tokenizer, MIXES[spec.mix], spec.tokens, spec.seed)
+    stream = LessonStream(tokenizer, MIXES[spec.mix], spec.tokens, spec.seed, spec.nearly_full)
     loader: Iterator[Batch] = iter(
         DataLoader(stream, batch_size=None, num_workers=spec.workers, prefetch_factor=4 if spec.workers else None)
     )
@@ -156,6 +158,7 @@ def train(spec: TrainSpec) -> Path:
         "weight_decay": spec.weight_decay,
         "colour_noise": spec.colour_noise,
         "evenness": spec.evenness,
+        "nearly_full": spec.nearly_full,
         "device": torch.cuda.get_device_name() if on_gpu else "cpu",
         "torch": torch.__version__,
         "transformers": transformers.__version__,
