@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Int
 from torch import Tensor
@@ -23,6 +23,7 @@ ImageFeatures = Callable[..., Tensor]
 """(model without its head, patches [image patch values], *constants of the tower) -> [image patch d_model]."""
 
 
+@runtime_checkable
 class Architecture(Protocol):
     """One architecture of organisms. Implementations hold no state; models come as arguments."""
 
