@@ -1,5 +1,6 @@
 """What the organism is taught, and how lessons become tokens."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from finst.builtin.organism.architecture import patch_grid
 from finst.builtin.organism.batches import IGNORED, Writer, collate, longest
+from finst.builtin.organism.families import ARCHITECTURES
 from finst.builtin.organism.lessons import (
     CANVASES,
     LESSONS,
@@ -27,13 +30,14 @@ from finst.builtin.organism.lessons import (
     training_lesson,
     training_scene,
 )
-from finst.builtin.organism.tokenizer import build_tokenizer
+from finst.builtin.organism.qwen2_vl import Qwen2VL
 from finst.errors import FinstError
 from finst.scenes.object import Grid, on_grid
 from finst.scenes.shapes import COLOURS
 
-TOKENIZER = build_tokenizer()
-WRITER = Writer(TOKENIZER)
+TOKENIZER = Qwen2VL().build_tokenizer()
+WRITER = Writer(Qwen2VL())
+WRITERS = tuple(Writer(architecture) for architecture in ARCHITECTURES)
 PAPER = {("red", "circle"), ("green", "triangle"), ("blue", "square"), ("purple", "star"), ("yellow", "heart")}
 
 seeds = st.integers(0, 2**32 - 1)
@@ -69,23 +73,31 @@ def test_training_scenes_hold_nothing_back_that_is_withheld(seed, grid):
     assert not layout_is_held_out(scene, grid)
 
 
-@settings(deadline=None, max_examples=40)
-@given(seeds, grids, st.sampled_from(sorted(LESSONS)))
-def test_tokens_of_the_pieces_are_the_tokens_of_the_rendered_conversation(seed, grid, kind):
-    rng = np.random.default_rng(seed)
+written = st.sampled_from([(writer, grid) for writer in WRITERS for grid in writer.architecture.grids])
+
+
+@settings(deadline=None, max_examples=60)
+@given(seeds, written, st.sampled_from(sorted(LESSONS)))
+def test_tokens_of_the_pieces_are_the_tokens_of_the_rendered_conversation(seed, written, kind):
+    writer, grid = written
+    architecture, rng = writer.architecture, np.random.default_rng(seed)
+    tokenizer = architecture.build_tokenizer()
     lesson = LESSONS[kind](rng, training_scene(rng, grid))
-    ids, labels = WRITER.tokens(lesson)
+    ids, labels = writer.tokens(lesson)
     content: Any = [{"type": "image"}, {"type": "text", "text": text_of(lesson.user)}]
     turns = [{"role": "user", "content": content}]
-    rendered = str(TOKENIZER.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
-    patches = (grid.width // 28) * (grid.height // 28)
-    whole = rendered.replace("<|image_pad|>", "<|image_pad|>" * patches) + text_of(lesson.assistant) + "<|im_end|>"
-    assert ids == TOKENIZER.encode(whole)
-    assert len(ids) <= longest(grid)
+    rendered = str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+    rows, cols = patch_grid(architecture, grid.width, grid.height)
+    seen = rendered.replace(architecture.image_placeholder, architecture.image_placeholder * (rows * cols))
+    gap = " " if rendered.endswith(":") else ""
+    assert ids == tokenizer.encode(seen + gap + text_of(lesson.assistant) + tokenizer.eos_token)
+    assert len(ids) <= longest(architecture, grid)
     learned = [token for token, label in zip(ids, labels, strict=True) if label != IGNORED]
-    pieces = [*lesson.user, *lesson.assistant, Piece("<|im_end|>", learned=True)]
-    assert learned == TOKENIZER.encode(text_of(piece for piece in pieces if piece.learned))
-    assert TOKENIZER.unk_token_id not in ids
+    said = [replace(lesson.assistant[0], text=gap + lesson.assistant[0].text), *lesson.assistant[1:]]
+    pieces = [*lesson.user, *said, Piece(tokenizer.eos_token, learned=True)]
+    text = text_of(piece for piece in pieces if piece.learned)
+    assert learned == tokenizer.encode(text, add_special_tokens=False)
+    assert tokenizer.unk_token_id not in ids
 
 
 @settings(deadline=None, max_examples=30)
@@ -146,7 +158,7 @@ def test_an_unknown_lesson_is_refused_by_name():
 def test_padding_carries_no_loss():
     rng = np.random.default_rng(0)
     lessons = [training_lesson(rng, Grid(2, 2), MIXES["finishing"]) for _ in range(5)]
-    batch = collate(lessons, WRITER, longest(Grid(2, 2)))
+    batch = collate(lessons, WRITER, longest(Qwen2VL(), Grid(2, 2)))
     for row, lesson in enumerate(lessons):
         ids, labels = WRITER.tokens(lesson)
         assert batch.input_ids[row, : len(ids)].tolist() == ids

@@ -1,9 +1,9 @@
-"""The organism's fast training path against the model's own, and the shipped weights."""
+"""The organisms' fast training path against the models' own, and the shipped weights."""
 
-import dataclasses
 import hashlib
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,20 +13,38 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoTokenizer
 
 from finst.builtin.organism import card
-from finst.builtin.organism.architecture import build_image_processor, build_model
+from finst.builtin.organism.architecture import patch_grid
 from finst.builtin.organism.batches import IGNORED, Painter, Writer, collate, longest, unnamed_colours
 from finst.builtin.organism.card import write_card
 from finst.builtin.organism.examine import ReportCard, Result, exact_match, wilson
+from finst.builtin.organism.families import ARCHITECTURES
 from finst.builtin.organism.forward import Forward
-from finst.builtin.organism.lessons import CANVASES, MIXES, describe, training_lesson, training_scene
-from finst.builtin.organism.tokenizer import build_tokenizer
+from finst.builtin.organism.lessons import CANVASES, MIXES, describe, from_prompt, training_lesson, training_scene
+from finst.builtin.organism.llava import Llava
+from finst.builtin.organism.qwen2_vl import Qwen2VL
 from finst.builtin.organism.train import TrainSpec, lesson_loss, train
+from finst.engine.record import record
 from finst.errors import FinstError
+from finst.prompts import scene_description
 from finst.scenes.draw import draw
 from finst.scenes.object import Grid
 from finst.scenes.shapes import COLOURS
+from finst.vlm.encode import encode
+from finst.vlm.families.llava import Llava as LlavaFamily
+from finst.vlm.open import open_vlm
 
 WEIGHTS = Path(card.__file__).with_name("weights")
+QWEN = Qwen2VL()
+
+of_each_family = pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda architecture: architecture.name)
+on_each_canvas = pytest.mark.parametrize(
+    ("architecture", "grid"),
+    [
+        pytest.param(architecture, grid, id=f"{architecture.name}-{grid.rows}x{grid.cols}")
+        for architecture in ARCHITECTURES
+        for grid in architecture.grids
+    ],
+)
 
 
 @pytest.fixture(scope="module")
@@ -40,23 +58,32 @@ def lessons_on(grid, count, seed=0):
     return [training_lesson(rng, grid, MIXES["finishing"]) for _ in range(count)]
 
 
-def pixels(lessons):
+def pixels(architecture, lessons):
     images = [Image.fromarray(draw(lesson.scene).image) for lesson in lessons]
-    return build_image_processor()(images=images, return_tensors="pt")
+    return architecture.build_image_processor()(images=images, return_tensors="pt")
 
 
-@pytest.mark.parametrize("grid", CANVASES)
-def test_painted_patches_are_those_of_the_slow_drawing_and_the_image_processor(grid):
+def cut(pixel_values, patch):
+    """Whole pictures [image channel row col] as a convolution over patches sees them, [image patch values]."""
+    columns = torch.nn.functional.unfold(pixel_values, patch, stride=patch)
+    return columns.transpose(1, 2)
+
+
+@on_each_canvas
+def test_painted_patches_are_those_of_the_slow_drawing_and_the_image_processor(architecture, grid):
     lessons = lessons_on(grid, 6)
-    patches = Painter("cpu").patches(collate(lessons, Writer(build_tokenizer())))
-    expected = pixels(lessons)
-    assert expected.image_grid_thw.tolist() == [[1, grid.height // 28, grid.width // 28]] * 6
-    torch.testing.assert_close(patches.flatten(0, 1), expected.pixel_values, rtol=0, atol=1e-6)
+    patches = Painter(architecture, "cpu").patches(collate(lessons, Writer(architecture)))
+    expected = pixels(architecture, lessons).pixel_values
+    if expected.ndim == 4:
+        expected = cut(expected, 28)
+    rows, cols = patch_grid(architecture, grid.width, grid.height)
+    assert patches.shape == (6, rows * cols, 3 * 28 * 28)
+    torch.testing.assert_close(patches.flatten(0, 1), expected.reshape(-1, 3 * 28 * 28), rtol=0, atol=1e-6)
 
 
 def painted(lessons, **options):
     torch.manual_seed(0)
-    return Painter("cpu", **options).draw(collate(lessons, Writer(build_tokenizer())))
+    return Painter(QWEN, "cpu", **options).draw(collate(lessons, Writer(QWEN)))
 
 
 def outside(lesson, image):
@@ -71,7 +98,7 @@ def test_unnamed_objects_differ_from_the_named_in_that_one_feature():
     named = lessons_on(Grid(3, 3), 8)
     exact, (recoloured, reshaped) = (
         painted(named),
-        (painted([dataclasses.replace(lesson, unnamed=which) for lesson in named]) for which in ("colour", "shape")),
+        (painted([replace(lesson, unnamed=which) for lesson in named]) for which in ("colour", "shape")),
     )
     known = torch.tensor(list(COLOURS.values()), dtype=torch.float32)
     white = torch.tensor([255.0, 255, 255])
@@ -112,7 +139,7 @@ def test_colour_noise_shifts_whole_objects_by_about_its_size():
 
 def test_evenness_weighs_lessons_against_tokens():
     torch.manual_seed(0)
-    model, writer = build_model(build_tokenizer()).eval(), Writer(build_tokenizer())
+    model, writer = QWEN.build_model(QWEN.build_tokenizer()).eval(), Writer(QWEN)
     batch = collate(lessons_on(Grid(2, 2), 5), writer)
     hidden = torch.randn(*batch.input_ids.shape, 256)
     losses = []
@@ -127,32 +154,69 @@ def test_evenness_weighs_lessons_against_tokens():
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("grid", CANVASES)
-def test_the_batched_forward_is_the_models_own(grid):
+@on_each_canvas
+def test_the_batched_forward_is_the_models_own(architecture, grid):
     torch.manual_seed(0)
-    tokenizer = build_tokenizer()
-    model, writer = build_model(tokenizer).eval(), Writer(tokenizer)
+    model, writer = architecture.build_model(architecture.build_tokenizer()).eval(), Writer(architecture)
     lessons = lessons_on(grid, 3)
-    batch = collate(lessons, writer, longest(grid))
-    fast = model.lm_head(Forward(model)(batch, Painter("cpu").patches(batch)))
+    batch = collate(lessons, writer, longest(architecture, grid))
+    fast = model.lm_head(Forward(architecture, model)(batch, Painter(architecture, "cpu").patches(batch)))
     for row, lesson in enumerate(lessons):
         ids = torch.tensor([writer.tokens(lesson)[0]])
         is_image = (ids == model.config.image_token_id).int()
-        slow = model(input_ids=ids, mm_token_type_ids=is_image, **pixels([lesson])).logits[0]
+        types = {"mm_token_type_ids": is_image} if architecture.name == "qwen2_vl" else {}
+        slow = model(input_ids=ids, **types, **pixels(architecture, [lesson])).logits[0]
         torch.testing.assert_close(fast[row, : len(slow)], slow, rtol=0, atol=1e-5)
 
 
-def test_training_on_a_cpu_writes_a_checkpoint_that_plain_transformers_loads(tmp_path):
-    spec = TrainSpec(tmp_path / "a", steps=8, tokens=1000, workers=0, device="cpu", examined=1)
+@torch.inference_mode()
+@pytest.mark.parametrize("placement", ["prefill", "user_turn"])
+@on_each_canvas
+def test_what_is_measured_is_what_was_trained(architecture, grid, placement, tmp_path):
+    torch.manual_seed(0)
+    tokenizer = architecture.build_tokenizer()
+    model, writer = architecture.build_model(tokenizer).eval(), Writer(architecture)
+    for part in (model, tokenizer, architecture.build_image_processor()):
+        part.save_pretrained(tmp_path)
+    vlm = open_vlm(str(tmp_path), device="cpu")
+    scene = training_scene(np.random.default_rng(0), grid)
+    prompt = scene_description(scene, [0], 1, placement)
+    lesson = from_prompt(scene, prompt)
+    encoded = encode(vlm.reader, draw(scene), prompt, prompt.answer)
+    ids, _ = writer.tokens(lesson)
+    assert [*encoded.input_ids.tolist(), tokenizer.eos_token_id] == ids
+    batch = collate([lesson], writer)
+    trained = model.lm_head(Forward(architecture, model)(batch, Painter(architecture, "cpu").patches(batch)))
+    measured = record(vlm, [encoded]).logits
+    torch.testing.assert_close(measured[0], trained[0, -2], rtol=0, atol=1e-4)
+
+
+def test_llavas_template_is_the_familys():
+    architecture = Llava()
+    content = [{"type": "image"}, {"type": "text", "text": "Describe the image."}]
+    turns = [{"role": "user", "content": content}]
+    rendered = architecture.build_tokenizer().apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+    assert rendered == LlavaFamily().render("Describe the image.")
+
+
+def test_canvases_of_equally_many_patches_share_a_length():
+    assert len({longest(Llava(), grid) for grid in Llava().grids}) == 1
+    assert len({longest(QWEN, grid) for grid in QWEN.grids}) == 3
+
+
+@pytest.mark.parametrize(("family", "examined"), [("qwen2_vl", 0), ("llava", 1)])
+def test_training_on_a_cpu_writes_a_checkpoint_that_plain_transformers_loads(family, examined, tmp_path):
+    spec = TrainSpec(tmp_path / "a", family=family, steps=4, tokens=600, workers=0, device="cpu", examined=examined)
     train(spec)
     model = AutoModelForImageTextToText.from_pretrained(spec.out)
-    assert 10.5e6 < sum(p.numel() for p in model.parameters()) < 11.5e6
+    assert 10.5e6 < sum(p.numel() for p in model.parameters()) < 12e6
+    assert model.config.model_type == family
     (leg,) = json.loads((spec.out / "training.json").read_text())
-    assert leg["steps"] == 8
+    assert leg["steps"] == 4
     assert leg["curve"][-1]["loss"] < math.log(len(AutoTokenizer.from_pretrained(spec.out)))
-    assert leg["mix"]["name"] in (spec.out / "README.md").read_text()
+    assert (spec.out / "README.md").exists() == bool(examined)
 
-    again = TrainSpec(tmp_path / "b", start=spec.out, mix="finishing", steps=1, tokens=300, workers=0, examined=0)
+    again = replace(spec, out=tmp_path / "b", start=spec.out, mix="finishing", steps=1, tokens=300, examined=0)
     train(again)
     assert [leg["mix"]["name"] for leg in json.loads((again.out / "training.json").read_text())] == [
         "grounded",
@@ -169,6 +233,10 @@ def test_the_clock_ends_training_before_the_steps_do(tmp_path):
 def test_training_refuses_what_it_cannot_do(tmp_path):
     with pytest.raises(FinstError, match=r"unknown mix 'porridge'.*grounded"):
         train(TrainSpec(tmp_path / "new", mix="porridge"))
+    with pytest.raises(FinstError, match=r"unknown family 'clip'.*qwen2_vl.*llava"):
+        train(TrainSpec(tmp_path / "new", family="clip"))
+    with pytest.raises(FinstError, match=r"of family 'qwen2_vl': expected 'llava'"):
+        train(TrainSpec(tmp_path / "new", family="llava", start=WEIGHTS))
     with pytest.raises(FinstError, match=r"holds no training\.json"):
         train(TrainSpec(tmp_path / "new", start=tmp_path))
     (tmp_path / "mine").write_text("keep me")
@@ -179,11 +247,11 @@ def test_training_refuses_what_it_cannot_do(tmp_path):
 
 @torch.inference_mode()
 def test_exact_match_agrees_with_greedy_generation(shipped):
-    model, tokenizer = shipped
-    writer, rng = Writer(tokenizer), np.random.default_rng(5)
+    model, _ = shipped
+    writer, rng = Writer(QWEN), np.random.default_rng(5)
     lessons = [training_lesson(rng, Grid(3, 3), {"relation": 0.7, "describe": 0.3}) for _ in range(12)]
     batch = collate(lessons, writer)
-    matched = exact_match(model, Forward(model), Painter("cpu"), batch)
+    matched = exact_match(model, Forward(QWEN, model), Painter(QWEN, "cpu"), batch)
     for row, lesson in enumerate(lessons):
         ids, labels = writer.tokens(lesson)
         start = next(i for i, label in enumerate(labels) if label != IGNORED)
@@ -194,7 +262,7 @@ def test_exact_match_agrees_with_greedy_generation(shipped):
             mm_token_type_ids=(prompt == model.config.image_token_id).int(),
             max_new_tokens=len(ids) - start,
             do_sample=False,
-            **pixels([lesson]),
+            **pixels(QWEN, [lesson]),
         )
         assert (said[0].tolist() == ids) == bool(matched[row])
 
@@ -202,11 +270,11 @@ def test_exact_match_agrees_with_greedy_generation(shipped):
 @torch.inference_mode()
 @pytest.mark.parametrize("grid", CANVASES)
 def test_the_shipped_organism_describes_scenes(shipped, grid):
-    model, tokenizer = shipped
+    model, _ = shipped
     rng = np.random.default_rng(11)
     lessons = [describe(rng, training_scene(rng, grid)) for _ in range(40)]
-    batch = collate(lessons, Writer(tokenizer))
-    assert exact_match(model, Forward(model), Painter("cpu"), batch).float().mean() >= 0.95
+    batch = collate(lessons, Writer(QWEN))
+    assert exact_match(model, Forward(QWEN, model), Painter(QWEN, "cpu"), batch).float().mean() >= 0.95
 
 
 def test_the_shipped_card_speaks_of_the_shipped_weights():
@@ -219,31 +287,34 @@ def test_the_shipped_card_speaks_of_the_shipped_weights():
 
 def test_the_shipped_tokenizer_is_the_one_that_the_code_builds(shipped):
     _, tokenizer = shipped
-    assert tokenizer.get_vocab() == build_tokenizer().get_vocab()
-    assert tokenizer.chat_template == build_tokenizer().chat_template
+    assert tokenizer.get_vocab() == QWEN.build_tokenizer().get_vocab()
+    assert tokenizer.chat_template == QWEN.build_tokenizer().chat_template
 
 
-def test_report_card_lines_hold_the_scenes_that_they_name():
-    lines = ReportCard(build_tokenizer(), n=2, seed=0)
+@of_each_family
+def test_report_card_lines_hold_the_scenes_that_they_name(architecture):
+    lines = ReportCard(architecture, n=2, seed=0)
     assert {scenes for _, scenes in lines.lines} == {"new scenes", "held-out layouts", "withheld pairs"}
+    assert {task.grid for task, _ in lines.lines} == set(architecture.grids)
     name, scenes, batch = lines[0]
     again = lines[0][2]
     assert (name, scenes) == ("description, 2 objects, low entropy, prefill", "new scenes")
     assert torch.equal(batch.input_ids, again.input_ids)
 
 
-def test_card_pools_the_lines_of_a_task(tmp_path):
+@of_each_family
+def test_card_pools_the_lines_of_a_task(architecture, tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"weights")
     (tmp_path / "training.json").write_text("[]")
     lines = [
         Result(f"description, {n} objects, low entropy, prefill", "new scenes", 100, right, 0, 1)
         for n, right in ((2, 1.0), (3, 0.9))
     ]
-    write_card(tmp_path, lines, 11_000_000)
-    assert (
-        "| description, 2-9 objects, prefill | 95.0 [91.0, 97.3], n = 200 | none | none |"
-        in (tmp_path / "README.md").read_text()
-    )
+    write_card(architecture, tmp_path, lines, 11_000_000)
+    text = (tmp_path / "README.md").read_text()
+    assert "| description, 2-9 objects, prefill | 95.0 [91.0, 97.3], n = 200 | none | none |" in text
+    assert f"# {architecture.organism}\n" in text
+    assert f"{architecture.title}'s architecture" in text
 
 
 def test_wilson_interval_is_the_textbook_one():

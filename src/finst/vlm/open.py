@@ -7,11 +7,12 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, cast
 
 import torch
@@ -26,8 +27,8 @@ from finst.errors import FinstError, choice
 from finst.vlm.families import family_of
 from finst.vlm.families.base import Family
 
-BUILTIN = ("organism",)
-"""Models that come with the package, in ``builtin/<name>/weights``."""
+BUILTIN: Mapping[str, str] = MappingProxyType({"organism": "organism/weights"})
+"""Models that come with the package, and their folders in ``builtin``."""
 
 Dtype = Literal["float32", "bf16x3", "bf16x6", "float64", "bfloat16", "float16"]
 """``bf16x3`` and ``bf16x6`` are float32 whose linear layers multiply by 3 or 6 products of bfloat16 parts."""
@@ -248,9 +249,9 @@ def _device(name: str) -> torch.device:
 
 def _locate(model: str, revision: str | None) -> tuple[Path, str | None]:
     """The folder of a model and, from the hub, its commit."""
-    builtin = Path(__file__).parents[1] / "builtin" / model / "weights"
-    folder = builtin if model in BUILTIN else Path(model).expanduser()
-    if model in BUILTIN or (model and os.path.isdir(folder)):  # Path.is_dir raises for a name that is too long
+    builtin = BUILTIN.get(model)
+    folder = Path(__file__).parents[1] / "builtin" / builtin if builtin else Path(model).expanduser()
+    if builtin or (model and os.path.isdir(folder)):  # Path.is_dir raises for a name that is too long
         if revision is not None:
             raise FinstError(
                 f"{model} has no revision {revision!r}: only models of the Hugging Face hub have revisions"

@@ -10,18 +10,15 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import PreTrainedTokenizerFast
 
-from finst.builtin.organism.architecture import PATCH_PX, build_image_processor
-from finst.builtin.organism.lessons import CANVASES, Lesson, Mix, training_lesson
+from finst.builtin.organism.architecture import PATCH_PX, Architecture, patch_grid
+from finst.builtin.organism.lessons import Lesson, Mix, Piece, training_lesson
+from finst.builtin.organism.resize import Taps, resize, taps
 from finst.scenes.object import OBJECT_PX, Grid
 from finst.scenes.shapes import COLOURS, SHAPES, coverage
 
 IGNORED = -100
 """Label of a token that carries no loss."""
-
-TEXT_START = 4
-"""Tokens before the image: the start of the user's turn and of the vision block."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,36 +31,48 @@ class Batch:
     """(colour, shape, left, top) of each object; -1 where there is none; one past the last name for an unnamed one."""
     width: int
     height: int
+    image_start: int
+    """Tokens before the image."""
 
 
 class Writer:
     """Token ids and labels of lessons, from a table of pieces (tokens never span two pieces)."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast) -> None:
-        vocabulary = tokenizer.get_vocab()
-        self.pad, self.end, self.patch = (vocabulary[t] for t in ("<|endoftext|>", "<|im_end|>", "<|image_pad|>"))
-        self._tokenizer: Any = tokenizer
+    def __init__(self, architecture: Architecture) -> None:
+        self.architecture = architecture
+        self._tokenizer: Any = architecture.build_tokenizer()
+        self.pad, self.end = self._tokenizer.pad_token_id, self._tokenizer.eos_token_id
+        self.patch = self._tokenizer.get_vocab()[architecture.image_placeholder]
         self._known: dict[str, list[int]] = {}
         turn = [{"role": "user", "content": [{"type": "image"}, {"type": "text", "text": "."}]}]
         text: str = self._tokenizer.apply_chat_template(turn, tokenize=False, add_generation_prompt=True)
-        before, after = text.split("<|image_pad|>")
+        before, after = text.split(architecture.image_placeholder)
         end_of_image, start_of_answer = after.split(".")
-        self._before, self._end_of_image, self._start_of_answer = map(self.ids, (before, end_of_image, start_of_answer))
+        self._before: list[int] = self._tokenizer.encode(before)
+        self._end_of_image, self._start_of_answer = map(self.ids, (end_of_image, start_of_answer))
+        self._gap = "" if start_of_answer[-1].isspace() else " "
+
+    @property
+    def image_start(self) -> int:
+        """Tokens before the image."""
+        return len(self._before)
 
     def ids(self, text: str) -> list[int]:
-        """Token ids of a text."""
+        """Token ids of a text that stands in the middle of a conversation."""
         if text not in self._known:
-            self._known[text] = self._tokenizer.encode(text)
+            self._known[text] = self._tokenizer.encode(text, add_special_tokens=False)
         return self._known[text]
 
     def tokens(self, lesson: Lesson) -> tuple[list[int], list[int]]:
         """(input ids, labels) of a lesson; the end of the assistant's turn is learned."""
-        patches = (lesson.scene.width // PATCH_PX) * (lesson.scene.height // PATCH_PX)
-        given = [*self._before, *[self.patch] * patches, *self._end_of_image]
+        rows, cols = patch_grid(self.architecture, lesson.scene.width, lesson.scene.height)
+        given = [*self._before, *[self.patch] * (rows * cols), *self._end_of_image]
+        first, *others = lesson.assistant
+        said = [Piece(self._gap + first.text, first.learned), *others]
         stretches = [(given, False)]
         stretches += [(self.ids(piece.text), piece.learned) for piece in lesson.user]
         stretches += [(self._start_of_answer, False)]
-        stretches += [(self.ids(piece.text), piece.learned) for piece in lesson.assistant]
+        stretches += [(self.ids(piece.text), piece.learned) for piece in said]
         stretches += [([self.end], True)]
         ids = [token for stretch, _ in stretches for token in stretch]
         labels = [token if learned else IGNORED for stretch, learned in stretches for token in stretch]
@@ -81,7 +90,7 @@ def collate(lessons: Sequence[Lesson], writer: Writer, length: int | None = None
     scene = lessons[0].scene
     objects = np.stack([object_table(lesson) for lesson in lessons])
     tensors = torch.from_numpy(input_ids), torch.from_numpy(labels), torch.from_numpy(objects)
-    return Batch(*tensors, scene.width, scene.height)
+    return Batch(*tensors, scene.width, scene.height, writer.image_start)
 
 
 def object_table(lesson: Lesson, slots: int = 9) -> Int[np.ndarray, "object 4"]:
@@ -118,19 +127,26 @@ def unnamed_shapes(count: int = 128) -> Float[np.ndarray, "shape height width"]:
     return np.clip(edge - radius + 0.5, 0, 1)
 
 
-def longest(grid: Grid) -> int:
-    """A length in tokens, a multiple of 8, that every lesson on the grid's canvas fits into."""
-    patches = (grid.width // PATCH_PX) * (grid.height // PATCH_PX)
-    return -(-(patches + 38 + 5 * len(grid.cells)) // 8) * 8
+def longest(architecture: Architecture, grid: Grid) -> int:
+    """A length in tokens, a multiple of 8, that every lesson on the grid's canvas fits into.
+
+    Canvases of equally many patches have one length, so that there is one shape to compile.
+    """
+    patches = _patches(architecture, grid)
+    alike = [other for other in architecture.grids if _patches(architecture, other) == patches]
+    return -(-(patches + 38 + 5 * max(len(other.cells) for other in alike)) // 8) * 8
+
+
+def _patches(architecture: Architecture, grid: Grid) -> int:
+    rows, cols = patch_grid(architecture, grid.width, grid.height)
+    return rows * cols
 
 
 class LessonStream(torch.utils.data.IterableDataset):
     """Endless batches of a mix, about ``tokens`` tokens and one canvas each; every worker draws its own."""
 
-    def __init__(
-        self, tokenizer: PreTrainedTokenizerFast, mix: Mix, tokens: int, seed: int, nearly_full: float = 0.0
-    ) -> None:
-        self.writer, self.mix, self.tokens, self.seed = Writer(tokenizer), mix, tokens, seed
+    def __init__(self, architecture: Architecture, mix: Mix, tokens: int, seed: int, nearly_full: float = 0.0) -> None:
+        self.writer, self.mix, self.tokens, self.seed = Writer(architecture), mix, tokens, seed
         self.nearly_full = nearly_full
 
     def __iter__(self) -> Iterator[Batch]:
@@ -138,9 +154,10 @@ class LessonStream(torch.utils.data.IterableDataset):
         number, workers = (worker.id, worker.num_workers) if worker else (0, 1)
         rng = np.random.default_rng([self.seed, number])
         turn = number
+        architecture = self.writer.architecture
         while True:
-            grid = CANVASES[turn % len(CANVASES)]
-            length = longest(grid)
+            grid = architecture.grids[turn % len(architecture.grids)]
+            length = longest(architecture, grid)
             count = max(1, self.tokens // length)
             lessons = [training_lesson(rng, grid, self.mix, self.nearly_full) for _ in range(count)]
             yield collate(lessons, self.writer, length)
@@ -154,8 +171,10 @@ class Painter:
     unnamed objects look like come from torch's global generator; without both, drawing is exact.
     """
 
-    def __init__(self, device: torch.device | str, colour_noise: float = 0.0) -> None:
-        processor = build_image_processor()
+    def __init__(self, architecture: Architecture, device: torch.device | str, colour_noise: float = 0.0) -> None:
+        processor = architecture.build_image_processor()
+        self.side = architecture.side
+        self._taps: dict[int, Taps] = {}
         named_shapes = np.stack([coverage(shape, OBJECT_PX, OBJECT_PX) for shape in SHAPES])
         masks, colours = [named_shapes, unnamed_shapes()], [list(COLOURS.values()), unnamed_colours()]
         self.masks = torch.tensor(np.concatenate(masks), dtype=torch.float32, device=device)
@@ -182,10 +201,19 @@ class Painter:
             image[rows[:, None, None], ys, xs] = under + share * (paint[:, None, None] - under)
         return image.round()
 
+    def resized(self, image: Float[Tensor, "image height width 3"]) -> Float[Tensor, "image rows cols 3"]:
+        """As the image processor resizes what ``draw`` returns."""
+        length = image.shape[1]
+        if self.side in (None, length):
+            return image
+        if length not in self._taps:
+            self._taps[length] = taps(length, self.side, image.device)
+        return resize(image, self._taps[length])
+
     def patches(self, batch: Batch) -> Float[Tensor, "image patch values"]:
-        """What the image processor would return for each drawn image."""
-        image = (self.draw(batch) / 255 - self.mean) / self.std
-        rows, cols = batch.height // PATCH_PX, batch.width // PATCH_PX
+        """What the image processor would return for each drawn image, cut into the patches that its tower takes."""
+        image = (self.resized(self.draw(batch)) / 255 - self.mean) / self.std
+        rows, cols = (length // PATCH_PX for length in image.shape[1:3])
         cut = image.view(len(image), rows, PATCH_PX, cols, PATCH_PX, 3).permute(0, 1, 3, 5, 2, 4)
         return cut.reshape(len(image), rows * cols, -1)
 

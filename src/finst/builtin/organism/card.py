@@ -1,4 +1,4 @@
-"""The organism's model card: where the weights come from and how well they do, written from the records beside them."""
+"""An organism's model card: where the weights come from and how well they do, written from the records beside them."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 import jinja2
 
+from finst.builtin.organism.architecture import Architecture
 from finst.builtin.organism.examine import SCENE_SETS, Result, wilson
 from finst.builtin.organism.lessons import WITHHELD
 
@@ -50,11 +51,18 @@ def _shares(mix: dict[str, Any]) -> str:
     return ", ".join(f"{name} {share:.0%}" for name, share in mix.items() if name != "name")
 
 
-def write_card(folder: Path, results: Sequence[Result], parameters: int) -> None:
+def _canvases(architecture: Architecture) -> str:
+    *others, last = sorted((grid.width, grid.height) for grid in architecture.grids)
+    return f"{', '.join(f'{width}x{height}' for width, height in others)} and {last[0]}x{last[1]}"
+
+
+def write_card(architecture: Architecture, folder: Path, results: Sequence[Result], parameters: int) -> None:
     """Writes the report card and README.md beside the weights and the training record in ``folder``."""
     lines = [asdict(result) for result in results]
     (folder / REPORT_CARD).write_text("[\n" + ",\n".join(json.dumps(line) for line in lines) + "\n]\n")
     text = jinja2.Template(TEMPLATE.read_text(), keep_trailing_newline=True, undefined=jinja2.StrictUndefined).render(
+        architecture=architecture,
+        canvases=_canvases(architecture),
         millions=f"{parameters / 1e6:.1f}",
         sha256=hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
         withheld=sorted(f"{colour} {shape}" for colour, shape in WITHHELD),

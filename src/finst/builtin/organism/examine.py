@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from transformers import PreTrainedTokenizerFast, Qwen2VLForConditionalGeneration
 
 from finst import prompts
+from finst.builtin.organism.architecture import Architecture
 from finst.builtin.organism.batches import IGNORED, Batch, Painter, Writer, collate
 from finst.builtin.organism.forward import Forward
 from finst.builtin.organism.lessons import (
@@ -54,9 +55,7 @@ def wilson(successes: int, n: int, z: float = 1.959964) -> tuple[float, float]:
     return float(centre - half), float(centre + half)
 
 
-def exact_match(
-    model: Qwen2VLForConditionalGeneration, forward: Forward, painter: Painter, batch: Batch
-) -> Bool[Tensor, "lesson"]:
+def exact_match(model: Any, forward: Forward, painter: Painter, batch: Batch) -> Bool[Tensor, "lesson"]:
     """Whether greedy decoding would give every learned token.
 
     If each learned token is the most likely one after the true tokens before it, greedy decoding produces exactly
@@ -87,7 +86,7 @@ class Task:
     entropy: Entropy = "any"
 
 
-def tasks() -> Iterator[Task]:
+def tasks(architecture: Architecture) -> Iterator[Task]:
     """Scene description by number of objects, entropy and placement; the three kinds of question."""
     two, three, tall = CANVASES
     placements: tuple[Placement, ...] = ("prefill", "user_turn")
@@ -97,7 +96,7 @@ def tasks() -> Iterator[Task]:
             for entropy in ("low", "high"):
                 name = f"description, {count} objects, {entropy} entropy, {placement}"
                 yield Task(name, _describe(placement), grid, (count,), entropy)
-    for grid in (two, tall, three):
+    for grid in (grid for grid in (two, tall, three) if grid in architecture.grids):
         size = f"{grid.rows}x{grid.cols}"
         counts = tuple(range(2, len(grid.cells) + 1))
         yield Task(f"colour retrieval, {size}", colour, grid, counts, "high")
@@ -121,11 +120,11 @@ SCENE_SETS: dict[str, SceneTest] = {
 class ReportCard(Dataset[tuple[str, str, Batch]]):
     """Every task on every set of scenes, ``n`` lessons each, half of them jittered; equal in any process."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerFast, n: int, seed: int) -> None:
-        self.writer, self.n, self.seed = Writer(tokenizer), n, seed
+    def __init__(self, architecture: Architecture, n: int, seed: int) -> None:
+        self.writer, self.n, self.seed = Writer(architecture), n, seed
         self.lines = [
             (task, scenes)
-            for task in tasks()
+            for task in tasks(architecture)
             for scenes in SCENE_SETS
             if scenes != "held-out layouts" or any(held_out_layouts(task.grid, count) for count in task.counts)
         ]
@@ -148,16 +147,16 @@ class ReportCard(Dataset[tuple[str, str, Batch]]):
 
 @torch.inference_mode()
 def examine(
-    model: Qwen2VLForConditionalGeneration,
-    tokenizer: PreTrainedTokenizerFast,
+    architecture: Architecture,
+    model: Any,
     *,
     n: int = 400,
     seed: int = 1,
     workers: int = 0,
 ) -> list[Result]:
     """The report card of a model, every line on ``n`` lessons."""
-    forward, painter = Forward(model), Painter(model.device)
-    card = DataLoader(ReportCard(tokenizer, n, seed), batch_size=None, num_workers=workers)
+    forward, painter = Forward(architecture, model), Painter(architecture, model.device)
+    card = DataLoader(ReportCard(architecture, n, seed), batch_size=None, num_workers=workers)
     results = []
     for task, scenes, batch in card:
         right = int(exact_match(model, forward, painter, batch).sum())

@@ -16,15 +16,14 @@ import transformers
 from jaxtyping import Float
 from torch import Tensor
 from torch.utils.data import DataLoader
-from transformers import Qwen2VLForConditionalGeneration
+from transformers import AutoModelForImageTextToText
 
-from finst.builtin.organism.architecture import build_image_processor, build_model
 from finst.builtin.organism.batches import IGNORED, Batch, LessonStream, Painter
 from finst.builtin.organism.card import TRAINING, write_card
 from finst.builtin.organism.examine import examine
+from finst.builtin.organism.families import architecture_of
 from finst.builtin.organism.forward import Forward
 from finst.builtin.organism.lessons import MIXES
-from finst.builtin.organism.tokenizer import build_tokenizer
 from finst.errors import FinstError, choice
 
 
@@ -34,6 +33,8 @@ class TrainSpec:
 
     out: Path
     """Folder for the weights, tokenizer, image processor and training record; must not exist or be empty."""
+    family: str = "qwen2_vl"
+    """Name of the architecture: qwen2_vl or llava."""
     mix: str = "grounded"
     """Name of the mix of lessons."""
     start: Path | None = None
@@ -78,7 +79,7 @@ def learning_rate(spec: TrainSpec, step: int, done: float) -> float:
 
 
 def lesson_loss(
-    model: Qwen2VLForConditionalGeneration,
+    model: Any,
     hidden: Float[Tensor, "lesson pos d_model"],
     batch: Batch,
     evenness: float = 0.0,
@@ -92,7 +93,7 @@ def lesson_loss(
     return (weights * losses).sum() / weights.sum()
 
 
-def _optimiser(model: Qwen2VLForConditionalGeneration, spec: TrainSpec, fused: bool) -> torch.optim.AdamW:
+def _optimiser(model: Any, spec: TrainSpec, fused: bool) -> torch.optim.AdamW:
     matrices = [p for p in model.parameters() if p.ndim >= 2]
     vectors = [p for p in model.parameters() if p.ndim < 2]
     groups = [{"params": matrices, "weight_decay": spec.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
@@ -102,24 +103,28 @@ def _optimiser(model: Qwen2VLForConditionalGeneration, spec: TrainSpec, fused: b
 def train(spec: TrainSpec) -> Path:
     """Trains, writes everything a checkpoint folder needs to ``spec.out`` and returns it.
 
-    Raises FinstError for an unknown mix or a folder that holds something already.
+    Raises FinstError for an unknown family or mix, a start of another family, or a folder that holds something already.
     """
+    architecture = architecture_of(spec.family)
     if spec.mix not in MIXES:
         raise choice("mix", spec.mix, MIXES)
     if spec.out.exists() and any(spec.out.iterdir()):
         raise FinstError(f"{spec.out} is not empty: expected a new folder for the weights")
-    legs = _earlier_legs(spec.start)
+    legs = _earlier_legs(spec)
     device = ("cuda" if torch.cuda.is_available() else "cpu") if spec.device == "auto" else spec.device
     on_gpu = torch.device(device).type == "cuda"
     torch.manual_seed(spec.seed)
     if on_gpu:
         torch.set_float32_matmul_precision("high")
-    tokenizer = build_tokenizer()
-    model = Qwen2VLForConditionalGeneration.from_pretrained(spec.start) if spec.start else build_model(tokenizer)
-    model.to(device=torch.device(device), dtype=torch.float32).train()  # pyright: ignore[reportCallIssue]
-    forward, painter = Forward(model, compiled=spec.compiled and on_gpu), Painter(device, spec.colour_noise)
+    tokenizer = architecture.build_tokenizer()
+    model: Any = (
+        AutoModelForImageTextToText.from_pretrained(spec.start) if spec.start else architecture.build_model(tokenizer)
+    )
+    model.to(device=torch.device(device), dtype=torch.float32).train()
+    forward = Forward(architecture, model, compiled=spec.compiled and on_gpu)
+    painter = Painter(architecture, device, spec.colour_noise)
     optimiser = _optimiser(model, spec, fused=on_gpu)
-    stream = LessonStream(tokenizer, MIXES[spec.mix], spec.tokens, spec.seed, spec.nearly_full)
+    stream = LessonStream(architecture, MIXES[spec.mix], spec.tokens, spec.seed, spec.nearly_full)
     loader: Iterator[Batch] = iter(
         DataLoader(stream, batch_size=None, num_workers=spec.workers, prefetch_factor=4 if spec.workers else None)
     )
@@ -148,6 +153,7 @@ def train(spec: TrainSpec) -> Path:
                 flush=True,
             )
     leg = {
+        "family": spec.family,
         "mix": {"name": spec.mix, **MIXES[spec.mix]},
         "steps": step,
         "images": images,
@@ -166,17 +172,23 @@ def train(spec: TrainSpec) -> Path:
     }
     model.eval().bfloat16().save_pretrained(spec.out)
     tokenizer.save_pretrained(spec.out)
-    build_image_processor().save_pretrained(spec.out)
+    architecture.build_image_processor().save_pretrained(spec.out)
     (spec.out / TRAINING).write_text(json.dumps([*legs, leg], indent=1) + "\n")
     if spec.examined:
-        results = examine(model.float(), tokenizer, n=spec.examined, workers=spec.workers)
-        write_card(spec.out, results, sum(p.numel() for p in model.parameters()))
+        results = examine(architecture, model.float(), n=spec.examined, workers=spec.workers)
+        write_card(architecture, spec.out, results, sum(p.numel() for p in model.parameters()))
     return spec.out
 
 
-def _earlier_legs(folder: Path | None) -> list[dict[str, Any]]:
+def _earlier_legs(spec: TrainSpec) -> list[dict[str, Any]]:
+    folder = spec.start
     if folder is None:
         return []
     if not (folder / TRAINING).is_file():
         raise FinstError(f"{folder} holds no {TRAINING}: expected the folder of an organism that finst trained")
+    trained = json.loads((folder / "config.json").read_text())["model_type"]
+    if trained != spec.family:
+        raise FinstError(
+            f"{folder} holds an organism of family {trained!r}: expected {spec.family!r}, the one asked for"
+        )
     return json.loads((folder / TRAINING).read_text())
