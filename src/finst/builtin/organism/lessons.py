@@ -325,6 +325,18 @@ MIXES: dict[str, Mix] = {
         "relation": 0.12,
         "enumeration": 0.16,
     },
+    "whole": {
+        "describe": 0.10,
+        "proceed": 0.08,
+        "successor": 0.10,
+        "grounded": 0.22,
+        "grounded_shuffled": 0.10,
+        "colours": 0.02,
+        "shapes": 0.02,
+        "colour": 0.08,
+        "relation": 0.16,
+        "enumeration": 0.12,
+    },
 }
 """The mixes that one can train on; the log in the documentation says what each of them gave."""
 
