@@ -13,7 +13,7 @@ SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<image>", "<video>")
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message.role }} "
     "{% for part in message.content if part.type == 'image' %}<image>{% endfor %}"
-    "{% for part in message.content if part.type == 'text' %}\n{{ part.text }}{% endfor %}<|im_end|>{% endfor %}"
+    "{% for part in message.content if part.type == 'text' %}{{ '\n' + part.text }}{% endfor %}<|im_end|>{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
 

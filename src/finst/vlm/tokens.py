@@ -154,7 +154,7 @@ def patch_coverage(
     """
     _, height, width = masks.shape
     rows, cols = _shares(height, view.rows), _shares(width, view.cols)
-    return (rows @ masks.astype(np.float64) @ cols.T).reshape(len(masks), -1)
+    return (rows @ masks.astype(np.float64) @ cols.T).reshape(len(masks), len(rows) * len(cols))
 
 
 def _shares(pixels: int, patches: Float[np.ndarray, "patch 2"]) -> Float[np.ndarray, "patch pixel"]:
