@@ -42,7 +42,7 @@ class Body:
             patch_size=self.patch_px,
         )
 
-    def decoder(self, model_type: str, words: int, end: int | None) -> dict[str, Any]:
+    def decoder(self, model_type: str, words: int, end: Any) -> dict[str, Any]:
         """The configuration of a text model with ``words`` tokens, of which ``end`` ends a turn."""
         return dict(
             model_type=model_type,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tokenizers import Tokenizer, processors
 from transformers import (
     Idefics2Config,
@@ -22,7 +24,8 @@ from tests.tiny.qwen import byte_level
 IMAGE = ("<fake_token_around_image>", "<image>", "<end_of_utterance>")
 
 CHAT_TEMPLATE = (
-    "{% for message in messages %}{{ message.role | capitalize }}:{% if message.content[0].type != 'image' %} {% endif %}"
+    "{% for message in messages %}{{ message.role | capitalize }}:"
+    "{% if message.content[0].type != 'image' %} {% endif %}"
     "{% for part in message.content %}{% if part.type == 'image' %}<image>{% else %}{{ part.text }}{% endif %}"
     "{% endfor %}<end_of_utterance>\n{% endfor %}{% if add_generation_prompt %}Assistant:{% endif %}"
 )
@@ -62,11 +65,12 @@ def idefics3(body: Body, template: bool) -> Parts:
     )
     if not smol:
         _opens(words.backend_tokenizer, opening)
-    make_config, make_model, make_processor = (
+    makers: tuple[Any, Any, Any] = (
         (SmolVLMConfig, SmolVLMForConditionalGeneration, SmolVLMImageProcessorPil)
         if smol
         else (Idefics3Config, Idefics3ForConditionalGeneration, Idefics3ImageProcessorPil)
     )
+    make_config, make_model, make_processor = makers
     config = make_config(
         text_config=body.decoder("llama", len(words), words.eos_token_id),
         vision_config=body.tower,

@@ -215,5 +215,7 @@ def test_coverage_is_the_share_of_the_patch() -> None:
         np.array([[1, 1, 0, 0, 0, 0, 0, 0], [0, 0, 0.25, 0, 0, 0, 0, 0]])
     )
     # Three columns over eight pixels: the border at 16/3 px leaves a third of pixel 5 in the second column.
-    assert patch_coverage(masks, View.even((1, 3), window))[1] == pytest.approx([0, 1 / 3 * 3 / 8 / 4, 2 / 3 * 3 / 8 / 4])
+    assert patch_coverage(masks, View.even((1, 3), window))[1] == pytest.approx(
+        [0, 1 / 3 * 3 / 8 / 4, 2 / 3 * 3 / 8 / 4]
+    )
     assert patch_coverage(masks, View.even((8, 16), window)).mean(axis=1) == pytest.approx(masks.mean(axis=(1, 2)))

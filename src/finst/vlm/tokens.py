@@ -75,7 +75,7 @@ class TokenMap:
     coverage: Float[np.ndarray, "object patch"]
     """Share, in [0, 1], of each patch's area that shows the object; view by view, patches in reading order."""
     unplaced: str = ""
-    """Why no image token shows a place of its own, in models that mix them: the only patch is then all of the picture."""
+    """Why no image token shows a place of its own, in models that mix places; the one patch is then all they see."""
 
     def __len__(self) -> int:
         return len(self.roles)
@@ -92,7 +92,7 @@ class TokenMap:
 
     @property
     def layout(self) -> str:
-        """The picture's tokens in short: ``10×10``, of two views ``27×27 + 54×54``, of tokens without a place ``64``."""
+        """The picture's tokens in short: ``10×10``, in two views ``27×27 + 54×54``, where they have no place ``64``."""
         if self.unplaced:
             return str(len(self.positions("image")))
         return " + ".join("{}×{}".format(*view.grid) for view in self.views)
@@ -145,9 +145,7 @@ class TokenMap:
         return self.positions("last")[0]
 
 
-def patch_coverage(
-    masks: Bool[np.ndarray, "object height width"], view: View
-) -> Float[np.ndarray, "object patch"]:
+def patch_coverage(masks: Bool[np.ndarray, "object height width"], view: View) -> Float[np.ndarray, "object patch"]:
     """Share of each patch's area that each object covers; patches in reading order.
 
     Exact for any picture size: a pixel that a patch border cuts counts in both patches, with the part that lies there.

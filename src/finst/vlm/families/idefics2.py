@@ -47,9 +47,7 @@ class Idefics2:
                 f"shortest_edge of at least {patch} px and a longest_edge"
             )
 
-    def pixels(
-        self, config: Any, image_processor: Idefics2ImageProcessorPil, image: UInt8[np.ndarray, "height width 3"]
-    ) -> Pixels:
+    def pixels(self, config: Any, image_processor: Any, image: UInt8[np.ndarray, "height width 3"]) -> Pixels:
         """``pixel_values`` [1, 1, 3, high, wide] and ``pixel_attention_mask`` [1, 1, high, wide].
 
         A picture needs at least a patch's px a side.

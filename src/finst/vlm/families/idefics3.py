@@ -55,9 +55,7 @@ class Idefics3:
                 "multiple"
             )
 
-    def pixels(
-        self, config: Any, image_processor: Idefics3ImageProcessorPil, image: UInt8[np.ndarray, "height width 3"]
-    ) -> Pixels:
+    def pixels(self, config: Any, image_processor: Any, image: UInt8[np.ndarray, "height width 3"]) -> Pixels:
         """``pixel_values`` [1, 1, 3, side, side] and ``pixel_attention_mask`` [1, 1, side, side].
 
         A picture needs at least a patch's px a side. Of the square, px that do not fill a patch at its right and bottom

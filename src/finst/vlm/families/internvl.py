@@ -46,9 +46,7 @@ class InternVL:
                 f"{width}x{height} px"
             )
 
-    def pixels(
-        self, config: Any, image_processor: GotOcr2ImageProcessorPil, image: UInt8[np.ndarray, "height width 3"]
-    ) -> Pixels:
+    def pixels(self, config: Any, image_processor: Any, image: UInt8[np.ndarray, "height width 3"]) -> Pixels:
         """``pixel_values`` [1, 3, side, side] of the whole picture; it needs at least a patch's px a side."""
         tower = config.vision_config
         check_size(image, max(tower.patch_size), "InternVL3")

@@ -49,11 +49,12 @@ class LlavaOneVision:
     def check(self, config: Any, image_processor: LlavaOnevisionImageProcessorPil) -> None:
         """Raises FinstError for other towers and decoders, other features, and pictures cut into other tiles."""
         check_decoder(config, "qwen2", "LLaVA-OneVision")
-        tower, layer, strategy = config.vision_config, config.vision_feature_layer, config.vision_feature_select_strategy
+        tower, layer = config.vision_config, config.vision_feature_layer
+        strategy = config.vision_feature_select_strategy
         if tower.model_type != "siglip_vision_model" or (layer, strategy) != (-1, "full"):
             raise FinstError(
-                f"LLaVA-OneVision with the vision tower {tower.model_type!r} and feature selection {strategy!r} of layer "
-                f"{layer} is not read: expected 'siglip_vision_model' and 'full' of layer -1 (all patches)"
+                f"LLaVA-OneVision with the vision tower {tower.model_type!r} and feature selection {strategy!r} of "
+                f"layer {layer} is not read: expected 'siglip_vision_model' and 'full' of layer -1 (all patches)"
             )
         if not re.fullmatch(r"anyres_max_\d+", config.vision_aspect_ratio):
             raise FinstError(
@@ -140,9 +141,10 @@ def _tiled(config: Any, image: UInt8[np.ndarray, "height width 3"]) -> View:
     return View(rows, cols)
 
 
-def _shrunk(spans: Spans, count: int) -> Spans:
-    """``count`` equal parts of a row of patches."""
+def _shrunk(spans: Spans, count: int) -> Float[np.ndarray, "part 2"]:
+    """A row of patches cut into ``count`` equal parts; each begins and ends within a patch."""
     cuts = np.linspace(0, len(spans), count + 1)
     first, last = np.floor(cuts[:-1]).astype(int), np.ceil(cuts[1:]).astype(int) - 1
-    px = spans[:, 1] - spans[:, 0]
-    return np.stack([spans[first, 0] + (cuts[:-1] - first) * px[first], spans[last, 0] + (cuts[1:] - last) * px[last]], 1)
+    px = np.diff(spans)[:, 0]
+    starts, stops = spans[first, 0] + (cuts[:-1] - first) * px[first], spans[last, 0] + (cuts[1:] - last) * px[last]
+    return np.stack([starts, stops], axis=1)
