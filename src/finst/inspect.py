@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import fill
 from typing import Annotated
 
 import numpy as np
@@ -22,7 +23,7 @@ from finst.scenes.draw import draw
 from finst.scenes.object import Grid, Picture
 from finst.vlm.encode import Encoded, encode, token_texts
 from finst.vlm.open import Reader, open_reader
-from finst.vlm.tokens import Kind, TokenMap
+from finst.vlm.tokens import Kind, TokenMap, View
 
 ROLES: dict[Kind, tuple[str, str]] = {
     "template": ("#e5e7eb", "chat template"),
@@ -91,52 +92,68 @@ def inspect(spec: InspectSpec) -> Path:
 
 
 def token_figure(reader: Reader, picture: Picture, encoded: Encoded) -> Figure:
-    """The picture with its patch grid, the coverage of each patch, and the prompt with coloured roles."""
+    """The picture with its patch grid, the coverage of each patch, and the prompt with coloured roles.
+
+    Where a model sees the picture twice, the grid is that of the first view, and each view's patches are drawn.
+    """
     boxes = list(_boxes(reader, encoded))
     lines = _wrapped(boxes)
     prompt_inches = _LINE * len(lines) + 0.65
     picture_inches = 4.7
     height = picture_inches + prompt_inches + 0.6
     figure = Figure(figsize=(_WIDTH, height), facecolor="white")
-    rows, cols = encoded.tokens.grid
-    title = f"{reader.id}: {len(encoded.tokens)} tokens, {rows * cols} of them for the picture ({rows}×{cols})"
+    tokens = encoded.tokens
+    count = int((encoded.input_ids == reader.config.image_token_id).sum())
+    title = f"{reader.id}: {len(tokens)} tokens, {count} of them for the picture ({tokens.layout})"
     figure.text(0.35 / _WIDTH, 1 - 0.38 / height, title, fontsize=13, weight="bold", color=INK)
-    side = (_WIDTH - 1.2) / 2
+    panels = 1 + len(tokens.views)
+    side = (_WIDTH - 0.7 - 0.5 * (panels - 1)) / panels
     bottom = (prompt_inches + 0.1) / height
     axes_height = (picture_inches - 0.35) / height
-    seen = figure.add_axes((0.35 / _WIDTH, bottom, side / _WIDTH, axes_height))
-    _draw_picture(seen, picture, encoded.tokens)
-    covered = figure.add_axes((0.85 / _WIDTH + side / _WIDTH, bottom, side / _WIDTH, axes_height))
-    _draw_coverage(covered, picture, encoded.tokens)
+    seen, *covered = (
+        figure.add_axes(((0.35 + panel * (side + 0.5)) / _WIDTH, bottom, side / _WIDTH, axes_height))
+        for panel in range(panels)
+    )
+    _draw_picture(seen, picture, tokens)
+    for number, (axes, view, shares) in enumerate(zip(covered, tokens.views, _by_view(tokens), strict=True)):
+        if tokens.unplaced:
+            _draw_unplaced(axes, picture, tokens)
+        else:
+            alone = "share of each image token that shows an object, in %"
+            title = alone if panels == 2 else f"view {number}: shares that show an object, in %"
+            _draw_coverage(axes, picture, view, shares, title)
     said = figure.add_axes((0, 0, 1, (prompt_inches - 0.1) / height))
     _draw_prompt(said, lines, prompt_inches - 0.1)
     return figure
 
 
-def _borders(tokens: TokenMap) -> tuple[Float[np.ndarray, "col_border"], Float[np.ndarray, "row_border"]]:
-    """Where the grid's columns and rows begin, and the last ones end, in px of the picture."""
-    rows, cols = tokens.grid
-    left, top, right, bottom = tokens.window
-    return np.linspace(left, right, cols + 1), np.linspace(top, bottom, rows + 1)
+def _by_view(tokens: TokenMap) -> list[Float[np.ndarray, "object patch"]]:
+    """The coverage of each view's patches."""
+    ends = np.cumsum([view.areas.size for view in tokens.views])
+    return np.split(tokens.coverage, ends[:-1], axis=1)
 
 
-def _bare(axes: Axes, picture: Picture, tokens: TokenMap, title: str) -> None:
+def _bare(axes: Axes, picture: Picture, view: View, title: str) -> None:
     axes.set(xlim=(0, picture.scene.width), ylim=(picture.scene.height, 0), aspect="equal", anchor="C")
-    axes.set_title(title, loc="left", fontsize=10, color=FAINT)
-    rows, cols = tokens.grid
+    axes.set_title(title, loc="left", fontsize=9, color=FAINT)
+    rows, cols = view.grid
     step = max(1, cols // 10, rows // 10)
-    xs, ys = _borders(tokens)
-    axes.set_xticks((xs[:-1] + xs[1:])[::step] / 2, [str(c) for c in range(cols)[::step]])
-    axes.set_yticks((ys[:-1] + ys[1:])[::step] / 2, [str(r) for r in range(rows)[::step]])
+    numbered = (rows, cols) != (1, 1)
+    axes.set_xticks(view.cols.mean(axis=1)[::step], [str(c) if numbered else "" for c in range(cols)[::step]])
+    axes.set_yticks(view.rows.mean(axis=1)[::step], [str(r) if numbered else "" for r in range(rows)[::step]])
     axes.tick_params(length=0, labelsize=7, labelcolor=FAINT)
     axes.spines[:].set_color(FRAME)
-    axes.vlines(xs, ys[0], ys[-1], color=FRAME, lw=0.5)
-    axes.hlines(ys, xs[0], xs[-1], color=FRAME, lw=0.5)
+    left, top, right, bottom = view.window
+    axes.vlines(np.unique(view.cols), top, bottom, color=FRAME, lw=0.5)
+    axes.hlines(np.unique(view.rows), left, right, color=FRAME, lw=0.5)
 
 
 def _draw_picture(axes: Axes, picture: Picture, tokens: TokenMap) -> None:
     scene = picture.scene
-    _bare(axes, picture, tokens, f"picture, {scene.width}×{scene.height} px, with its grid of image tokens")
+    view, *others = tokens.views
+    grid = "the grid of view 0" if others else "its grid of image tokens"
+    shown = "" if tokens.unplaced else f", with {grid}"
+    _bare(axes, picture, view, f"picture, {scene.width}×{scene.height} px{shown}")
     axes.imshow(picture.image, extent=(0, scene.width, scene.height, 0), interpolation="nearest", zorder=0)
     for index, obj in enumerate(scene.objects):
         colour = OBJECT_COLOURS[index % len(OBJECT_COLOURS)]
@@ -148,23 +165,30 @@ def _draw_picture(axes: Axes, picture: Picture, tokens: TokenMap) -> None:
         text.set_path_effects([withStroke(linewidth=3, foreground="white")])
 
 
-def _draw_coverage(axes: Axes, picture: Picture, tokens: TokenMap) -> None:
-    xs, ys = _borders(tokens)
-    width, height = xs[1] - xs[0], ys[1] - ys[0]
-    _bare(axes, picture, tokens, "share of each image token that shows an object, in %")
-    cols = tokens.grid[1]
-    legible = cols <= 20
-    for index, shares in enumerate(tokens.coverage):
-        colour = OBJECT_COLOURS[index % len(OBJECT_COLOURS)]
-        for patch in np.flatnonzero(shares > 0):
-            row, col = divmod(int(patch), cols)
-            share = float(shares[patch])
-            corner = (xs[col], ys[row])
-            axes.add_patch(Rectangle(corner, width, height, color=colour, alpha=0.15 + 0.75 * share, lw=0))
-            if legible:
-                ink = "white" if share > 0.65 else INK
-                middle = (corner[0] + width / 2, corner[1] + height / 2)
-                axes.text(*middle, _percent(share), ha="center", va="center", fontsize=7, color=ink)
+def _draw_unplaced(axes: Axes, picture: Picture, tokens: TokenMap) -> None:
+    """Why there is nothing to draw."""
+    _bare(axes, picture, tokens.views[0], "image tokens have no place in the picture")
+    middle = (picture.scene.width / 2, picture.scene.height / 2)
+    axes.text(*middle, fill(tokens.unplaced, 32), ha="center", va="center", fontsize=11, color=INK)
+
+
+def _draw_coverage(
+    axes: Axes, picture: Picture, view: View, coverage: Float[np.ndarray, "object patch"], title: str
+) -> None:
+    _bare(axes, picture, view, title)
+    cols = view.grid[1]
+    for index, patch in np.argwhere(coverage > 0).tolist():
+        (top, bottom), (left, right) = view.rows[patch // cols], view.cols[patch % cols]
+        colour, share = OBJECT_COLOURS[index % len(OBJECT_COLOURS)], float(coverage[index, patch])
+        axes.add_patch(
+            Rectangle((left, top), right - left, bottom - top, color=colour, alpha=0.15 + 0.75 * share, lw=0)
+        )
+    legible = np.flatnonzero(coverage.any(axis=0)) if cols <= 20 else np.array([], dtype=int)
+    for patch in legible.tolist():
+        shares = [share for share in coverage[:, patch].tolist() if share > 0]
+        ink = "white" if max(shares) > 0.65 else INK
+        middle = view.cols[patch % cols].mean(), view.rows[patch // cols].mean()
+        axes.text(*middle, "\n".join(map(_percent, shares)), ha="center", va="center", fontsize=7, color=ink)
 
 
 def _percent(share: float) -> str:
@@ -197,16 +221,16 @@ class _TokenBox:
 
 
 def _boxes(reader: Reader, encoded: Encoded) -> Iterator[_TokenBox]:
-    """Tokens in order; a stretch of image tokens becomes one box."""
+    """Tokens in order; all tokens of the picture together become one box."""
     texts = token_texts(reader, encoded.input_ids.tolist())
-    image = encoded.tokens.positions("image")
-    rows, cols = encoded.tokens.grid
+    of_picture = np.flatnonzero(encoded.input_ids.numpy() == reader.config.image_token_id)
+    first, last = int(of_picture[0]), int(of_picture[-1])
     for position, (role, text) in enumerate(zip(encoded.tokens.roles, texts, strict=True)):
-        if role.kind != "image":
+        if position == first:
+            yield _TokenBox(f"{encoded.tokens.layout} image tokens", "image", None, f"{first}-{last}")
+        elif not first < position <= last:
             visible = text.replace("\n", "↵").replace(" ", "·")
             yield _TokenBox(visible, role.kind, role.object, str(position))
-        elif position == image[0]:
-            yield _TokenBox(f"{rows}×{cols} image tokens", "image", None, f"{image[0]}-{image[-1]}")
 
 
 def _wrapped(boxes: list[_TokenBox]) -> list[list[_TokenBox]]:

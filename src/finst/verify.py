@@ -299,7 +299,8 @@ def _random_edit(vlm: VLM, rng: np.random.Generator, tokens: TokenMap, site: Sit
     layer, heads = int(rng.integers(vlm.n_layers)), heads_and_width(vlm, site)[0]
     chosen = [int(rng.integers(heads))] if site in HEAD_SITES else []
     anywhere = (int(rng.integers(len(tokens))),)
-    kinds = (tokens.described(0), tokens.object_patches(0), (tokens.last,), anywhere)
+    seen = tokens.positions("image") if tokens.unplaced else tokens.object_patches(0)
+    kinds = (tokens.described(0), seen, (tokens.last,), anywhere)
     positions = kinds[rng.integers(len(kinds))]
     clean, source = (x[layer, list(positions)][:, chosen] if chosen else x[layer, list(positions)] for x in inside)
     where = (layer, tuple(chosen), positions)

@@ -34,7 +34,8 @@ class Case:
     @property
     def positions(self) -> dict[str, tuple[int, ...]]:
         tokens = self.clean.tokens
-        return {"described": tokens.described(0), "last": (tokens.last,), "patches": tokens.object_patches(0)}
+        seen = tokens.positions("image") if tokens.unplaced else tokens.object_patches(0)
+        return {"described": tokens.described(0), "last": (tokens.last,), "patches": seen}
 
 
 OpenCase = Callable[..., Case]

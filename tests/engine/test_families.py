@@ -6,11 +6,17 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
 
 from finst.engine import hooks, nnsight
 from finst.engine.counterfactuals import counterfactuals
-from finst.engine.edits import each_head, unedited
+from finst.engine.edits import Edit, each_head, rows_from, unedited
+from finst.engine.record import record
 from finst.engine.sites import SITES
+from finst.prompts import scene_description
+from finst.scenes.draw import draw
+from finst.scenes.object import Grid, on_grid
+from finst.vlm.encode import encode
 from tests.engine.conftest import Case, OpenCase
 from tests.engine.rows import rows_at_all_sites
 from tests.engine.test_generate import assert_same, ours, plain, rows_everywhere, transformers_own
@@ -41,6 +47,25 @@ def test_maps_of_heads(family_case: Case) -> None:
     theirs = hooks.counterfactuals(family_case.vlm, family_case.clean, other, family_case.answers)
     assert (ours[len(same) :] - theirs).abs().max() < 1e-9
     assert (ours[len(same) :] - ours[0]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("grid", [Grid(2, 1), Grid(2, 2), Grid(3, 3)], ids=lambda grid: f"{grid.rows}x{grid.cols}")
+def test_pictures_of_other_sizes(family_case: Case, grid: Grid) -> None:
+    """What is reused of the clean run is right whatever the picture's size: edits late in the prompt, and none."""
+    scene = on_grid([("red", "square"), ("blue", "circle")], grid.cells[:: len(grid.cells) - 1], grid)
+    context = encode(family_case.vlm.reader, draw(scene), scene_description(scene, [0], 1))
+    described, last = context.tokens.described(0), (context.tokens.last,)
+    value, width = np.random.default_rng(0).standard_normal, family_case.recording.output.shape[-1]
+    rows = unedited() + rows_from(
+        [
+            (Edit(layer, (), positions, torch.from_numpy(value((len(positions), width))), "resid", "add"),)
+            for layer, positions in ((0, described), (1, described), (2, last))
+        ]
+    )
+    ours = counterfactuals(family_case.vlm, record(family_case.vlm, [context])[0], rows, None)
+    theirs = hooks.counterfactuals(family_case.vlm, context, rows, None)
+    assert (ours - theirs).abs().max() < 1e-9
+    assert (ours[1:] - ours[0]).abs().amax(-1).min() > 1e-3
 
 
 def test_generation(family_case: Case) -> None:

@@ -9,7 +9,10 @@ import torch
 
 from finst.vlm.open import quiet
 from tests.tiny.body import Body, Parts
+from tests.tiny.idefics import idefics2, idefics3
+from tests.tiny.internvl import internvl
 from tests.tiny.llava import llava
+from tests.tiny.onevision import onevision
 from tests.tiny.qwen import qwen
 
 ORGANISM_GEOMETRY = Body()
@@ -22,10 +25,24 @@ FAMILIES: dict[str, Body] = {
     "qwen2_vl": QWEN_GEOMETRY,
     "qwen2_5_vl": Body(family="qwen2_5_vl", patch_px=14, merge=2, temporal=2),
     "llava": Body(family="llava", patch_px=14),
+    "llava_onevision": Body(family="llava_onevision", patch_px=14, image_px=86),
+    "idefics2": Body(family="idefics2", patch_px=14),
+    "idefics3": Body(family="idefics3", patch_px=14, merge=2),
+    "smolvlm": Body(family="smolvlm", patch_px=14, merge=3, image_px=128),
+    "internvl": Body(family="internvl", patch_px=14, merge=2),
 }
 """One of each architecture, by ``config.model_type``, with the published checkpoints' patches."""
 
-_MAKERS: dict[str, Callable[[Body, bool], Parts]] = {"qwen2_vl": qwen, "qwen2_5_vl": qwen, "llava": llava}
+_MAKERS: dict[str, Callable[[Body, bool], Parts]] = {
+    "qwen2_vl": qwen,
+    "qwen2_5_vl": qwen,
+    "llava": llava,
+    "llava_onevision": onevision,
+    "idefics2": idefics2,
+    "idefics3": idefics3,
+    "smolvlm": idefics3,
+    "internvl": internvl,
+}
 
 
 def checkpoint(folder: Path, body: Body = ORGANISM_GEOMETRY, template: bool = True) -> Path:

@@ -30,6 +30,34 @@ class Body:
     def d_model(self) -> int:
         return self.heads * self.d_head
 
+    @property
+    def tower(self) -> dict[str, Any]:
+        """The configuration of a vision transformer of one size of picture."""
+        return dict(
+            hidden_size=32,
+            intermediate_size=64,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            image_size=self.image_px,
+            patch_size=self.patch_px,
+        )
+
+    def decoder(self, model_type: str, words: int, end: Any) -> dict[str, Any]:
+        """The configuration of a text model with ``words`` tokens, of which ``end`` ends a turn."""
+        return dict(
+            model_type=model_type,
+            vocab_size=words,
+            hidden_size=self.d_model,
+            intermediate_size=2 * self.d_model,
+            num_hidden_layers=self.layers,
+            num_attention_heads=self.heads,
+            num_key_value_heads=self.kv_heads,
+            tie_word_embeddings=False,
+            bos_token_id=None,
+            eos_token_id=end,
+            pad_token_id=None,
+        )
+
 
 class Parts(NamedTuple):
     """A model, not yet with the weights that it gets, and what reads for it."""

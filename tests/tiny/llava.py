@@ -38,18 +38,18 @@ def _core() -> str:
     return core.to_str()
 
 
-def _tokenizer(template: bool) -> LlamaTokenizer:
+def metaspace(special: tuple[str, ...], template: str | None) -> LlamaTokenizer:
+    """With these special tokens beside Llama's own."""
     core = json.loads(_core())["model"]
     made = LlamaTokenizer(vocab=core["vocab"], merges=[tuple(merge) for merge in core["merges"]], add_bos_token=True)
-    made.add_special_tokens({"additional_special_tokens": ["<image>"]})
-    if template:
-        made.chat_template = CHAT_TEMPLATE
+    made.add_special_tokens({"additional_special_tokens": list(special)})
+    made.chat_template = template
     return made
 
 
 def llava(body: Body, template: bool) -> Parts:
     """CLIP has two layers here; the decoder sees the first one's output, as published ones see the last but one's."""
-    words = _tokenizer(template)
+    words = metaspace(("<image>",), CHAT_TEMPLATE if template else None)
     config = LlavaConfig(
         text_config=dict(
             model_type="llama",

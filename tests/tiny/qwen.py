@@ -37,7 +37,7 @@ CHAT_TEMPLATE = (
 
 
 @cache
-def _core() -> str:
+def _core(special: tuple[str, ...]) -> str:
     """A byte-level BPE in Qwen2's manner, learned from the paper's words: common ones are one token, others are not."""
     core = Tokenizer(models.BPE())
     words = Regex(r" ?[A-Za-z]+| ?[0-9]|\s+| ?[^\sA-Za-z0-9]+")
@@ -50,22 +50,21 @@ def _core() -> str:
         vocab_size=420, show_progress=False, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet())
     )
     core.train_from_iterator(sentences(), trainer)
-    core.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL])
+    core.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
     return core.to_str()
 
 
-def _tokenizer(template: bool) -> PreTrainedTokenizerFast:
-    made = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(_core()), eos_token="<|im_end|>", pad_token="<|endoftext|>"
-    )
-    if template:
-        made.chat_template = CHAT_TEMPLATE
+def byte_level(special: tuple[str, ...], template: str | None, **named: Any) -> PreTrainedTokenizerFast:
+    """With these special tokens; ``named`` says which of them are what."""
+    made = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(_core(special)), **named)
+    made.chat_template = template
     return made
 
 
 def qwen(body: Body, template: bool) -> Parts:
     """Of either family: they differ in the vision tower, and windows of 4x4 image tokens are its other attention."""
-    words = _tokenizer(template)
+    given = CHAT_TEMPLATE if template else None
+    words = byte_level(SPECIAL, given, eos_token="<|im_end|>", pad_token="<|endoftext|>")
     tower: dict[str, Any] = dict(
         num_heads=2,
         patch_size=body.patch_px,

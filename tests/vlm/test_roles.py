@@ -18,7 +18,7 @@ from finst.scenes.object import Grid, Picture, Scene, on_grid
 from finst.vlm.encode import encode, first_tokens
 from finst.vlm.families.base import decoder_inputs
 from finst.vlm.open import Reader, open_vlm
-from finst.vlm.tokens import Role, patch_coverage
+from finst.vlm.tokens import Role, View, patch_coverage
 
 seeds = st.integers(0, 2**32 - 1)
 PLACEMENTS: tuple[Placement, ...] = ("prefill", "user_turn")
@@ -210,9 +210,12 @@ def test_coverage_is_the_share_of_the_patch() -> None:
     masks = np.zeros((2, 4, 8), dtype=bool)
     masks[0, :2, :4] = True
     masks[1, 1, 5] = True
-    assert patch_coverage(masks, (2, 4)) == pytest.approx(
+    window = (0, 0, 8, 4)
+    assert patch_coverage(masks, View.even((2, 4), window)) == pytest.approx(
         np.array([[1, 1, 0, 0, 0, 0, 0, 0], [0, 0, 0.25, 0, 0, 0, 0, 0]])
     )
     # Three columns over eight pixels: the border at 16/3 px leaves a third of pixel 5 in the second column.
-    assert patch_coverage(masks, (1, 3))[1] == pytest.approx([0, 1 / 3 * 3 / 8 / 4, 2 / 3 * 3 / 8 / 4])
-    assert patch_coverage(masks, (8, 16)).mean(axis=1) == pytest.approx(masks.mean(axis=(1, 2)))
+    assert patch_coverage(masks, View.even((1, 3), window))[1] == pytest.approx(
+        [0, 1 / 3 * 3 / 8 / 4, 2 / 3 * 3 / 8 / 4]
+    )
+    assert patch_coverage(masks, View.even((8, 16), window)).mean(axis=1) == pytest.approx(masks.mean(axis=(1, 2)))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from finst.errors import FinstError
 from finst.vlm.encode import Encoded
-from finst.vlm.tokens import Role, TokenMap
+from finst.vlm.tokens import Role, TokenMap, View
 
 TEXT_TOKENS = 34
 """Beside the picture's tokens, when nothing else is asked for: about what the paper's prompt has."""
@@ -42,7 +42,8 @@ def synthetic_contexts(
     roles = _roles(length, side, before, suffix)
     ids = torch.from_numpy(rng.integers(0, config.image_token_id, length))
     ids[[role.kind == "image" for role in roles]] = config.image_token_id
-    tokens_of = TokenMap(roles, (side, side), window=(0, 0, side, side), coverage=np.zeros((0, side * side)))
+    view = View.even((side, side), (0, 0, side, side))
+    tokens_of = TokenMap(roles, (view,), coverage=np.zeros((0, side * side)))
     return tuple(Encoded(ids, _picture(config.vision_config, side, rng), tokens_of, "") for _ in range(count))
 
 

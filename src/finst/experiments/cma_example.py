@@ -48,10 +48,11 @@ def example(spec: CMASpec, reader: Reader, pair: int = 0) -> Example:
 
 def _shot(pair: MediationPair, name: str, context: Encoded) -> Shot:
     scene = getattr(pair, name)
-    roles = context.tokens.roles
+    tokens = context.tokens
     cells = []
     for index, obj in enumerate(scene.objects):
-        patches = [roles[pos].patch for pos in context.tokens.object_patches(index)]
+        positions = () if tokens.unplaced else tokens.object_patches(index, view=0)
+        patches = [tokens.roles[pos].patch for pos in positions]
         cells.append(Cells(index, obj.name, tuple(patch for patch in patches if patch is not None)))
     return Shot(name, CAPTIONS[name], draw(scene).image, tuple(cells), scene.objects[1].colour)
 
@@ -60,11 +61,11 @@ def _chips(reader: Reader, context: Encoded) -> tuple[Chip, ...]:
     patched = {name: patched_positions(context, condition) for name, condition in CONDITIONS.items()}
     texts = token_texts(reader, context.input_ids.tolist())
     chips = []
-    for is_image, run in groupby(range(len(texts)), key=lambda pos: context.tokens.roles[pos].kind == "image"):
+    of_picture = (context.input_ids == reader.config.image_token_id).tolist()
+    for is_image, run in groupby(range(len(texts)), key=of_picture.__getitem__):
         positions = list(run)
         if is_image:
-            rows, cols = context.tokens.grid
-            chips.append(Chip(f"picture: {rows} x {cols} tokens", "image", tokens=len(positions)))
+            chips.append(Chip(f"picture: {context.tokens.layout} tokens", "image", tokens=len(positions)))
             continue
         for pos in positions:
             conditions = tuple(name for name, where in patched.items() if pos in where)

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from finst.errors import FinstError
 from finst.prompts import Prompt
 from finst.scenes.object import Picture
+from finst.vlm.families.base import Pixels
 from finst.vlm.open import Reader
-from finst.vlm.tokens import Role, TokenMap, Window, patch_coverage
+from finst.vlm.tokens import Role, TokenMap, View, patch_coverage
 
 Offsets = Sequence[tuple[int, int]]
 """Characters [start, stop) of each token; may include the space before a word."""
@@ -118,14 +119,19 @@ def _text_role(token: tuple[int, int], text: _Text, prompt: Prompt) -> Role:
 
 
 def _roles(
-    ids: Sequence[int], offsets: Offsets, text: _Text, prompt: Prompt, image_id: int, grid: tuple[int, int], last: int
+    ids: Sequence[int],
+    offsets: Offsets,
+    text: _Text,
+    prompt: Prompt,
+    image_id: int,
+    shown: Sequence[Role],
+    last: int,
 ) -> tuple[Role, ...]:
     roles = []
-    patches = 0
+    of_picture = iter(shown)
     for pos, (token, offset) in enumerate(zip(ids, offsets, strict=True)):
         if token == image_id:
-            roles.append(Role("image", patch=divmod(patches, grid[1])))
-            patches += 1
+            roles.append(next(of_picture))
         elif pos >= last:
             roles.append(Role("last" if pos == last else "answer"))
         else:
@@ -142,37 +148,37 @@ def encode(reader: Reader, picture: Picture, prompt: Prompt, answer: str | None 
     is tokenised.
     """
     pixels = reader.family.pixels(reader.config, reader.image_processor, picture.image)
-    coverage = patch_coverage(picture.masks, pixels.grid, pixels.window)
-    _check_in_view(reader, picture, pixels.window, coverage)
+    _check_in_view(reader, picture, pixels.views[0])
     placeholder = reader.family.image_placeholder
     text = _render(reader, prompt)
-    wide = _Text(
-        text.before.replace(placeholder, placeholder * (pixels.grid[0] * pixels.grid[1])),
-        text.user,
-        text.between,
-        text.prefill,
-    )
+    wide = replace(text, before=text.before.replace(placeholder, _picture_text(placeholder, pixels)))
     prompt_ids, offsets = _tokenise(reader, wide.whole)
     ids = prompt_ids
     if answer is not None:
         ids, offsets = _continued(reader, prompt_ids, wide.whole, prompt, answer)
     image_id = reader.config.image_token_id
-    if ids.count(image_id) != pixels.grid[0] * pixels.grid[1]:
+    if ids.count(image_id) != len(pixels.roles):
         raise FinstError(
             f"{reader.id} does not read {placeholder} as its image token {image_id}: the tokenizer does not belong to "
             "the configuration"
         )
-    roles = _roles(ids, offsets, wide, prompt, image_id, pixels.grid, len(prompt_ids) - 1)
+    roles = _roles(ids, offsets, wide, prompt, image_id, pixels.roles, len(prompt_ids) - 1)
+    coverage = np.concatenate([patch_coverage(picture.masks, view) for view in pixels.views], axis=1)
     shown = text.whole if answer is None else text.whole + _continuation(text.whole, prompt, answer)
-    return Encoded(torch.tensor(ids), pixels.inputs, TokenMap(roles, pixels.grid, pixels.window, coverage), shown)
+    tokens = TokenMap(roles, pixels.views, coverage, pixels.unplaced)
+    return Encoded(torch.tensor(ids), pixels.inputs, tokens, shown)
 
 
-def _check_in_view(
-    reader: Reader, picture: Picture, window: Window, coverage: Float[np.ndarray, "object patch"]
-) -> None:
+def _picture_text(placeholder: str, pixels: Pixels) -> str:
+    """What is tokenised in the place of the one placeholder."""
+    before, after = pixels.around
+    return before + placeholder * len(pixels.roles) + after
+
+
+def _check_in_view(reader: Reader, picture: Picture, view: View) -> None:
     """Raises FinstError when pixels of an object lie outside of what the model sees of the picture."""
-    left, top, right, bottom = window
-    in_view = coverage.mean(axis=1) * (right - left) * (bottom - top)
+    left, top, right, bottom = view.window
+    in_view = patch_coverage(picture.masks, view) @ view.areas
     for obj, px, shown in zip(picture.scene.objects, picture.masks.sum(axis=(1, 2)), in_view, strict=True):
         if shown < px * (1 - 1e-9):
             scene = picture.scene

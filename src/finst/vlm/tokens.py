@@ -28,6 +28,41 @@ class Role:
     kind: Kind
     object: int | None = None
     patch: Patch | None = None
+    view: int = 0
+    """Of which of the map's views the patch is."""
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A grid of image tokens, laid over the picture."""
+
+    rows: Float[np.ndarray, "row 2"]
+    """Where each row begins and ends, in px of the picture; outside of it where a model sees padding."""
+    cols: Float[np.ndarray, "col 2"]
+    """Where each column begins and ends."""
+
+    @classmethod
+    def even(cls, grid: tuple[int, int], window: Window) -> View:
+        """Rows and columns of equal size, side by side over the window."""
+        left, top, right, bottom = window
+        rows, cols = np.linspace(top, bottom, grid[0] + 1), np.linspace(left, right, grid[1] + 1)
+        return cls(np.stack([rows[:-1], rows[1:]], axis=1), np.stack([cols[:-1], cols[1:]], axis=1))
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """How many rows and columns."""
+        return len(self.rows), len(self.cols)
+
+    @property
+    def window(self) -> Window:
+        """From the first to the last of them."""
+        (top, bottom), (left, right) = ((float(x[0, 0]), float(x[-1, 1])) for x in (self.rows, self.cols))
+        return left, top, right, bottom
+
+    @property
+    def areas(self) -> Float[np.ndarray, "patch"]:
+        """Of each patch in square px of the picture; patches in reading order."""
+        return np.outer(np.diff(self.rows), np.diff(self.cols)).ravel()
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,15 +70,32 @@ class TokenMap:
     """The roles of all positions, and which image tokens show which object."""
 
     roles: tuple[Role, ...]
-    grid: tuple[int, int]
-    """Rows and columns of image tokens."""
-    window: Window
-    """The part of the picture that they show: all of it, but for models that cut."""
+    views: tuple[View, ...]
+    """The grids in which the image tokens lie. Most models have one; some see the picture again, in more detail."""
     coverage: Float[np.ndarray, "object patch"]
-    """Share, in [0, 1], of each patch's area that shows the object; patches in reading order."""
+    """Share, in [0, 1], of each patch's area that shows the object; view by view, patches in reading order."""
+    unplaced: str = ""
+    """Why no image token shows a place of its own, in models that mix places; the one patch is then all they see."""
 
     def __len__(self) -> int:
         return len(self.roles)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of image tokens in the first view, which is of the whole picture."""
+        return self.views[0].grid
+
+    @property
+    def window(self) -> Window:
+        """The part of the picture that the first view shows: all of it, but for models that cut."""
+        return self.views[0].window
+
+    @property
+    def layout(self) -> str:
+        """The picture's tokens in short: ``10×10``, in two views ``27×27 + 54×54``, where they have no place ``64``."""
+        if self.unplaced:
+            return str(len(self.positions("image")))
+        return " + ".join("{}×{}".format(*view.grid) for view in self.views)
 
     def positions(self, kind: Kind, object: int | None = None) -> tuple[int, ...]:
         """All positions of a kind, of one object when it is given; empty when the prompt has none."""
@@ -69,12 +121,23 @@ class TokenMap:
             )
         return found
 
-    def object_patches(self, index: int, above: float = 0.0) -> tuple[int, ...]:
-        """Positions of the image tokens of which object ``index`` covers more than the share ``above``."""
+    def object_patches(self, index: int, above: float = 0.0, view: int | None = None) -> tuple[int, ...]:
+        """Positions of the image tokens of which object ``index`` covers more than the share ``above``.
+
+        Of all views, so that an edit there leaves no token that shows the object as it was; of one, when it is given.
+        Raises FinstError for an unknown object or view, and when image tokens have no place in the picture.
+        """
+        if self.unplaced:
+            raise FinstError(
+                f"no image tokens belong to an object: {self.unplaced}; expected a model whose image tokens are patches"
+            )
         if not 0 <= index < len(self.coverage):
             raise choice("object", index, range(len(self.coverage)))
+        if view is not None and not 0 <= view < len(self.views):
+            raise choice("view", view, range(len(self.views)))
         positions = self.positions("image")
-        return tuple(positions[patch] for patch in np.flatnonzero(self.coverage[index] > above))
+        shown = [positions[patch] for patch in np.flatnonzero(self.coverage[index] > above)]
+        return tuple(pos for pos in shown if view is None or self.roles[pos].view == view)
 
     @property
     def last(self) -> int:
@@ -82,22 +145,18 @@ class TokenMap:
         return self.positions("last")[0]
 
 
-def patch_coverage(
-    masks: Bool[np.ndarray, "object height width"], grid: tuple[int, int], window: Window | None = None
-) -> Float[np.ndarray, "object patch"]:
-    """Share of each patch's area that each object covers when the grid is laid over the window (None: the picture).
+def patch_coverage(masks: Bool[np.ndarray, "object height width"], view: View) -> Float[np.ndarray, "object patch"]:
+    """Share of each patch's area that each object covers; patches in reading order.
 
     Exact for any picture size: a pixel that a patch border cuts counts in both patches, with the part that lies there.
     """
     _, height, width = masks.shape
-    left, top, right, bottom = window or (0, 0, width, height)
-    rows, cols = _shares(height, grid[0], top, bottom), _shares(width, grid[1], left, right)
-    return (rows @ masks.astype(np.float64) @ cols.T).reshape(len(masks), grid[0] * grid[1])
+    rows, cols = _shares(height, view.rows), _shares(width, view.cols)
+    return (rows @ masks.astype(np.float64) @ cols.T).reshape(len(masks), len(rows) * len(cols))
 
 
-def _shares(pixels: int, patches: int, start: float, stop: float) -> Float[np.ndarray, "patch pixel"]:
-    """Along one axis: the share that each pixel fills of each of the patches between ``start`` and ``stop``."""
-    borders = start + np.arange(patches + 1) * ((stop - start) / patches)
+def _shares(pixels: int, patches: Float[np.ndarray, "patch 2"]) -> Float[np.ndarray, "patch pixel"]:
+    """Along one axis: the share that each pixel fills of each patch."""
     pixel = np.arange(pixels)
-    overlap = np.minimum(borders[1:, None], pixel + 1) - np.maximum(borders[:-1, None], pixel)
-    return np.clip(overlap, 0, None) * (patches / (stop - start))
+    overlap = np.minimum(patches[:, 1:], pixel + 1) - np.maximum(patches[:, :1], pixel)
+    return np.clip(overlap, 0, None) / np.diff(patches)

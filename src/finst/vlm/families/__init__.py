@@ -8,10 +8,22 @@ from __future__ import annotations
 
 from finst.errors import choice
 from finst.vlm.families.base import Family
+from finst.vlm.families.idefics2 import Idefics2
+from finst.vlm.families.idefics3 import Idefics3
+from finst.vlm.families.internvl import InternVL
 from finst.vlm.families.llava import Llava
+from finst.vlm.families.llava_onevision import LlavaOneVision
 from finst.vlm.families.qwen2_vl import Qwen2VL
 
-FAMILIES: tuple[Family, ...] = (Qwen2VL(), Llava())
+FAMILIES: tuple[Family, ...] = (
+    Qwen2VL(),
+    Llava(),
+    LlavaOneVision(),
+    Idefics2(),
+    Idefics3(),
+    Idefics3("smolvlm", opening="<|im_start|>"),
+    InternVL(),
+)
 
 
 def supported() -> tuple[str, ...]:

@@ -13,7 +13,8 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
-from finst.vlm.tokens import Window
+from finst.errors import FinstError
+from finst.vlm.tokens import Role, View, Window
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,10 +22,46 @@ class Pixels:
     """A picture as the vision tower takes it."""
 
     inputs: dict[str, Tensor]
-    grid: tuple[int, int]
-    """Rows and columns of image tokens, after merging."""
-    window: Window
-    """The part of the picture that is stretched over them."""
+    views: tuple[View, ...]
+    """The grids of image tokens, after merging, and where on the picture they lie."""
+    roles: tuple[Role, ...]
+    """Of each image token, in order: its patch, or ``template`` where it stands for no part of the picture."""
+    around: tuple[str, str] = ("", "")
+    """What the text has before and after the image tokens, beyond what the conversation's template writes."""
+    unplaced: str = ""
+    """Why no image token shows a place of its own; empty where each does."""
+
+
+def seen_once(
+    inputs: dict[str, Tensor], grid: tuple[int, int], window: Window, around: tuple[str, str] = ("", "")
+) -> Pixels:
+    """A picture, or a window of it, as one grid of equal patches."""
+    return Pixels(inputs, (View.even(grid, window),), grid_roles(grid), around)
+
+
+def grid_roles(grid: tuple[int, int], view: int = 0) -> tuple[Role, ...]:
+    """The roles of a grid's image tokens, in reading order."""
+    return tuple(Role("image", patch=divmod(patch, grid[1]), view=view) for patch in range(grid[0] * grid[1]))
+
+
+def check_size(image: UInt8[np.ndarray, "height width 3"], least: int, name: str) -> None:
+    """Raises FinstError for a picture that is smaller than a patch of ``least`` px."""
+    height, width = image.shape[:2]
+    if min(height, width) < least:
+        raise FinstError(
+            f"a picture of {width}x{height} px does not suit {name}: expected at least {least} px, the side of a "
+            "patch, both ways"
+        )
+
+
+def check_decoder(config: Any, expected: str, name: str) -> None:
+    """Raises FinstError for a text model other than the one that ``name`` is published with."""
+    found = config.get_text_config().model_type
+    if found != expected:
+        raise FinstError(
+            f"{name} with the text model {found!r} is not read: expected {expected!r}, whose projections are known to "
+            "have no norm before the rotary positions"
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +149,11 @@ class Family(Protocol):
     def decoder(self, model: Any) -> nn.Module:
         """The text model: has ``layers`` (with ``self_attn.o_proj``) and ``norm``."""
         ...
+
+
+def counted(input_ids: Int[Tensor, "context pos"], device: torch.device) -> Int[Tensor, "context pos"]:
+    """Positions 0, 1, 2, ... on ``device``."""
+    return torch.arange(input_ids.shape[1], device=device).expand(len(input_ids), -1)
 
 
 def decoder_inputs(family: Family, model: Any, prepared: Prepared) -> DecoderInputs:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
 from finst.errors import FinstError
-from finst.vlm.families.base import PROJECTIONS, Pixels, Prepared
+from finst.vlm.families.base import PROJECTIONS, Pixels, Prepared, check_size, counted, seen_once
 from finst.vlm.tokens import Window
 
 
@@ -54,15 +54,11 @@ class Llava:
     ) -> Pixels:
         """``pixel_values`` [1, 3, side, side] of the middle square; a picture needs at least a patch's px a side."""
         tower = config.vision_config
+        check_size(image, tower.patch_size, "LLaVA-1.5")
         height, width = image.shape[:2]
-        if min(height, width) < tower.patch_size:
-            raise FinstError(
-                f"a picture of {width}x{height} px does not suit LLaVA-1.5: expected at least {tower.patch_size} px, "
-                "the side of a patch, both ways"
-            )
         inputs = image_processor(images=[image], return_tensors="pt", input_data_format="channels_last")
         patches = tower.image_size // tower.patch_size
-        return Pixels(dict(inputs), (patches, patches), _middle(width, height, tower.image_size))
+        return seen_once(dict(inputs), (patches, patches), _middle(width, height, tower.image_size))
 
     def prepare(
         self,
@@ -73,8 +69,8 @@ class Llava:
     ) -> Prepared:
         """Positions are 0, 1, 2, ..."""
         pixel_values = torch.cat([inputs["pixel_values"] for inputs in image_inputs])
-        positions = torch.arange(input_ids.shape[1], device=device).expand(len(input_ids), -1)
-        return Prepared(input_ids.to(device), positions, {"pixel_values": pixel_values.to(device)}, {})
+        pictures = {"pixel_values": pixel_values.to(device)}
+        return Prepared(input_ids.to(device), counted(input_ids, device), pictures, {})
 
     def features(self, model: Any, prepared: Prepared) -> Sequence[Float[Tensor, "patch d_model"]]:
         """Of the CLIP tower's last layer but one, through the projector."""

@@ -18,7 +18,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from transformers.vision_utils import get_vision_position_ids, get_vision_window_index
 
 from finst.errors import FinstError
-from finst.vlm.families.base import PROJECTIONS, Pixels, Prepared
+from finst.vlm.families.base import PROJECTIONS, Pixels, Prepared, seen_once
 
 
 class Qwen2VL:
@@ -64,7 +64,7 @@ class Qwen2VL:
             ) from error
         _, high, wide = (int(n) for n in inputs["image_grid_thw"][0])
         merge = int(image_processor.merge_size)
-        return Pixels(dict(inputs), (high // merge, wide // merge), (0, 0, width, height))
+        return seen_once(dict(inputs), (high // merge, wide // merge), (0, 0, width, height))
 
     def prepare(
         self,

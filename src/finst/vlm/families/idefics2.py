@@ -1,0 +1,116 @@
+"""Idefics2 and its chatty variant: a perceiver makes a fixed number of image tokens out of patches of any number."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor, nn
+from transformers.models.idefics2.image_processing_pil_idefics2 import Idefics2ImageProcessorPil
+
+from finst.errors import FinstError
+from finst.vlm.families.base import PROJECTIONS, Pixels, Prepared, check_decoder, check_size, counted
+from finst.vlm.tokens import Role, View
+
+FAKE = "<fake_token_around_image>"
+
+
+class Idefics2:
+    """Checkpoints of ``Idefics2ForConditionalGeneration``, without splitting the picture into quarters.
+
+    Its image tokens have no place in the picture: every one of them looks at every patch.
+    """
+
+    model_types: tuple[str, ...] = ("idefics2",)
+    image_placeholder: str = "<image>"
+    site_modules: Mapping[str, str] = PROJECTIONS
+
+    def render(self, user: str) -> str:
+        """As on the model card; the chatty variant's is the same."""
+        return f"User:{self.image_placeholder}{user}<end_of_utterance>\nAssistant:"
+
+    def load_image_processor(self, folder: Path) -> Idefics2ImageProcessorPil:
+        """Idefics2's own."""
+        return Idefics2ImageProcessorPil.from_pretrained(folder)
+
+    def check(self, config: Any, image_processor: Idefics2ImageProcessorPil) -> None:
+        """Raises FinstError for another decoder and for pictures that may come out smaller than a patch."""
+        check_decoder(config, "mistral", "Idefics2")
+        size, patch = image_processor.size or {}, config.vision_config.patch_size
+        if not image_processor.do_resize or (size.get("shortest_edge") or 0) < patch or not size.get("longest_edge"):
+            raise FinstError(
+                "the image processor does not make what Idefics2's vision tower sees: expected do_resize to between a "
+                f"shortest_edge of at least {patch} px and a longest_edge"
+            )
+
+    def pixels(self, config: Any, image_processor: Any, image: UInt8[np.ndarray, "height width 3"]) -> Pixels:
+        """``pixel_values`` [1, 1, 3, high, wide] and ``pixel_attention_mask`` [1, 1, high, wide].
+
+        A picture needs at least a patch's px a side.
+        """
+        patch, latents = config.vision_config.patch_size, config.perceiver_config.resampler_n_latents
+        check_size(image, patch, "Idefics2")
+        inputs = image_processor(
+            images=[image], do_image_splitting=False, return_tensors="pt", input_data_format="channels_last"
+        )
+        height, width = image.shape[:2]
+        high, wide = inputs["pixel_values"].shape[-2:]
+        seen = (0, 0, width * (wide // patch * patch) / wide, height * (high // patch * patch) / high)
+        return Pixels(
+            dict(inputs),
+            (View.even((1, 1), seen),),
+            (Role("image"),) * latents,
+            # Words that follow an added token begin with a space, which Llama's tokenizers alone do not put there.
+            around=(FAKE, f"{FAKE} "),
+            unplaced=f"Idefics2's perceiver mixes all patches into each of its {latents} image tokens",
+        )
+
+    def prepare(
+        self,
+        model: Any,
+        input_ids: Int[Tensor, "context pos"],
+        image_inputs: Sequence[Mapping[str, Tensor]],
+        device: torch.device,
+    ) -> Prepared:
+        """Positions are 0, 1, 2, ...; raises FinstError for pictures that come out in different sizes."""
+        values = [inputs["pixel_values"].flatten(0, 1) for inputs in image_inputs]
+        sizes = sorted({tuple(value.shape[-2:]) for value in values})
+        if len(sizes) > 1:
+            raise FinstError(
+                "Idefics2 keeps the shape of pictures, and these came out in different ones, of "
+                f"{' and '.join(f'{wide}x{high}' for high, wide in sizes)} px: expected pictures of one size in a batch"
+            )
+        pictures = {"pixel_values": torch.cat(values).to(device)}
+        return Prepared(input_ids.to(device), counted(input_ids, device), pictures, {})
+
+    def features(self, model: Any, prepared: Prepared) -> Sequence[Float[Tensor, "latent d_model"]]:
+        """Of the tower, through the perceiver.
+
+        Module by module: the whole asks the GPU whether something is padded, and nothing is.
+        """
+        connector = model.model.connector
+        context = connector.modality_projection(patch_features(model, prepared.pictures["pixel_values"]))
+        resampler = connector.perceiver_resampler
+        latents = resampler.latents.expand(len(context), -1, -1)
+        for layer in resampler.layers:
+            latents = layer(latents, context, attention_mask=None)
+        return tuple(resampler.norm(latents))
+
+    def decoder(self, model: Any) -> nn.Module:
+        """``MistralModel``."""
+        return model.model.text_model
+
+
+def patch_features(
+    model: Any, pixel_values: Float[Tensor, "picture 3 high wide"]
+) -> Float[Tensor, "picture patch d_vision"]:
+    """What the vision tower of any Idefics makes of pictures without padding."""
+    tower, patch = model.model.vision_model, model.config.vision_config.patch_size
+    pictures, _, high, wide = pixel_values.shape
+    everything = torch.ones(pictures, high // patch, wide // patch, dtype=torch.bool, device=pixel_values.device)
+    embedded = tower.embeddings(pixel_values.to(model.dtype), patch_attention_mask=everything)
+    return tower.post_layernorm(tower.encoder(inputs_embeds=embedded, attention_mask=None).last_hidden_state)
