@@ -87,6 +87,17 @@ def captures(monkeypatch: pytest.MonkeyPatch) -> list[nn.Module]:
     return made
 
 
+def test_what_transformers_collects_by_is_nobodys_hook(open_case: OpenCase) -> None:
+    """LLaVA asks its tower for hidden states, for which transformers leaves hooks on it."""
+    model = open_case(FAMILIES["llava"]).vlm.model
+    assert any(module._forward_hooks for module in model.modules())
+    assert not graphs._hooked(model)
+    for register in ("register_forward_hook", "register_forward_pre_hook"):
+        handle = getattr(model.model.language_model.layers[0], register)(lambda *_: None)
+        assert graphs._hooked(model)
+        handle.remove()
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])

@@ -151,5 +151,5 @@ def test_precision_on_a_gpu(open_case: OpenCase) -> None:
         plain = functional.linear(x, w)
     results = [plain, split_linear(x, w, parts=3), split_linear(x, w, parts=2), functional.linear(x, w)]
     errors = [float((y - truth).norm() / truth.norm()) for y in results]
-    for error, (least, most) in zip(errors, [(0, 1e-6), (0, 3e-6), (0, 2e-5), (1e-4, 1e-3)], strict=True):
+    for error, (least, most) in zip(errors, [(0, 1e-6), (0, 5e-6), (0, 2e-5), (1e-4, 1e-3)], strict=True):
         assert least < error < most, errors

@@ -25,6 +25,7 @@ StateT = TypeVar("StateT")
 ResultT = TypeVar("ResultT")
 
 _DEVICE = "cuda"
+_COLLECTING = "transformers.utils.output_capturing"
 _SPARE = 8
 """A graph is made when so many of its kind would fit into what is free."""
 _KEPT = 4
@@ -134,7 +135,12 @@ def _name(function: Callable[..., object]) -> str:
 
 
 def _hooked(model: nn.Module) -> bool:
-    return any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+    """Whether anybody listens in; transformers' own hooks, which stay once put there, hear only what it collects."""
+    return any(
+        getattr(hook, "__module__", None) != _COLLECTING
+        for module in model.modules()
+        for hook in (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
+    )
 
 
 def _weights(model: nn.Module) -> int:
