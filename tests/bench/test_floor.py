@@ -24,7 +24,7 @@ from finst.bench.floor import (
     walk_work,
 )
 from finst.bench.random_vlm import random_vlm
-from finst.bench.shapes import SHAPES
+from finst.vlm.published import SHAPES
 from finst.engine.readout import decoder_inputs
 from finst.vlm.encode import Encoded
 from finst.vlm.open import VLM

@@ -13,7 +13,7 @@ import torch
 from finst.bench.clock import device_name
 from finst.bench.contexts import SUFFIX, synthetic_contexts
 from finst.bench.random_vlm import random_vlm
-from finst.bench.shapes import Shape, shape_named
+from finst.vlm.published import Shape, shape_named
 from finst.errors import FinstError, choice
 from finst.experiments.cma_design import (
     CONDITIONS,
@@ -27,6 +27,7 @@ from finst.experiments.cma_design import (
 )
 from finst.scenes.designs import mediation_pairs
 from finst.vlm.encode import Encoded, first_tokens
+from finst.vlm.families import family_of
 from finst.vlm.open import PARTS, VLM, Dtype, open_reader, open_vlm, placement
 
 ConditionName = Literal["all", "retrieval", "selection", "feature"]
@@ -129,6 +130,7 @@ def _of_model(spec: SubjectSpec, pairs: int) -> Subject:
 
 def of_shape(shape: Shape, spec: SubjectSpec) -> Subject:
     """Random weights of any shape and synthetic contexts, three random tokens as answers."""
+    family_of(shape.model_type)
     config = shape.config()
     dtype, device = placement(spec.dtype, spec.device)
     pair = partial(_synthetic_pair, config, spec)
