@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from transformers import AutoModelForImageTextToText
 
-from finst.vlm.published import Shape
 from finst.errors import FinstError
 from finst.vlm.families import family_of
 from finst.vlm.open import VLM, Reader, quiet
+from finst.vlm.published import Shape
 
 
 def random_vlm(shape: Shape, dtype: torch.dtype, device: torch.device, seed: int = 0) -> VLM:

@@ -13,7 +13,6 @@ import torch
 from finst.bench.clock import device_name
 from finst.bench.contexts import SUFFIX, synthetic_contexts
 from finst.bench.random_vlm import random_vlm
-from finst.vlm.published import Shape, shape_named
 from finst.errors import FinstError, choice
 from finst.experiments.cma_design import (
     CONDITIONS,
@@ -29,6 +28,7 @@ from finst.scenes.designs import mediation_pairs
 from finst.vlm.encode import Encoded, first_tokens
 from finst.vlm.families import family_of
 from finst.vlm.open import PARTS, VLM, Dtype, open_reader, open_vlm, placement
+from finst.vlm.published import Shape, shape_named
 
 ConditionName = Literal["all", "retrieval", "selection", "feature"]
 

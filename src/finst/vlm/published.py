@@ -6,9 +6,12 @@ Shapes come without weights and stand for the checkpoints where these are not to
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import Any
 
@@ -16,16 +19,21 @@ import torch
 from transformers import AutoConfig, AutoModelForImageTextToText, PreTrainedConfig
 
 from finst.errors import choice
+from finst.vlm.families import family_of
+from finst.vlm.open import Reader, quiet
 
 ROTARY = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]}
 """Of all Qwen2-VL and Qwen2.5-VL shapes here, whose heads have 128 entries."""
+
+QWEN2_PIXELS = {"size": {"shortest_edge": 3136, "longest_edge": 12845056}}
+"""Of Qwen2-VL and Qwen2.5-VL: the least and the most px of a picture."""
 
 CLIP_PIXELS = {
     "image_processor_type": "CLIPImageProcessor",
     "size": {"shortest_edge": 336},
     "crop_size": {"height": 336, "width": 336},
 }
-"""The parts of LLaVA-1.5's ``preprocessor_config.json`` that its class has other values for."""
+"""Of LLaVA-1.5: the middle square."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,16 @@ class Shape:
             model = AutoModelForImageTextToText.from_config(self.config())
         return sum(parameter.numel() for parameter in model.parameters())
 
+    def reader(self, tokenizer: Any = None) -> Reader:
+        """Of a checkpoint of this shape with this tokenizer. Raises FinstError if no family reads its architecture."""
+        family = family_of(self.model_type)
+        with quiet(), TemporaryDirectory() as folder:
+            Path(folder, "preprocessor_config.json").write_text(json.dumps(dict(self.pixels)))
+            image_processor = family.load_image_processor(Path(folder))
+        config = self.config()
+        family.check(config, image_processor)
+        return Reader(self.name, Path(), None, config, tokenizer, image_processor, family)
+
 
 def _decoder(layers: int, width: int, heads: int, kv_heads: int, mlp: int, vocab: int) -> dict[str, int]:
     return {
@@ -80,7 +98,7 @@ def _qwen2_vl(hub: str, decoder: dict[str, int], *, tied: bool = False) -> Shape
         "spatial_merge_size": 2,
         "hidden_size": decoder["hidden_size"],
     }
-    return Shape(_name(hub), "qwen2_vl", text, vision, {"tie_word_embeddings": tied}, (hub,))
+    return Shape(_name(hub), "qwen2_vl", text, vision, {"tie_word_embeddings": tied}, (hub,), QWEN2_PIXELS)
 
 
 def _qwen2_5_vl(hub: str, decoder: dict[str, int], *, vision_mlp: int = 3420, tied: bool = False) -> Shape:
@@ -99,7 +117,7 @@ def _qwen2_5_vl(hub: str, decoder: dict[str, int], *, vision_mlp: int = 3420, ti
         "tokens_per_second": 2,
         "out_hidden_size": decoder["hidden_size"],
     }
-    return Shape(_name(hub), "qwen2_5_vl", text, vision, {"tie_word_embeddings": tied}, (hub,))
+    return Shape(_name(hub), "qwen2_5_vl", text, vision, {"tie_word_embeddings": tied}, (hub,), QWEN2_PIXELS)
 
 
 def _qwen3_vl(hub: str, decoder: dict[str, int], *, depth: int, width: int, mlp: int, tied: bool) -> Shape:
@@ -115,7 +133,7 @@ def _qwen3_vl(hub: str, decoder: dict[str, int], *, depth: int, width: int, mlp:
         "out_hidden_size": decoder["hidden_size"],
         "deepstack_visual_indexes": [8, 16, 24] if depth == 27 else [5, 11, 17],
     }
-    pixels = {"patch_size": 16}
+    pixels = {"patch_size": 16, "size": {"shortest_edge": 1 << 16, "longest_edge": 1 << 24}}
     return Shape(_name(hub), "qwen3_vl", text, vision, {"tie_word_embeddings": tied}, (hub,), pixels)
 
 
