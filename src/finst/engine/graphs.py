@@ -66,8 +66,8 @@ def replayed(
     State and result nest dataclasses, tuples, lists and mappings of tensors, numpy arrays and plain values;
     ``function`` must take every tensor but the model's weights from its state, and only read them. ``memory`` is what
     it needs in bytes, and a graph keeps; ``fits`` looks at the first result and says whether a graph can give such
-    results. Runs plainly where graphs do not serve: off CUDA, while somebody's hooks sit on the model's modules (a
-    graph would pass them by), where memory is short, and when the capture fails.
+    results. Runs plainly where graphs do not serve: off CUDA, on several devices, while somebody's hooks sit on the
+    model's modules (a graph would pass them by), where memory is short, and when the capture fails.
     """
     device = next(model.parameters()).device
     if device.type != _DEVICE or _hooked(model):
@@ -134,7 +134,10 @@ def _name(function: Callable[..., object]) -> str:
 
 
 def _hooked(model: nn.Module) -> bool:
-    return any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+    """Also by accelerate, which wraps the modules of a model that is spread over several devices."""
+    return any(
+        module._forward_hooks or module._forward_pre_hooks or hasattr(module, "_hf_hook") for module in model.modules()
+    )
 
 
 def _weights(model: nn.Module) -> int:
