@@ -116,6 +116,7 @@ def open_subject(spec: SubjectSpec, pairs: int) -> Subject:
 def _of_model(spec: SubjectSpec, pairs: int) -> Subject:
     if spec.tokens is not None or spec.suffix is not None:
         raise FinstError("tokens and suffix belong to a shape: the contexts of a model have the length of its prompts")
+    placement(spec.dtype, spec.device)
     reader = open_reader(spec.model, revision=spec.revision)
     design, scenes = CMASpec(model=spec.model, seed=spec.seed), mediation_pairs(pairs, spec.seed)
     colours = sorted({colour for pair in scenes for colour in colours_of(pair)})

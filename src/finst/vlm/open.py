@@ -154,7 +154,11 @@ def open_reader(model: str, *, revision: str | None = None) -> Reader:
         raise FinstError(f"{model}: the folder {folder} has no config.json; expected a Hugging Face checkpoint")
     family = family_of(_model_type(config_file))
     if commit is None and not weight_files(folder):
-        raise FinstError(f"{model}: the folder {folder} has no weights; expected model*.safetensors beside config.json")
+        pickled = next(iter(sorted(folder.glob("*.bin"))), None)
+        found = "" if pickled is None else f" but {pickled.name}, a pickle, which can run code when it is read"
+        raise FinstError(
+            f"{model}: the folder {folder} has no weights{found}; expected model*.safetensors beside config.json"
+        )
     with quiet():
         try:
             config = cast(PreTrainedConfig, AutoConfig.from_pretrained(folder, trust_remote_code=False))
@@ -197,7 +201,10 @@ def open_vlm(
     if reader.revision is not None:
         _download(reader.id, reader.revision, _WEIGHTS)
     if not weight_files(reader.path):
-        raise FinstError(f"{reader.id} has no weights that finst reads; expected model*.safetensors")
+        raise FinstError(
+            f"{reader.id} has no weights that finst reads; expected model*.safetensors, not pickles such as "
+            "pytorch_model.bin, which can run code"
+        )
     loaded, report = _load(reader, place)
     wrong = [*report["missing_keys"], *(entry[0] for entry in report["mismatched_keys"])]
     if wrong:

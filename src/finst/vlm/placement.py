@@ -123,9 +123,7 @@ def _quantization(name: str | None) -> Quantization | None:
 
 def _check_quantization(quantization: str, dtype: str, device: torch.device) -> None:
     if device.type != "cuda":
-        raise FinstError(
-            f"{quantization} weights are for CUDA devices, not for {device.type!r}: expected none there"
-        )
+        raise FinstError(f"{quantization} weights are for CUDA devices, not for {device.type!r}: expected none there")
     if dtype not in ("float32", "bfloat16", "float16"):
         raise FinstError(f"{quantization} weights do not go with {dtype}: expected float32, bfloat16 or float16")
     _need("bitsandbytes", f"{quantization} weights", "quantization")
