@@ -35,6 +35,8 @@ COMMANDS = (
     Command(("run", "cma"), "causal mediation over every attention head of any model", "run_cma"),
     Command(("verify",), "replays random cells of a result by plain hooks and nnsight", "verify"),
     Command(("inspect",), "draws what a model sees: patches, objects, the role of every token", "inspect"),
+    Command(("models",), "lists published models: sizes, image tokens, memory, what is supported", "models"),
+    Command(("check",), "tells before a download whether a model fits here and how long it will take", "check"),
     Command(("train", "organism"), "trains the built-in model from scratch", "train_organism"),
     Command(("bench", "sweep"), "times the engine against a plain hook loop and nnsight", "bench_sweep"),
     Command(("bench", "paper"), "times causal mediation at the paper's scale", "bench_paper"),

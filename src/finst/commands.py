@@ -12,7 +12,9 @@ from typing import Annotated, Any, TypeVar
 import tyro
 import xarray as xr
 
+from finst import check as checking
 from finst import inspect as inspection
+from finst import models as registry
 from finst import verify as verification
 from finst.bench import attribution
 from finst.bench.paper import BenchPaper, paper
@@ -127,6 +129,19 @@ def _cma_page(
 def inspect(command: str, arguments: Sequence[str]) -> None:
     """``finst inspect``."""
     print(f"drawn: {inspection.inspect(_options(inspection.InspectSpec, command, arguments))}")
+
+
+def models(command: str, arguments: Sequence[str]) -> None:
+    """``finst models``."""
+    options, found = _options(registry.Models, command, arguments), registry.models()
+    print(json.dumps([to_json(model) for model in found], indent=2) if options.json else registry.table(found))
+
+
+def check(command: str, arguments: Sequence[str]) -> None:
+    """``finst check``."""
+    spec = _options(checking.CheckSpec, command, arguments)
+    found = checking.check(spec)
+    print(json.dumps(to_json(found), indent=2) if spec.json else checking.text(found))
 
 
 def train_organism(command: str, arguments: Sequence[str]) -> None:

@@ -70,7 +70,7 @@ class VerifySpec:
     revision: str | None = None
     """Hub branch, tag or commit; by default that of the run."""
     device: str = "auto"
-    """Where the replay runs: auto, cpu, cuda or cuda:N."""
+    """Where the replay runs: auto, cpu, cuda, cuda:N or, over all GPUs, cuda:all."""
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ import torch
 
 from finst.bench.contexts import synthetic_contexts
 from finst.bench.random_vlm import random_vlm
-from finst.bench.shapes import SHAPES
 from finst.engine.record import record
 from finst.errors import FinstError
 from finst.vlm.encode import Encoded
+from finst.vlm.published import SHAPES
 from tests.bench.tiny import TINY
 
 

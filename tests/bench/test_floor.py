@@ -24,10 +24,10 @@ from finst.bench.floor import (
     walk_work,
 )
 from finst.bench.random_vlm import random_vlm
-from finst.bench.shapes import SHAPES
 from finst.engine.readout import decoder_inputs
 from finst.vlm.encode import Encoded
 from finst.vlm.open import VLM
+from finst.vlm.published import SHAPES
 from tests.bench.tiny import TINY
 
 SIZE = DecoderSize(layers=4, d_model=6, heads=3, kv_heads=1, d_head=2, query=36, key_value=24, mixing=100, itemsize=2)

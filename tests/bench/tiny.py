@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from finst.bench.shapes import Shape
+from finst.vlm.published import Shape
 
 VOCABULARY = 64
 

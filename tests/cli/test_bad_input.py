@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -51,6 +52,20 @@ def test_folder_without_weights(finst: Finst, tmp_path: Path, tiny: Path) -> Non
     (folder / "model.safetensors").unlink()
     said = finst("run", "cma", "--model", folder, "--out", tmp_path / "run").message
     assert "has no weights; expected model*.safetensors beside config.json" in said
+    assert not (tmp_path / "run").exists()
+    (folder / "pytorch_model.bin").write_bytes(b"")
+    said = finst("run", "cma", "--model", folder, "--out", tmp_path / "run").message
+    assert "has no weights but pytorch_model.bin, a pickle, which can run code" in said
+
+
+@pytest.mark.usefixtures("no_weights")
+def test_prompt_too_long(finst: Finst, tmp_path: Path, tiny: Path) -> None:
+    folder = Path(shutil.copytree(tiny, tmp_path / "model"))
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"]["max_position_embeddings"] = 100
+    (folder / "config.json").write_text(json.dumps(config))
+    said = finst("run", "cma", "--model", folder, "--out", tmp_path / "run").message
+    assert "has 100: expected a shorter prompt or a smaller picture" in said
     assert not (tmp_path / "run").exists()
 
 

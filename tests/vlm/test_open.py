@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 from transformers.utils import logging as hf_logging
@@ -79,7 +80,7 @@ def test_unknown_models_name_the_valid_kinds(name: str) -> None:
 def test_folders_lacking_something(copy: Path) -> None:
     weights = copy / "model.safetensors"
     weights.rename(copy / "pytorch_model.bin")
-    with pytest.raises(FinstError, match="has no weights; expected model"):
+    with pytest.raises(FinstError, match=r"no weights but pytorch_model\.bin, a pickle, which can run code .*expected"):
         open_vlm(str(copy))
     (copy / "pytorch_model.bin").rename(weights)
     (copy / "tokenizer.json").unlink()
@@ -251,6 +252,30 @@ def test_awkward_pictures(reader: Reader) -> None:
     assert tokens.coverage.shape == (0, tokens.grid[0] * tokens.grid[1])
     with pytest.raises(FinstError, match="a picture of 1000x2 px does not suit Qwen2-VL"):
         encode(reader, blank(1000, 2), prompt)
+
+
+@pytest.mark.parametrize("limit", ["fits", "too long"])
+def test_prompts_longer_than_the_decoder_goes(folder: Path, limit: str) -> None:
+    """Image tokens count; the answer does, too."""
+    reader, prompt = open_reader(str(folder)), scene_description(SCENE, [0], 1)
+    length = len(encode(reader, draw(SCENE), prompt).tokens)
+    assert length > 100
+    reader.config.get_text_config().max_position_embeddings = length - (limit == "too long")
+    if limit == "fits":
+        assert len(encode(reader, draw(SCENE), prompt).tokens) == length
+        length += len(reader.tokenizer(" blue star")["input_ids"])
+    with pytest.raises(FinstError, match=rf"picture and prompt take {length} positions, and .* expected a shorter"):
+        encode(reader, draw(SCENE), prompt, None if limit == "too long" else "blue star")
+
+
+@pytest.mark.usefixtures("no_weights")
+def test_gated_models_that_are_not_in_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    def download(repo: str, *, local_files_only: bool = False, **_: object) -> str:
+        raise LocalEntryNotFoundError("no") if local_files_only else GatedRepoError.__new__(GatedRepoError, "no")
+
+    monkeypatch.setattr(opening, "snapshot_download", download)
+    with pytest.raises(FinstError, match=r"unknown model 'google/gemma-3-4b-it' .*nor its cache .*; GatedRepoError"):
+        open_vlm("google/gemma-3-4b-it")
 
 
 def test_families_say_what_they_read() -> None:

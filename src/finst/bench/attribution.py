@@ -62,7 +62,7 @@ class BenchAttribution:
     dtype: Dtype = "float32"
     """Number format of the model."""
     device: str = "auto"
-    """Where the model runs: auto, cpu, cuda or cuda:N."""
+    """Where the model runs: auto, cpu, cuda, cuda:N or, over all GPUs, cuda:all."""
     bootstraps: int = 2_000
     """Resamples of pairs behind each confidence interval."""
 

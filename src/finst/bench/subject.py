@@ -13,7 +13,6 @@ import torch
 from finst.bench.clock import device_name
 from finst.bench.contexts import SUFFIX, synthetic_contexts
 from finst.bench.random_vlm import random_vlm
-from finst.bench.shapes import Shape, shape_named
 from finst.errors import FinstError, choice
 from finst.experiments.cma_design import (
     CONDITIONS,
@@ -27,7 +26,9 @@ from finst.experiments.cma_design import (
 )
 from finst.scenes.designs import mediation_pairs
 from finst.vlm.encode import Encoded, first_tokens
+from finst.vlm.families import family_of
 from finst.vlm.open import PARTS, VLM, Dtype, open_reader, open_vlm, placement
+from finst.vlm.published import Shape, shape_named
 
 ConditionName = Literal["all", "retrieval", "selection", "feature"]
 
@@ -115,6 +116,7 @@ def open_subject(spec: SubjectSpec, pairs: int) -> Subject:
 def _of_model(spec: SubjectSpec, pairs: int) -> Subject:
     if spec.tokens is not None or spec.suffix is not None:
         raise FinstError("tokens and suffix belong to a shape: the contexts of a model have the length of its prompts")
+    placement(spec.dtype, spec.device)
     reader = open_reader(spec.model, revision=spec.revision)
     design, scenes = CMASpec(model=spec.model, seed=spec.seed), mediation_pairs(pairs, spec.seed)
     colours = sorted({colour for pair in scenes for colour in colours_of(pair)})
@@ -129,6 +131,7 @@ def _of_model(spec: SubjectSpec, pairs: int) -> Subject:
 
 def of_shape(shape: Shape, spec: SubjectSpec) -> Subject:
     """Random weights of any shape and synthetic contexts, three random tokens as answers."""
+    family_of(shape.model_type)
     config = shape.config()
     dtype, device = placement(spec.dtype, spec.device)
     pair = partial(_synthetic_pair, config, spec)

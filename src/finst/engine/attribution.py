@@ -139,7 +139,8 @@ class _Tail:
                 taps.enter_context(tapped(self.vlm, layer, self.site, kept.append))
             preference = self._preference(0, self._inputs(0, 1).requires_grad_())
         gradients = torch.autograd.grad(preference.sum(), kept)
-        return torch.cat([self._heads(gradient)[:, self._places] for gradient in gradients])
+        device = gradients[0].device
+        return torch.cat([self._heads(gradient)[:, self._places].to(device) for gradient in gradients])
 
     def gradient_along(
         self, layer: int, path: Float[Tensor, "node pos head d_head"]
@@ -148,7 +149,7 @@ class _Tail:
         path.requires_grad_()
 
         def write(x: Tensor) -> None:
-            self._heads(x)[:, self._places] = path
+            self._heads(x)[:, self._places] = path.to(x.device)
 
         with tapped(self.vlm, layer, self.site, write):
             preference = self._preference(layer, self._inputs(layer, len(path)))

@@ -62,7 +62,9 @@ class Cache:
 
     def keep(self, rows: Bool[Tensor, "row"]) -> None:
         """Forgets the other rows."""
-        self.layers = {layer: (key[rows], value[rows]) for layer, (key, value) in self.layers.items()}
+        self.layers = {
+            layer: (key[rows.to(key.device)], value[rows.to(key.device)]) for layer, (key, value) in self.layers.items()
+        }
 
 
 @dataclass(frozen=True, eq=False)

@@ -85,7 +85,7 @@ def _fill(
     place[part] = np.arange(len(part))
     here = [_Look(look.site, look.cells.take(place), look.seen) for look in looks]
     try:
-        hidden[torch.from_numpy(part).to(vlm.device)] = _walk(vlm, clean, rows.take(part), here)
+        hidden[torch.from_numpy(part).to(vlm.device)] = _walk(vlm, clean, rows.take(part), here).to(vlm.device)
         return
     except torch.OutOfMemoryError:
         if len(part) == 1:
@@ -168,14 +168,15 @@ def _walked(vlm: VLM, walk: _Walk) -> Float[Tensor, "row d_model"]:
     indices = iter(parts)
     x = walk.inputs[0].new_empty(0, walk.inputs[0].shape[-1])
     for index, (_, joining) in enumerate(walk.lengths):
-        places = next(indices)
+        joiners = walk.inputs[index].flatten(0, 1)
+        x, places = x.to(joiners.device), next(indices).to(joiners.device)
         if joining is not None:
-            x = torch.cat([x, walk.inputs[index].flatten(0, 1)])[next(indices)]
+            x = torch.cat([x, joiners])[next(indices).to(x.device)]
         if len(x) and "resid" in walk.visited:
             walk.visited["resid"].at(index - 1, x)
         if len(x) and index < vlm.n_layers:
             x = _layer(vlm, walk, index, places, x)
-    return x[last]
+    return x[last.to(x.device)]
 
 
 def _visited(vlm: VLM, rows: Rows, looks: Sequence[_Look], schedule: Schedule) -> dict[Site, Visits]:
@@ -216,4 +217,5 @@ def _at(argument: Any, places: Int[Tensor, "token"], length: int) -> Any:
     """Entries of [context, pos, ...], or of [1, pos, ...] that all contexts share, as [1, token, ...]."""
     if isinstance(argument, tuple):
         return tuple(_at(part, places, length) for part in argument)
+    argument = argument.to(places.device)
     return argument[:, places % length] if len(argument) == 1 else argument.flatten(0, 1)[places][None]

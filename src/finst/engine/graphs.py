@@ -67,8 +67,8 @@ def replayed(
     State and result nest dataclasses, tuples, lists and mappings of tensors, numpy arrays and plain values;
     ``function`` must take every tensor but the model's weights from its state, and only read them. ``memory`` is what
     it needs in bytes, and a graph keeps; ``fits`` looks at the first result and says whether a graph can give such
-    results. Runs plainly where graphs do not serve: off CUDA, while somebody's hooks sit on the model's modules (a
-    graph would pass them by), where memory is short, and when the capture fails.
+    results. Runs plainly where graphs do not serve: off CUDA, on several devices, while somebody's hooks sit on the
+    model's modules (a graph would pass them by), where memory is short, and when the capture fails.
     """
     device = next(model.parameters()).device
     if device.type != _DEVICE or _hooked(model):
@@ -135,11 +135,17 @@ def _name(function: Callable[..., object]) -> str:
 
 
 def _hooked(model: nn.Module) -> bool:
-    """Whether anybody listens in; transformers' own hooks, which stay once put there, hear only what it collects."""
+    """Whether anybody listens in: also accelerate, where layers are on several devices.
+
+    transformers' own hooks, which stay once put there, hear only what it collects.
+    """
     return any(
-        getattr(hook, "__module__", None) != _COLLECTING
+        hasattr(module, "_hf_hook")
+        or any(
+            getattr(hook, "__module__", None) != _COLLECTING
+            for hook in (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
+        )
         for module in model.modules()
-        for hook in (*module._forward_hooks.values(), *module._forward_pre_hooks.values())
     )
 
 

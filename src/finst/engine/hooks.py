@@ -122,7 +122,8 @@ def _write(vlm: VLM, site: Site, block: Block, layer: int, x: Float[Tensor, "1 p
 
 def _chosen(kept: Mapping[Site, Sequence[Tensor]], read: Read) -> Float[Tensor, "layer pos *head_width"]:
     """One row's part of a read."""
-    values = torch.stack([kept[read.site][layer][0, list(read.positions)] for layer in read.layers])
+    first = kept[read.site][0].device
+    values = torch.stack([kept[read.site][layer][0, list(read.positions)].to(first) for layer in read.layers])
     return values if read.site in HEAD_SITES else values.squeeze(-2)
 
 

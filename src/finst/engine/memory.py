@@ -13,10 +13,10 @@ CPU_MEMORY_BYTES = 1 << 30
 
 
 def allowed(vlm: VLM, max_memory: int | None) -> int:
-    """``max_memory`` in bytes; None is 1 GiB on the CPU and half of what is free on a GPU."""
+    """``max_memory`` in bytes; None is 1 GiB on the CPU and half of what is free on a GPU (of several, the fullest)."""
     if max_memory is not None:
         return max_memory
-    return free(vlm.device) // 2 if vlm.device.type == "cuda" else CPU_MEMORY_BYTES
+    return min(map(free, vlm.devices)) // 2 if vlm.device.type == "cuda" else CPU_MEMORY_BYTES
 
 
 def free(device: torch.device) -> int:

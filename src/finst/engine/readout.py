@@ -51,7 +51,7 @@ def logits(vlm: VLM, hidden: Float[Tensor, "row d_model"]) -> Float[Tensor, "row
     final = _normed(vlm, hidden)
     head = vlm.model.get_output_embeddings()
     blocks = [slice(start, start + _VOCAB_BLOCK) for start in range(0, len(head.weight), _VOCAB_BLOCK)]
-    return torch.cat([_head(head, final, block) for block in blocks], dim=-1)
+    return torch.cat([_head(head, final, block) for block in blocks], dim=-1).to(vlm.device)
 
 
 def answer_logits(
@@ -65,7 +65,7 @@ def answer_logits(
     if wrong or not answers:
         raise FinstError(f"answers are token ids in 0..{len(head.weight) - 1}; got {wrong or 'none'}")
     tokens = torch.tensor(answers, device=head.weight.device)
-    return _head(head, _normed(vlm, hidden), tokens)
+    return _head(head, _normed(vlm, hidden), tokens).to(vlm.device)
 
 
 def _normed(vlm: VLM, hidden: Float[Tensor, "row d_model"]) -> Float[Tensor, "row d_model"]:
@@ -76,5 +76,6 @@ def _head(
     head: nn.Linear, x: Float[Tensor, "row d_model"], tokens: slice | Int[Tensor, "token"]
 ) -> Float[Tensor, "row token"]:
     """The head's rows for some tokens of the vocabulary, in the dtype of ``x``."""
+    x = x.to(head.weight.device)
     bias = None if head.bias is None else head.bias[tokens].to(x.dtype)
     return functional.linear(x, head.weight[tokens].to(x.dtype), bias)

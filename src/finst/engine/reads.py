@@ -108,7 +108,7 @@ def stacked(kept: Mapping[Site, Sequence[Tensor]]) -> dict[Site, Activations]:
     """What ``reading`` kept of one call, with a layer axis, without a head axis at sites that have none."""
     activations: dict[Site, Activations] = {}
     for site, layers in kept.items():
-        whole = torch.stack(list(layers), dim=1)
+        whole = torch.stack([layer.to(layers[0].device) for layer in layers], dim=1)
         activations[site] = whole if site in HEAD_SITES else whole.squeeze(-2)
     return activations
 

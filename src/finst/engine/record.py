@@ -38,7 +38,7 @@ class Recording:
     logits: Float[Tensor, "context vocab"]
     """At the last token; final norm and head in float32 at least."""
     inputs: tuple[Float[Tensor, "context pos d_model"], ...]
-    """Each layer's input."""
+    """Each layer's input, on that layer's device, as its keys and values are."""
     keys: tuple[Float[Tensor, "context kv_head pos d_head"], ...]
     """Each layer's keys, rotary positions applied."""
     values: tuple[Float[Tensor, "context kv_head pos d_head"], ...]
@@ -179,7 +179,7 @@ def _recorded(vlm: VLM, given: _Given) -> Recording:
     return Recording(
         recorder.z,
         logits(vlm, recorder.last[:, -1]),
-        tuple(recorder.inputs),
+        tuple(x.to(key.device) for x, key in zip(recorder.inputs, recorder.keys, strict=True)),
         tuple(recorder.keys),
         tuple(recorder.values),
         tuple(recorder.layer_kwargs),

@@ -18,7 +18,7 @@ from finst.engine.sites import Site, step_of, with_heads
 
 @dataclass(frozen=True, eq=False)
 class _Writes:
-    """Edits in the order of their layers, in a layer replacements first; on the model's device."""
+    """Edits in the order of their layers, in a layer replacements first; on the device of the model's inputs."""
 
     bounds: Int[np.ndarray, "two_layers_and_one"]
     """Layer l replaces between bounds 2l and 2l + 1, and adds between 2l + 1 and 2l + 2."""
@@ -32,13 +32,14 @@ class _Writes:
             self.bounds[2 * layer :], self.bounds[2 * layer + 1 :], (False, True), strict=False
         ):
             if start < stop:
-                values = self.values[start:stop].to(x.dtype).expand(-1, x.shape[-1])
-                x.index_put_((self.tokens[start:stop], self.heads[start:stop]), values, accumulate=adds)
+                tokens, heads = (index[start:stop].to(x.device) for index in (self.tokens, self.heads))
+                values = self.values[start:stop].to(x.device, x.dtype).expand(-1, x.shape[-1])
+                x.index_put_((tokens, heads), values, accumulate=adds)
 
 
 @dataclass(frozen=True, eq=False)
 class _Looks:
-    """A read's entries in the order of their layers; on the model's device."""
+    """A read's entries in the order of their layers; on the device of the model's inputs."""
 
     bounds: Int[np.ndarray, "layers_and_one"]
     tokens: Int[Tensor, "cell"]
@@ -50,7 +51,8 @@ class _Looks:
         """Takes a layer's entries from ``x``."""
         start, stop = self.bounds[layer : layer + 2]
         if start < stop:
-            self.seen[self.index[start:stop]] = x[self.tokens[start:stop]]
+            taken = x[self.tokens[start:stop].to(x.device)]
+            self.seen[self.index[start:stop]] = taken.to(self.seen.device)
 
 
 @dataclass(frozen=True, eq=False)

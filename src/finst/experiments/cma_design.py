@@ -56,7 +56,7 @@ class CMASpec:
     dtype: Dtype = "float32"
     """Number format of the model. The 16-bit formats are noisier than the scores of many heads."""
     device: str = "auto"
-    """Where the model runs: auto, cpu, cuda or cuda:N."""
+    """Where the model runs: auto, cpu, cuda, cuda:N or, over all GPUs, cuda:all."""
     pairs_per_unit: int = 5
     """Pairs that are measured at once (three contexts each in memory) and kept together, all or none if killed."""
     permutations: int = 10_000

@@ -144,8 +144,8 @@ def encode(reader: Reader, picture: Picture, prompt: Prompt, answer: str | None 
 
     The conversation is the checkpoint's own template with the picture and ``prompt.user`` in the user's turn and
     ``prompt.prefill`` after the opening of the assistant's turn. Raises FinstError when the picture does not suit the
-    model, the model cuts an object off, the template has no place for one picture, or the answer changes how the prompt
-    is tokenised.
+    model, the model cuts an object off, the template has no place for one picture, picture and prompt have more
+    positions than the decoder, or the answer changes how the prompt is tokenised.
     """
     pixels = reader.family.pixels(reader.config, reader.image_processor, picture.image)
     _check_in_view(reader, picture, pixels.views[0])
@@ -156,6 +156,7 @@ def encode(reader: Reader, picture: Picture, prompt: Prompt, answer: str | None 
     ids = prompt_ids
     if answer is not None:
         ids, offsets = _continued(reader, prompt_ids, wide.whole, prompt, answer)
+    _check_length(reader, len(ids))
     image_id = reader.config.image_token_id
     if ids.count(image_id) != len(pixels.roles):
         raise FinstError(
@@ -173,6 +174,16 @@ def _picture_text(placeholder: str, pixels: Pixels) -> str:
     """What is tokenised in the place of the one placeholder."""
     before, after = pixels.around
     return before + placeholder * len(pixels.roles) + after
+
+
+def _check_length(reader: Reader, length: int) -> None:
+    """Raises FinstError for more positions, image tokens included, than the decoder was made for."""
+    limit = getattr(reader.config.get_text_config(), "max_position_embeddings", None)
+    if limit is not None and length > limit:
+        raise FinstError(
+            f"picture and prompt take {length} positions, and {reader.id} has {limit}: expected a shorter prompt or a "
+            "smaller picture"
+        )
 
 
 def _check_in_view(reader: Reader, picture: Picture, view: View) -> None:

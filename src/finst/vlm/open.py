@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import torch
 from huggingface_hub import snapshot_download
@@ -23,27 +23,17 @@ from torch import nn
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer, PreTrainedConfig
 from transformers.utils import logging as hf_logging
 
-from finst.errors import FinstError, choice
+from finst.errors import FinstError
 from finst.vlm.families import family_of
 from finst.vlm.families.base import Family
+from finst.vlm.placement import DTYPES as DTYPES
+from finst.vlm.placement import PARTS as PARTS
+from finst.vlm.placement import DeviceMap, Placement, Quantization, placed
+from finst.vlm.placement import Dtype as Dtype
+from finst.vlm.placement import placement as placement
 
 BUILTIN: Mapping[str, str] = MappingProxyType({"organism": "organism/weights"})
 """Models that come with the package, and their folders in ``builtin``."""
-
-Dtype = Literal["float32", "bf16x3", "bf16x6", "float64", "bfloat16", "float16"]
-"""``bf16x3`` and ``bf16x6`` are float32 whose linear layers multiply by 3 or 6 products of bfloat16 parts."""
-
-PARTS = {"bf16x3": 2, "bf16x6": 3}
-"""Bfloat16 parts of each float32 number."""
-
-DTYPES: dict[str, torch.dtype] = {
-    "float32": torch.float32,
-    "bf16x3": torch.float32,
-    "bf16x6": torch.float32,
-    "float64": torch.float64,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
 
 _METADATA = ("*.json", "*.jinja", "*.txt", "*.model")
 _WEIGHTS = ("model*.safetensors", "model*.safetensors.index.json")
@@ -73,6 +63,8 @@ class VLM:
     model: Any = field(repr=False)
     parts: int = 0
     """Bfloat16 parts by which float32 linear layers multiply (dtypes ``bf16x3``, ``bf16x6``); 0 for plain products."""
+    quantization: Quantization | None = None
+    """Weights that bitsandbytes keeps in fewer bits; None for those of the checkpoint."""
 
     @property
     def decoder(self) -> Any:
@@ -106,8 +98,13 @@ class VLM:
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
-        return self.model.device
+        """Where the weights are; of a model on several devices, where its inputs go and its results arrive."""
+        return self.model.get_input_embeddings().weight.device
+
+    @cached_property
+    def devices(self) -> tuple[torch.device, ...]:
+        """All devices that the decoder's layers are on, in the order of the layers."""
+        return tuple(dict.fromkeys(next(layer.parameters()).device for layer in self.layers))
 
     @property
     def dtype(self) -> torch.dtype:
@@ -158,7 +155,11 @@ def open_reader(model: str, *, revision: str | None = None) -> Reader:
         raise FinstError(f"{model}: the folder {folder} has no config.json; expected a Hugging Face checkpoint")
     family = family_of(_model_type(config_file))
     if commit is None and not weight_files(folder):
-        raise FinstError(f"{model}: the folder {folder} has no weights; expected model*.safetensors beside config.json")
+        pickled = next(iter(sorted(folder.glob("*.bin"))), None)
+        found = "" if pickled is None else f" but {pickled.name}, a pickle, which can run code when it is read"
+        raise FinstError(
+            f"{model}: the folder {folder} has no weights{found}; expected model*.safetensors beside config.json"
+        )
     with quiet():
         try:
             config = cast(PreTrainedConfig, AutoConfig.from_pretrained(folder, trust_remote_code=False))
@@ -175,32 +176,52 @@ def open_reader(model: str, *, revision: str | None = None) -> Reader:
     return Reader(model, folder, commit, config, tokenizer, image_processor, family)
 
 
-def open_vlm(model: str | Reader, *, dtype: str = "float32", device: str = "auto") -> VLM:
-    """Loads the weights (safetensors only), in evaluation mode.
+def open_vlm(
+    model: str | Reader,
+    *,
+    revision: str | None = None,
+    dtype: str = "float32",
+    device: str = "auto",
+    device_map: DeviceMap | None = None,
+    quantization: str | None = None,
+) -> VLM:
+    """Loads the weights (safetensors only; no code of a checkpoint is ever run), in evaluation mode.
 
-    ``device`` "auto" is the first CUDA GPU, or the CPU without one. Raises FinstError for an unknown dtype or device,
-    and when the files cannot be read or lack weights that the architecture has.
+    ``revision`` is a branch, tag or commit of a hub id. ``device`` "auto" is the first CUDA GPU, or the CPU without
+    one. ``device_map`` "auto" spreads the layers over all GPUs (as ``device`` "cuda:all" does), and a mapping puts each
+    module where it says; both need accelerate. ``quantization`` "8bit" or "4bit" (as the ``dtype`` of that name) needs
+    bitsandbytes and a GPU, and warns: such weights blur scores.
+
+    Raises FinstError for an unknown dtype or device, for packages that are missing, for GPUs without room, and when the
+    files cannot be read or lack weights that the architecture has.
     """
-    number_format, target = placement(dtype, device)
-    reader = model if isinstance(model, Reader) else open_reader(model)
+    if isinstance(model, Reader) and revision not in (None, model.revision):
+        raise FinstError(f"{model.id} was read at revision {model.revision}, not at {revision}: give one of the two")
+    reader = model if isinstance(model, Reader) else open_reader(model, revision=revision)
+    place = placed(reader.config, dtype, device, device_map, quantization)
     if reader.revision is not None:
         _download(reader.id, reader.revision, _WEIGHTS)
     if not weight_files(reader.path):
-        raise FinstError(f"{reader.id} has no weights that finst reads; expected model*.safetensors")
-    loaded, report = _load(reader, number_format)
+        raise FinstError(
+            f"{reader.id} has no weights that finst reads; expected model*.safetensors, not pickles such as "
+            "pytorch_model.bin, which can run code"
+        )
+    loaded, report = _load(reader, place)
     wrong = [*report["missing_keys"], *(entry[0] for entry in report["mismatched_keys"])]
     if wrong:
         raise FinstError(f"{reader.id}: its weight files do not fit its config.json, beginning with {sorted(wrong)[0]}")
-    return VLM(reader, loaded.to(target).eval().requires_grad_(False), parts=PARTS.get(dtype, 0))
+    if "device_map" not in place.arguments:
+        loaded = loaded.to(place.device)
+    return VLM(reader, loaded.eval().requires_grad_(False), place.parts, place.quantization)
 
 
-def _load(reader: Reader, dtype: torch.dtype) -> tuple[Any, dict[str, Any]]:
+def _load(reader: Reader, place: Placement) -> tuple[Any, dict[str, Any]]:
     """The model and transformers' report of what did not fit."""
     with quiet():
         try:
             loaded = AutoModelForImageTextToText.from_pretrained(
                 reader.path,
-                dtype=dtype,
+                **place.arguments,
                 use_safetensors=True,
                 trust_remote_code=False,
                 output_loading_info=True,
@@ -221,30 +242,6 @@ def _model_type(config_file: Path) -> str:
         raise FinstError(
             f"{config_file} is not a JSON object ({error}); expected a Hugging Face configuration"
         ) from error
-
-
-def placement(dtype: str, device: str) -> tuple[torch.dtype, torch.device]:
-    """The number format and the device of these names.
-
-    Raises FinstError for names that are not there, and for formats that the device does not have.
-    """
-    if dtype not in DTYPES:
-        raise choice("dtype", dtype, DTYPES)
-    target = _device(device)
-    if dtype in PARTS and target.type != "cuda":
-        raise FinstError(f"dtype {dtype!r} is for CUDA devices, not for {target.type!r}; expected float32 there")
-    return DTYPES[dtype], target
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
-        raise choice("device", name, ("auto", "cpu", "cuda", "cuda:N"))
-    device = torch.device(name)
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise FinstError(f"device {name!r} is not there: this machine has {torch.cuda.device_count()} CUDA devices")
-    return device
 
 
 def _locate(model: str, revision: str | None) -> tuple[Path, str | None]:

@@ -160,5 +160,5 @@ def decoder_inputs(family: Family, model: Any, prepared: Prepared) -> DecoderInp
     """Token embeddings, with the pictures' features in the places of the image tokens, in order; and positions."""
     embeds = model.get_input_embeddings()(prepared.input_ids)
     is_image = (prepared.input_ids == model.config.image_token_id)[..., None]
-    features = torch.cat(tuple(family.features(model, prepared))).to(embeds.dtype)
+    features = torch.cat(tuple(family.features(model, prepared))).to(embeds.device, embeds.dtype)
     return DecoderInputs(embeds.masked_scatter(is_image, features), prepared.position_ids)

@@ -1,0 +1,72 @@
+"""``finst models`` and ``finst check``: what can be known of a model before any of its weights is there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from finst import check as checking
+from finst.bench.floor import Peaks
+from finst.models import models, table
+from finst.vlm import open as opening
+from finst.vlm.families import supported
+from tests.cli.conftest import Finst
+
+
+@pytest.fixture
+def rates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device that is never busy, and no weights to be had."""
+
+    def refuse(*_: object, **__: object) -> None:
+        pytest.fail("weights were loaded")
+
+    monkeypatch.setattr(checking, "measured_peaks", lambda device, dtype: Peaks(1e12, 1e11))
+    monkeypatch.setattr(opening, "_load", refuse)
+
+
+def test_published_models(finst: Finst) -> None:
+    listed = {model["name"]: model for model in json.loads(finst("models", "--json").out)}
+    qwen, llava = listed["qwen2-vl-7b"], listed["llava-1.5-7b"]
+    assert qwen["hub"] == ["Qwen/Qwen2-VL-7B-Instruct"]
+    assert (qwen["layers"], qwen["heads"], qwen["kv_heads"]) == (28, 28, 4)
+    assert qwen["image_tokens"] == {"280": 100, "336": 144, "392": 196}
+    assert llava["image_tokens"] == dict.fromkeys(("280", "336", "392"), 576)
+    assert qwen["fp32_bytes"] == 2 * qwen["bf16_bytes"] == 4 * 8_291_375_616
+    for model in listed.values():
+        assert (model["supported"] == "not yet") == (model["architecture"] not in supported())
+    said = finst("models").out
+    assert all(hub in said for model in listed.values() for hub in model["hub"])
+    assert max(map(len, table(models()).splitlines())) <= 160
+
+
+@pytest.mark.usefixtures("rates")
+def test_check_of_a_folder(finst: Finst, tiny: Path, letters: Path) -> None:
+    found = json.loads(finst("check", tiny, "--json", "--pairs", 7, "--device", "cpu").out)
+    assert found["experiments"] == {"cma": "yes"}
+    assert [fit["fits"] for fit in found["fits"]] == [True, True]
+    assert 0 < found["floor_s"] < found["estimate_s"][0] < found["estimate_s"][1]
+    fewer = json.loads(finst("check", tiny, "--json", "--pairs", 2, "--device", "cpu").out)
+    assert fewer["floor_s"] < found["floor_s"]
+    refused = json.loads(finst("check", letters, "--json", "--device", "cpu").out)["experiments"]["cma"]
+    assert refused.startswith("no: ")
+    assert "begin with the same token" in refused
+
+
+@pytest.mark.usefixtures("rates")
+def test_check_of_a_model_that_is_not_here(finst: Finst, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checking, "free_bytes", lambda device: 20 << 30)
+    said = finst("check", "Qwen/Qwen2-VL-7B-Instruct", "--dtype", "bfloat16", "--device", "cpu").out
+    assert "by finst's registry of published shapes (its files are not here)" in said
+    assert "float32     30.9 GiB   does not fit" in said
+    assert "bfloat16    15.4 GiB   fits" in said
+    assert "an estimate of" in said
+    assert "1,000.0 GFLOP/s and 100 GB/s, measured now" in said
+    assert "unknown model 'no/such-model'" in finst("check", "no/such-model").message
+    assert "pairs must be at least 1" in finst("check", "organism", "--pairs", 0).message
+
+
+def test_spans_of_time() -> None:
+    spans = {0.123: "0.12 s", 3.0: "3 s", 90.0: "90 s", 150.0: "2 min", 9000.0: "2 h", 1e6: "12 days"}
+    assert {seconds: checking._span(seconds) for seconds in spans} == spans

@@ -1,0 +1,148 @@
+"""A model whose layers are on two devices gives the numbers of one device, and its tensors meet where they should."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+
+import accelerate
+import numpy as np
+import pytest
+import torch
+
+from finst.engine import graphs, hooks
+from finst.engine.attribution import attribution
+from finst.engine.counterfactuals import counterfactuals, observe
+from finst.engine.edits import each_head, unedited
+from finst.engine.generate import generate
+from finst.engine.reads import Read
+from finst.engine.record import record
+from finst.vlm.open import VLM, open_vlm
+from tests.elsewhere import HERE, THERE, Elsewhere
+from tests.engine.conftest import Case, OpenCase
+from tests.engine.rows import rows_at_all_sites
+from tests.tiny import FAMILIES
+
+MEMORY = 1 << 30
+
+
+def device_map(vlm: VLM, first: torch.device, second: torch.device) -> dict[str, str | int | torch.device]:
+    """The decoder's first layer on one device, and everything behind it on the other."""
+    inside = {id(module): name for name, module in vlm.model.named_modules()}
+    decoder = inside[id(vlm.decoder)]
+    late = [*(f"{decoder}.layers.{layer}" for layer in range(1, vlm.n_layers)), f"{decoder}.norm", "lm_head"]
+    early = [name for name, module in vlm.model.model.named_children() if module is not vlm.decoder]
+    early = [f"model.{name}" for name in early] + [f"{decoder}.layers.0"]
+    early += [f"{decoder}.{name}" for name in ("embed_tokens", "rotary_emb")]
+    return {**dict.fromkeys(early, first), **dict.fromkeys(late, second)}
+
+
+@pytest.fixture(params=FAMILIES)
+def one(request: pytest.FixtureRequest, open_case: OpenCase) -> Case:
+    return open_case(FAMILIES[request.param])
+
+
+@pytest.fixture
+def two(one: Case) -> Iterator[Case]:
+    """The same on a device that there is and one that there is not."""
+    with ExitStack() as stack:
+        model = copy.deepcopy(one.vlm.model)
+        stack.enter_context(Elsewhere())
+        places = device_map(one.vlm, HERE, THERE)
+        for name, place in places.items():
+            module = model.get_submodule(name)
+            for tensor in (*module.parameters(), *module.buffers()):
+                tensor.elsewhere = place  # pyright: ignore[reportAttributeAccessIssue]
+        vlm = replace(one.vlm, model=accelerate.dispatch_model(model, places, main_device=HERE))
+        yield Case(vlm, one.contexts, one.answers, record(vlm, one.contexts))
+
+
+def test_recordings(one: Case, two: Case) -> None:
+    assert two.vlm.devices == (HERE, THERE)
+    assert [x.device for x in two.recording.inputs] == [HERE, THERE, THERE]
+    assert [x.device for x in two.recording.keys] == [HERE, THERE, THERE]
+    assert {two.recording.z.device, two.recording.logits.device, two.vlm.device} == {HERE}
+    assert torch.equal(one.recording.logits, two.recording.logits)
+    assert torch.equal(one.recording.z, two.recording.z)
+
+
+def test_counterfactuals_at_every_site(one: Case, two: Case) -> None:
+    expected, found = (
+        counterfactuals(case.vlm, case.recording[0], rows_at_all_sites(case), case.answers, max_memory=MEMORY)
+        for case in (one, two)
+    )
+    assert found.device == HERE
+    assert torch.equal(expected, found)
+    assert len(found.unique(dim=0)) > 20
+
+
+def test_reads_of_engine_and_hooks(one: Case, two: Case) -> None:
+    reads = [Read(site, layers=(0, 2), positions=(one.clean.tokens.last,)) for site in ("z", "resid", "k")]
+    seen = []
+    for case in (one, two):
+        rows = each_head(case.recording.z[1], case.positions["described"]).take(np.arange(2, 10))
+        seen.append(observe(case.vlm, case.recording[0], rows, reads, None, max_memory=MEMORY))
+        seen.append(hooks.observe(case.vlm, case.clean, rows, reads, None))
+    for found in seen[1:]:
+        torch.testing.assert_close(found.logits, seen[0].logits, rtol=1e-4, atol=1e-4)
+        for ours, theirs in zip(found.reads, seen[0].reads, strict=True):
+            assert ours.device == HERE
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_generation(one: Case, two: Case) -> None:
+    said = []
+    for case in (one, two):
+        rows = unedited() + each_head(case.recording.z[1], case.positions["last"]).take(np.arange(3))
+        said.append(generate(case.vlm, case.recording[0], rows, 4, stop=[int(case.recording.logits[0].argmax())]))
+        said.append(generate(case.vlm, case.recording[0], rows, 4, stop=[]))
+    assert torch.equal(said[0].tokens, said[2].tokens)
+    assert torch.equal(said[1].tokens, said[3].tokens)
+    assert (said[0].tokens != said[1].tokens).any(), "no row has ended before the others"
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_attribution(one: Case, two: Case, steps: int) -> None:
+    expected, found = (
+        attribution(case.vlm, case.contexts[0], case.contexts[1], case.positions["last"], case.answers[:2], steps=steps)
+        for case in (one, two)
+    )
+    torch.testing.assert_close(found, expected)
+    assert found.abs().max() > 0
+
+
+def test_a_wrong_meeting_is_seen() -> None:
+    """Or the other tests would prove nothing."""
+    with Elsewhere():
+        there = torch.ones(2, 2).to(THERE)
+        with pytest.raises(RuntimeError, match="tensors on two devices"):
+            torch.mm(torch.ones(2, 2), there)
+        with pytest.raises(RuntimeError, match="tensors on two devices"):
+            there[torch.tensor([0])] = torch.ones(2)
+        there[0] = torch.zeros(2)
+        assert (there[torch.tensor([1])] * torch.tensor(2)).sum().device == THERE
+
+
+def test_models_on_several_devices_are_not_replayed(two: Case) -> None:
+    assert graphs._hooked(two.vlm.model)
+    assert graphs._hooked(two.vlm.decoder)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+def test_two_gpus(open_case: OpenCase) -> None:
+    body = FAMILIES["qwen2_vl"]
+    single = open_case(body, "float32", "cuda:0")
+    places = device_map(single.vlm, torch.device("cuda:0"), torch.device("cuda:1"))
+    vlm = open_vlm(single.vlm.reader, device_map={name: str(place) for name, place in places.items()})
+    assert [device.index for device in vlm.devices] == [0, 1]
+    double = Case(vlm, single.contexts, single.answers, record(vlm, single.contexts))
+    for _ in range(3):  # the third call would replay a graph
+        expected, found = (
+            counterfactuals(case.vlm, case.recording[0], rows_at_all_sites(case), case.answers)
+            for case in (single, double)
+        )
+        assert found.device == vlm.device
+        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)

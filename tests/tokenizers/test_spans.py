@@ -1,0 +1,162 @@
+"""Real tokenizers, cut to what finst writes: every word of every prompt has its tokens, in every family's template."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from itertools import islice
+
+import pytest
+
+from finst.errors import FinstError
+from finst.prompts import Placement, colour_retrieval, scene_description
+from finst.scenes.draw import draw
+from finst.scenes.shapes import COLOURS, SHAPES
+from finst.vlm.encode import encode, first_tokens, token_texts
+from finst.vlm.families import supported
+from finst.vlm.open import Reader
+from finst.vlm.published import SHAPES as PUBLISHED
+from tests.tokenizers.cut import HERE, SOURCES, load
+from tests.tokenizers.texts import PLACEMENTS, descriptions, questions, scenes, words
+
+ROWS = (
+    ("qwen", "qwen2-vl-7b"),
+    ("qwen", "qwen2.5-vl-7b"),
+    ("qwen", "qwen3-vl-8b"),
+    ("qwen", "internvl3-8b"),
+    ("qwen", "llava-onevision-7b"),
+    ("llama2", "llava-1.5-7b"),
+    ("mistral", "idefics2-8b"),
+    ("gemma3", "gemma-3-4b"),
+)
+"""A tokenizer and a published model that has it. Those of architectures that finst does not read wait here."""
+
+READ = [row for row in ROWS if PUBLISHED[row[1]].model_type in supported()]
+
+PIECES = {
+    "qwen": {"hexagon": ["Ġhex", "agon"]},
+    "llama2": {
+        "purple": ["▁pur", "ple"],
+        "pink": ["▁p", "ink"],
+        "cyan": ["▁cy", "an"],
+        "diamond": ["▁diam", "ond"],
+        "hexagon": ["▁hex", "agon"],
+    },
+    "mistral": {"cyan": ["▁cy", "an"], "hexagon": ["▁hex", "agon"]},
+    "gemma3": {},
+}
+"""The words that are more than one token in a sentence; all others are one."""
+
+FIRST = {
+    ("qwen", "prefill"): {"red": 2518, "purple": 24932},
+    ("qwen", "user_turn"): {"red": 1151, "purple": 56507},
+    ("llama2", "prefill"): {"red": 2654},
+    ("llama2", "user_turn"): {"red": 2654},
+    ("mistral", "prefill"): {"red": 2760},
+    ("mistral", "user_turn"): {"red": 2760},
+}
+"""Ids in the whole vocabularies: of words with a space before them and, where a turn begins with them, without."""
+
+
+KNOWN = set(json.loads((HERE / "words.json").read_text(encoding="utf-8")))
+
+
+@pytest.fixture(scope="module")
+def reader_of() -> Callable[[str, str], Reader]:
+    """Readers by tokenizer and published model, each made once."""
+    made: dict[tuple[str, str], Reader] = {}
+
+    def reader(tokenizer: str, shape: str) -> Reader:
+        if (tokenizer, shape) not in made:
+            family_reader = PUBLISHED[shape].reader(load(HERE / tokenizer))
+            placeholder = family_reader.family.image_placeholder
+            family_reader.tokenizer.add_special_tokens({"additional_special_tokens": [placeholder]})
+            family_reader.config.image_token_id = family_reader.tokenizer.convert_tokens_to_ids(placeholder)
+            made[tokenizer, shape] = family_reader
+        return made[tokenizer, shape]
+
+    return reader
+
+
+@pytest.fixture(params=READ, ids="-".join)
+def row(request: pytest.FixtureRequest, reader_of: Callable[[str, str], Reader]) -> tuple[str, Reader]:
+    return request.param[0], reader_of(*request.param)
+
+
+@pytest.fixture
+def reader(row: tuple[str, Reader]) -> Reader:
+    return row[1]
+
+
+def covered(text: str) -> None:
+    """The cut is the whole tokenizer only on words that it was cut to."""
+    assert words([text]) <= KNOWN, "new words: cut the tokenizers again (tests/tokenizers/cut.py)"
+
+
+def said(reader: Reader, ids: Sequence[int], positions: Sequence[int]) -> str:
+    first, *_, last = *positions, positions[-1]
+    assert list(positions) == list(range(first, last + 1))
+    return "".join(token_texts(reader, ids[first - 1 : last + 1])[1:]).strip()
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_words_of_several_tokens(name: str) -> None:
+    tokenizer = load(HERE / name)
+    for word in (*COLOURS, *SHAPES):
+        sentence = f"In this image there is a {word} star"
+        pieces = tokenizer.convert_ids_to_tokens(tokenizer(sentence)["input_ids"])
+        mark = "Ġ" if name == "qwen" else "▁"
+        start = len(pieces) - 1 - pieces[::-1].index(f"{mark}a") + 1
+        found = pieces[start : pieces.index(f"{mark}star", start)] if word != "star" else pieces[start:-1]
+        assert found == PIECES[name].get(word, [mark + word]), word
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_every_colour_and_shape_has_all_of_its_tokens_and_no_others(reader: Reader, placement: Placement) -> None:
+    every = descriptions(placement)
+    one_named = list(islice(every, len(COLOURS) * len(SHAPES)))
+    assert {scene.objects[0].name for scene, _ in one_named} == {f"{c} {s}" for c in COLOURS for s in SHAPES}
+    for scene, prompt in [*one_named, *islice(every, 0, None, len(SHAPES) + 1)]:
+        encoded = encode(reader, draw(scene), prompt)
+        tokens, ids = encoded.tokens, encoded.input_ids.tolist()
+        assert len(tokens) == len(ids)
+        for span in prompt.spans:
+            positions = tokens.positions(span.role, span.object)
+            assert said(reader, ids, positions) == prompt.sentence[span.start : span.stop], encoded.text
+        assert len(tokens.positions("image")) == tokens.grid[0] * tokens.grid[1]
+        assert tokens.last == len(ids) - 1
+        covered(encoded.text)
+
+
+def test_questions_name_what_they_ask_for(reader: Reader) -> None:
+    for scene, prompt in islice(questions(), 0, None, 7):
+        encoded = encode(reader, draw(scene), prompt)
+        for span in prompt.spans:
+            positions = encoded.tokens.positions(span.role, span.object)
+            assert said(reader, encoded.input_ids.tolist(), positions) == prompt.sentence[span.start : span.stop]
+        covered(encoded.text)
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_the_first_answer_token_is_the_first_generated_one(row: tuple[str, Reader], placement: Placement) -> None:
+    """Of the whole conversation with its answer, what stands where the prompt has ended."""
+    name, reader = row
+    scene = next(scenes())
+    prompt = scene_description(scene, [0], 1) if placement == "prefill" else colour_retrieval(scene, 0)
+    first = dict(zip(COLOURS, first_tokens(reader, prompt, list(COLOURS)), strict=True))
+    for colour, token in first.items():
+        both = encode(reader, draw(scene), prompt, colour)
+        answer = both.tokens.positions("answer")
+        assert both.input_ids[answer[0]] == token
+        assert answer[0] == both.tokens.last + 1
+        assert said(reader, both.input_ids.tolist(), answer) == colour
+    for colour, token in FIRST.get((name, placement), {}).items():
+        assert first[colour] == token
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS)
+def test_answers_with_the_same_first_token_are_refused(reader: Reader, placement: Placement) -> None:
+    scene = next(scenes())
+    prompt = scene_description(scene, [0], 1, placement)
+    with pytest.raises(FinstError, match="'purple star' and 'purple cross' begin with the same token"):
+        first_tokens(reader, prompt, ["red", "purple star", "purple cross"])
