@@ -53,18 +53,6 @@ def _attention(
     return probe.attend(module, query, key, value, attention_mask, **kwargs), None
 
 
-def looks_ahead(module: nn.Module, mask: Tensor | None, is_causal: bool | None = None, **_: Any) -> bool:
-    """Whether a call of attention lets a token see a later one, read the way transformers' ``sdpa`` function reads it.
-
-    ``mask`` holds what each query may see of each key: booleans, or numbers to be added to scores, hugely negative
-    where nothing is to be seen. Without a mask, causality is the call's or else the module's setting.
-    """
-    if mask is None:
-        return not (getattr(module, "is_causal", True) if is_causal is None else is_causal)
-    seen = mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
-    return bool(seen.triu(1).any())
-
-
 def _mask(*args: Any, **kwargs: Any) -> Tensor | None:
     """None inside a graph: those are made only of calls that had no mask before."""
     capturing = torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()

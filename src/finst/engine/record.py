@@ -13,16 +13,17 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from finst.engine.attention import PROBE, looks_ahead, probing
+from finst.engine.attention import PROBE, probing
 from finst.engine.graphs import replayed
 from finst.engine.memory import recording_bytes
 from finst.engine.precision import arithmetic
-from finst.engine.readout import hidden_of, logits, output_of, prepared
+from finst.engine.readout import decoder_call, hidden_of, logits, output_of, prepared
 from finst.engine.reads import Activations, check_positions, reading, stacked
+from finst.engine.sight import as_called
 from finst.engine.sites import Site
 from finst.errors import FinstError
 from finst.vlm.encode import Encoded
-from finst.vlm.families.base import Prepared, decoder_inputs
+from finst.vlm.families.base import Blocks, Prepared, decoder_inputs
 from finst.vlm.open import VLM
 
 REPLAYED_TOKENS = 1 << 11
@@ -38,7 +39,7 @@ class Recording:
     logits: Float[Tensor, "context vocab"]
     """At the last token; final norm and head in float32 at least."""
     inputs: tuple[Float[Tensor, "context pos d_model"], ...]
-    """Each layer's input."""
+    """What each layer gets from the one before: its input, but for ``additions``."""
     keys: tuple[Float[Tensor, "context kv_head pos d_head"], ...]
     """Each layer's keys, rotary positions applied."""
     values: tuple[Float[Tensor, "context kv_head pos d_head"], ...]
@@ -49,6 +50,10 @@ class Recording:
     """Of every token, as the decoder was given them; some models count along several axes."""
     output: Float[Tensor, "context pos d_model"]
     """The last layer's output, before the final norm."""
+    additions: tuple[Float[Tensor, "context pos d_model"], ...]
+    """What is added to the output of the first layers, layer by layer, before the next one gets it."""
+    blocks: Blocks
+    """Tokens that see each other, later ones included."""
     sites: Mapping[Site, Activations]
     """The sites that were asked for, at the positions that were asked for."""
 
@@ -70,6 +75,7 @@ class Recording:
             input_ids=self.input_ids[one],
             position_ids=self.position_ids[..., one, :],
             output=self.output[one],
+            additions=tuple(x[one] for x in self.additions),
             sites={site: x[one] for site, x in self.sites.items()},
             layer_kwargs=tuple({k: _of_context(v, one, len(self)) for k, v in kw.items()} for kw in self.layer_kwargs),
         )
@@ -93,21 +99,25 @@ def _of_context(argument: Any, one: slice, contexts: int) -> Any:
 class _Recorder:
     """Keeps what passes by; attention itself is transformers' own."""
 
+    blocks: Blocks
+
     z: Tensor
     """[context, layer, pos, head, d_head], filled layer by layer."""
-    inputs: list[Tensor] = field(default_factory=list)
+    stream: list[Tensor] = field(default_factory=list)
+    """The first layer's input and every layer's output."""
     keys: list[Tensor] = field(default_factory=list)
     values: list[Tensor] = field(default_factory=list)
     layer_kwargs: list[dict[str, Any]] = field(default_factory=list)
-    last: Tensor | None = None
 
     def attend(
         self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any
     ) -> Tensor:
-        if looks_ahead(module, mask, **kwargs):
+        if not as_called(module, mask, query.shape[2], self.blocks, **kwargs):
+            window = kwargs.get("sliding_window")
             raise FinstError(
-                f"{type(module).__name__} lets tokens see later ones: expected a causal decoder, in which tokens "
-                "before an edit stay as they were"
+                f"{type(module).__name__} lets tokens see later ones, or not all earlier ones: expected a causal decoder"
+                f", in which tokens before an edit stay as they were, with {'no' if window is None else f'a {window}-token'} "
+                f"window and {len(self.blocks) or 'no'} blocks of tokens that see each other"
             )
         z, _ = sdpa_attention_forward(module, query, key, value, mask, **kwargs)
         self.z[:, len(self.keys)] = z
@@ -119,13 +129,13 @@ class _Recorder:
     # torch notes that a hook wants keyword arguments after it has put it there, so another thread may call it without.
     def before_layer(self, _: nn.Module, args: tuple, kwargs: dict[str, Any] | None = None) -> None:
         if kwargs is not None and kwargs.get(PROBE) is self:
-            self.inputs.append(hidden_of(args, kwargs))
+            self.stream += [] if self.stream else [hidden_of(args, kwargs)]
             self.layer_kwargs.append({k: v for k, v in kwargs.items() if k not in (PROBE, "hidden_states")})
 
-    def after_last_layer(self, _: nn.Module, args: tuple, *kwargs_and_output: Any) -> None:
+    def after_layer(self, _: nn.Module, args: tuple, *kwargs_and_output: Any) -> None:
         kwargs, output = kwargs_and_output if len(kwargs_and_output) == 2 else ({}, None)
         if kwargs.get(PROBE) is self:
-            self.last = output_of(output)
+            self.stream.append(output_of(output))
 
 
 @torch.inference_mode()
@@ -135,7 +145,8 @@ def record(
     """Runs the contexts (of equal length) through the model in one batch.
 
     ``sites`` names what is to be kept beside ``z``, at ``positions`` (None: all). Raises FinstError for contexts of
-    different lengths, an unknown site, a position outside the contexts, and for a decoder that is not causal.
+    different lengths, an unknown site, a position outside the contexts, and for a decoder in which tokens see others than
+    the engine reckons with.
     """
     with arithmetic(vlm), probing(vlm.model):
         given = prepared(vlm, contexts)
@@ -167,24 +178,26 @@ def _recorded(vlm: VLM, given: _Given) -> Recording:
     contexts, hooks = given.contexts, list[RemovableHandle]()
     inputs = decoder_inputs(vlm.reader.family, vlm.model, contexts)
     batch, length, _ = inputs.embeds.shape
-    recorder = _Recorder(inputs.embeds.new_empty(batch, vlm.n_layers, length, vlm.n_heads, vlm.d_head))
+    recorder = _Recorder(contexts.blocks, inputs.embeds.new_empty(batch, vlm.n_layers, length, vlm.n_heads, vlm.d_head))
     try:
         hooks += [layer.register_forward_pre_hook(recorder.before_layer, with_kwargs=True) for layer in vlm.layers]
-        hooks.append(vlm.layers[-1].register_forward_hook(recorder.after_last_layer, with_kwargs=True))
-        vlm.decoder(inputs_embeds=inputs.embeds, position_ids=inputs.position_ids, use_cache=False, **{PROBE: recorder})
+        hooks += [layer.register_forward_hook(recorder.after_layer, with_kwargs=True) for layer in vlm.layers]
+        vlm.decoder(**decoder_call(vlm, inputs), **{PROBE: recorder})
     finally:
         for hook in hooks:
             hook.remove()
-    assert recorder.last is not None
+    *before, last = recorder.stream
     return Recording(
         recorder.z,
-        logits(vlm, recorder.last[:, -1]),
-        tuple(recorder.inputs),
+        logits(vlm, last[:, -1]),
+        tuple(before),
         tuple(recorder.keys),
         tuple(recorder.values),
         tuple(recorder.layer_kwargs),
         contexts.input_ids,
         inputs.position_ids,
-        recorder.last,
+        last,
+        inputs.additions,
+        contexts.blocks,
         {},
     )

@@ -147,7 +147,7 @@ def encode(reader: Reader, picture: Picture, prompt: Prompt, answer: str | None 
     placeholder = reader.family.image_placeholder
     text = _render(reader, prompt)
     wide = _Text(
-        text.before.replace(placeholder, placeholder * (pixels.grid[0] * pixels.grid[1])),
+        text.before.replace(placeholder, reader.family.expanded(pixels.grid[0] * pixels.grid[1])),
         text.user,
         text.between,
         text.prefill,

@@ -18,10 +18,10 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from transformers.vision_utils import get_vision_position_ids, get_vision_window_index
 
 from finst.errors import FinstError
-from finst.vlm.families.base import PROJECTIONS, Pixels, Prepared
+from finst.vlm.families.base import PROJECTIONS, Family, Pixels, Prepared
 
 
-class Qwen2VL:
+class Qwen2VL(Family):
     """Checkpoints of ``Qwen2VLForConditionalGeneration``, finst's own ``organism`` among them, and of Qwen2.5-VL's."""
 
     model_types: tuple[str, ...] = ("qwen2_vl", "qwen2_5_vl")
