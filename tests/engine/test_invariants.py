@@ -169,12 +169,20 @@ def test_all_heads_of_a_layer_are_its_attn_out(known: Known, seed: int) -> None:
 
 
 def test_resid_carries_everything(known: Known) -> None:
-    """The whole residual stream of a layer, or the last token's after the last layer, makes the run the source's."""
+    """The whole residual stream of a layer, or the last token's after the last layer, makes the run the source's.
+
+    With what is still to be added to it, where image features come in between layers: those are the clean picture's.
+    """
     case, layers = known.case, known.case.vlm.n_layers
     last, everywhere = (case.clean.tokens.last,), tuple(range(case.recording.length))
     for source in (1, 2):
         resid = known.inside["resid"][source]
-        rows: list[Row] = [(Edit(layer, (), everywhere, resid[layer], "resid"),) for layer in range(layers)]
+        moved = [added[source] - added[0] for added in case.recording.additions]
+        assert all(change.abs().max() > 0.01 for change in moved)
+        later = [Edit(layer, (), everywhere, change, "resid", "add") for layer, change in enumerate(moved)]
+        rows: list[Row] = [
+            (Edit(layer, (), everywhere, resid[layer], "resid"), *later[layer:]) for layer in range(layers)
+        ]
         rows.append((Edit(layers - 1, (), last, resid[-1, -1], "resid"),))
         logits = counterfactuals(case.vlm, case.recording[0], rows_from(rows), None)
         assert logits.shape == (layers + 1, case.recording.logits.shape[1])

@@ -22,10 +22,16 @@ FAMILIES: dict[str, Body] = {
     "qwen2_vl": QWEN_GEOMETRY,
     "qwen2_5_vl": Body(family="qwen2_5_vl", patch_px=14, merge=2, temporal=2),
     "llava": Body(family="llava", patch_px=14),
+    "qwen3_vl": Body(family="qwen3_vl", patch_px=16, merge=2, temporal=2),
 }
 """One of each architecture, by ``config.model_type``, with the published checkpoints' patches."""
 
-_MAKERS: dict[str, Callable[[Body, bool], Parts]] = {"qwen2_vl": qwen, "qwen2_5_vl": qwen, "llava": llava}
+_MAKERS: dict[str, Callable[[Body, bool], Parts]] = {
+    "qwen2_vl": qwen,
+    "qwen2_5_vl": qwen,
+    "llava": llava,
+    "qwen3_vl": qwen,
+}
 
 
 def checkpoint(folder: Path, body: Body = ORGANISM_GEOMETRY, template: bool = True) -> Path:
@@ -41,6 +47,8 @@ def checkpoint(folder: Path, body: Body = ORGANISM_GEOMETRY, template: bool = Tr
                 torch.nn.init.normal_(parameter, std=0.6 if "embed" in name else 1.2 / parameter.shape[-1] ** 0.5)
             elif name.endswith("bias"):
                 torch.nn.init.normal_(parameter, std=0.1)
+            elif name.endswith(("q_norm.weight", "k_norm.weight")):
+                torch.nn.init.normal_(parameter, mean=1.0, std=0.3)
         for part in parts:
             part.save_pretrained(folder)
     return folder

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from transformers import LlavaProcessor, Qwen2_5_VLProcessor, Qwen2VLProcessor
+from transformers import LlavaProcessor, Qwen2_5_VLProcessor, Qwen2VLProcessor, Qwen3VLProcessor
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
@@ -39,6 +39,7 @@ CONVERSATIONS: dict[str, str] = {
     "qwen2_vl": CHATML,
     "qwen2_5_vl": CHATML,
     "llava": "<s> USER: <image>\n{user} ASSISTANT: {words}",
+    "qwen3_vl": CHATML.partition("<|im_end|>\n")[2],
 }
 """By family, all that the decoder is told: what the user says, and how the assistant's turn begins."""
 
@@ -59,6 +60,7 @@ PROCESSORS: dict[str, tuple[Any, Any]] = {
         partial(LlavaProcessor, patch_size=14, vision_feature_select_strategy="default", num_additional_image_tokens=1),
         CLIPImageProcessorPil,
     ),
+    "qwen3_vl": (without_videos(Qwen3VLProcessor), Qwen2VLImageProcessorPil),
 }
 """By family, the processor that transformers has for it, and the image processor that published checkpoints name."""
 
@@ -136,7 +138,9 @@ def test_every_layer_and_the_logits_are_the_plain_models(folder: Path, dtype: st
         inputs, ids = inputs_of(vlm, [context]), context.input_ids[None]
         kinds = {"mm_token_type_ids": (ids == vlm.reader.config.image_token_id).int()}
         with torch.inference_mode(), outputs_of(modules) as ours:
-            hidden = vlm.decoder(inputs_embeds=inputs.embeds, position_ids=inputs.position_ids).last_hidden_state
+            more = vlm.reader.family.decoder_arguments(vlm.model, inputs)
+            call = {"inputs_embeds": inputs.embeds, "position_ids": inputs.position_ids, **more}
+            hidden = vlm.decoder(**call).last_hidden_state
             answers.append(vlm.model.get_output_embeddings()(hidden)[0, -1])
         with torch.inference_mode(), outputs_of(modules) as theirs:
             vlm.model(

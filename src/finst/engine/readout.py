@@ -47,8 +47,8 @@ def hidden_of(args: tuple, kwargs: dict[str, Any]) -> Float[Tensor, "batch pos d
     return args[0] if args else kwargs["hidden_states"]
 
 
-def output_of(output: Any) -> Float[Tensor, "batch pos d_model"]:
-    """The hidden states in what a decoder layer returned."""
+def output_of(output: Any) -> Float[Tensor, "batch pos *features"]:
+    """The hidden states in what a decoder layer, or a module in it, returned."""
     return output[0] if isinstance(output, tuple) else output
 
 

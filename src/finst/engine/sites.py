@@ -21,7 +21,8 @@ Site = Literal["q", "k", "v", "z", "attn_out", "mlp_out", "resid"]
 ``v`` have KV heads. ``z``: a head's output, its slice of ``o_proj``'s input. ``attn_out``: ``o_proj``'s output.
 ``mlp_out``: the MLP's output. Some architectures (Gemma 3) norm these two once more before they are added to the
 residual stream; the sites lie before those norms. ``resid``: what the layer returns, as in transformers'
-``hidden_states``; image features that some architectures (Qwen3-VL) add between layers come after it.
+``hidden_states``; image features that some architectures (Qwen3-VL) add between layers come after it, and are always
+those of a row's own context.
 """
 
 SITES: tuple[Site, ...] = get_args(Site)

@@ -10,8 +10,9 @@ from finst.errors import choice
 from finst.vlm.families.base import Family
 from finst.vlm.families.llava import Llava
 from finst.vlm.families.qwen2_vl import Qwen2VL
+from finst.vlm.families.qwen3_vl import Qwen3VL
 
-FAMILIES: tuple[Family, ...] = (Qwen2VL(), Llava())
+FAMILIES: tuple[Family, ...] = (Qwen2VL(), Llava(), Qwen3VL())
 
 
 def supported() -> tuple[str, ...]:

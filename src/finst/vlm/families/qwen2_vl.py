@@ -60,7 +60,7 @@ class Qwen2VL(Family):
             inputs = image_processor(images=[image], return_tensors="pt", input_data_format="channels_last")
         except ValueError as error:
             raise FinstError(
-                f"a picture of {width}x{height} px does not suit Qwen2-VL or Qwen2.5-VL: {error}"
+                f"a picture of {width}x{height} px does not suit {config.model_type}: {error}"
             ) from error
         _, high, wide = (int(n) for n in inputs["image_grid_thw"][0])
         merge = int(image_processor.merge_size)
@@ -93,8 +93,12 @@ class Qwen2VL(Family):
 
     def features(self, model: Any, prepared: Prepared) -> Sequence[Float[Tensor, "patch d_model"]]:
         """Of ``Qwen2VisionTransformerPretrainedModel`` or ``Qwen2_5_VisionTransformerPretrainedModel``."""
+        return self._tower_output(model, prepared).pooler_output
+
+    def _tower_output(self, model: Any, prepared: Prepared) -> Any:
+        """All that the vision tower returns."""
         sizes = {name: torch.from_numpy(size) for name, size in prepared.sizes.items()}
-        return model.get_image_features(**prepared.pictures, **sizes).pooler_output
+        return model.get_image_features(**prepared.pictures, **sizes)
 
     def decoder(self, model: Any) -> nn.Module:
         """``Qwen2VLTextModel`` or ``Qwen2_5_VLTextModel``."""
