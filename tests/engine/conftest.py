@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 
+import numpy as np
 import pytest
 
 from finst.engine.record import Recording, record
+from finst.engine.sight import reached
 from finst.prompts import scene_description
 from finst.scenes.draw import draw
 from finst.scenes.object import Grid, on_grid
@@ -35,6 +37,10 @@ class Case:
     def positions(self) -> dict[str, tuple[int, ...]]:
         tokens = self.clean.tokens
         return {"described": tokens.described(0), "last": (tokens.last,), "patches": tokens.object_patches(0)}
+
+    def first_reached(self, positions: Iterable[int]) -> int:
+        """The first token that may change with what is at ``positions``: they or one of their block."""
+        return int(reached(self.recording.blocks, np.array(list(positions))).min())
 
 
 OpenCase = Callable[..., Case]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from finst.vlm.open import quiet
+from finst.vlm.open import VLM, quiet
 from tests.tiny.body import Body, Parts
+from tests.tiny.gemma import gemma
 from tests.tiny.llava import llava
 from tests.tiny.qwen import qwen
 
@@ -23,6 +25,7 @@ FAMILIES: dict[str, Body] = {
     "qwen2_5_vl": Body(family="qwen2_5_vl", patch_px=14, merge=2, temporal=2),
     "llava": Body(family="llava", patch_px=14),
     "qwen3_vl": Body(family="qwen3_vl", patch_px=16, merge=2, temporal=2),
+    "gemma3": Body(family="gemma3", patch_px=14, merge=2, image_px=140),
 }
 """One of each architecture, by ``config.model_type``, with the published checkpoints' patches."""
 
@@ -31,7 +34,14 @@ _MAKERS: dict[str, Callable[[Body, bool], Parts]] = {
     "qwen2_5_vl": qwen,
     "llava": llava,
     "qwen3_vl": qwen,
+    "gemma3": gemma,
 }
+
+
+def told_apart(vlm: VLM, ids: torch.Tensor) -> dict[str, Any]:
+    """Which of the tokens are the picture's, for those of transformers' models that want to be told."""
+    names = {"llava": (), "gemma3": ("token_type_ids",)}.get(vlm.reader.config.model_type, ("mm_token_type_ids",))
+    return dict.fromkeys(names, (ids == vlm.reader.config.image_token_id).int())
 
 
 def checkpoint(folder: Path, body: Body = ORGANISM_GEOMETRY, template: bool = True) -> Path:
