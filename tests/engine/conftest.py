@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 from finst.engine.record import Recording, record
-from finst.engine.sight import reached
 from finst.prompts import scene_description
 from finst.scenes.draw import draw
 from finst.scenes.object import Grid, on_grid
 from finst.vlm.encode import Encoded, encode, first_tokens
 from finst.vlm.open import VLM, open_vlm
+from finst.vlm.sight import reached
 from tests.tiny import FAMILIES, ORGANISM_GEOMETRY, Body, checkpoint
 
 

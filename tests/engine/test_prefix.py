@@ -9,8 +9,8 @@ from torch import Tensor
 from finst.engine.continuation import continued_attention
 from finst.engine.fused import attention_with_lse, plain_attention_with_lse
 from finst.engine.prefix import prefix_attention
-from finst.engine.sight import visible
 from finst.vlm.families.base import Blocks
+from finst.vlm.sight import visible
 
 SCALING = 0.3
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 0.05}  # a few roundings of values up to 6
@@ -57,7 +57,9 @@ def one_softmax(
         seen = [pos for pos in range(first + width) if sees(first + token - start, pos, blocks, window)]
         for head in range(heads):
             keys = torch.cat([prefix_key[context, head // group], key[head // group, start : start + width]])[seen]
-            values = torch.cat([prefix_value[context, head // group], value[head // group, start : start + width]])[seen]
+            values = torch.cat([prefix_value[context, head // group], value[head // group, start : start + width]])[
+                seen
+            ]
             z[token, head] = (keys @ query[head, token] * SCALING).softmax(0) @ values
     return z
 
@@ -94,10 +96,10 @@ def test_windows_and_blocks_are_one_softmax_too(
     prefix = [drawn(1, 2, 37, 16, dtype=dtype, device=device, seed=seed) for seed in (6, 7)]
     ours = prefix_attention(query, key, value, prefix[0], prefix[1], 9, SCALING, blocks, window)
     wide = [x.double() for x in (query, key, value, *prefix)]
-    theirs = one_softmax(*wide, 9, blocks, window)
+    theirs = one_softmax(*wide, width=9, blocks=blocks, window=window)
     assert (ours.double() - theirs).abs().max() < TOLERANCE[dtype]
-    by_row = (x.unflatten(1, (3, 9)).transpose(0, 1) for x in (query, key, value))
-    said = continued_attention(*by_row, prefix[0][0], prefix[1][0], SCALING, blocks, window)
+    q, k, v = (x.unflatten(1, (3, 9)).transpose(0, 1) for x in (query, key, value))
+    said = continued_attention(q, k, v, prefix[0][0], prefix[1][0], SCALING, blocks, window)
     assert (said.flatten(0, 1).double() - theirs).abs().max() < TOLERANCE[dtype]
 
 
@@ -105,12 +107,10 @@ def test_windows_and_blocks_are_one_softmax_too(
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("window", [None, 11, 4])
 @pytest.mark.parametrize("d_head", [8, 12, 64])
-def test_fused_kernels_are_plain_attention(
-    d_head: int, window: int | None, dtype: torch.dtype, device: str
-) -> None:
+def test_fused_kernels_are_plain_attention(d_head: int, window: int | None, dtype: torch.dtype, device: str) -> None:
     query = drawn(2, 3, 33, d_head, dtype=dtype, device=device, seed=0)
     seen = None if window is None else visible(range(11), range(11), (), window, query.device)
-    key, value = (drawn(2, 3, window and 11 or 40, d_head, dtype=dtype, device=device, seed=s) for s in (1, 2))
+    key, value = (drawn(2, 3, (window and 11) or 40, d_head, dtype=dtype, device=device, seed=s) for s in (1, 2))
     ours, our_lse = attention_with_lse(query, key, value, SCALING, seen)
     wide = query.double(), key.double(), value.double()
     theirs, their_lse = plain_attention_with_lse(*wide, SCALING, seen)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from functools import cache
+from typing import Any
 
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 from transformers import Gemma3Config, Gemma3ForConditionalGeneration, GemmaTokenizer
@@ -49,7 +50,7 @@ def _core() -> str:
 
 def _tokenizer(template: bool) -> GemmaTokenizer:
     core = json.loads(_core())["model"]
-    merges = [tuple(merge) for merge in core["merges"]]
+    merges: Any = [tuple(merge) for merge in core["merges"]]
     made = GemmaTokenizer(vocab=core["vocab"], merges=merges, add_bos_token=True, extra_special_tokens=IMAGE)
     made.add_special_tokens({"additional_special_tokens": TURNS})
     if template:
@@ -58,9 +59,9 @@ def _tokenizer(template: bool) -> GemmaTokenizer:
 
 
 def gemma(body: Body, template: bool) -> Parts:
-    """Every second layer looks at everything, the others through a window; ``merge`` patches a side make a token."""
+    """Every second layer looks through a window, the others at everything; ``merge`` patches a side make a token."""
     words = _tokenizer(template)
-    start, stop, image = (words.convert_tokens_to_ids(token) for token in IMAGE.values())
+    start, stop, image = (words.get_vocab()[token] for token in IMAGE.values())
     config = Gemma3Config(
         text_config=dict(
             vocab_size=len(words),
@@ -72,7 +73,7 @@ def gemma(body: Body, template: bool) -> Parts:
             head_dim=body.d_head,
             query_pre_attn_scalar=body.d_head,
             sliding_window=WINDOW,
-            layer_types=["full_attention" if n % 2 else "sliding_attention" for n in range(body.layers)],
+            layer_types=["sliding_attention" if n % 2 else "full_attention" for n in range(body.layers)],
         ),
         vision_config=dict(
             model_type="siglip_vision_model",

@@ -344,6 +344,49 @@ def test_other_ways_to_resize_are_refused(llava: Path, changes: dict[str, object
         open_reader(rewritten(llava, "preprocessor_config.json", **changes))
 
 
+def test_pictures_in_a_batch_that_see_themselves_lie_in_one_place(tmp_path: Path) -> None:
+    vlm = open_vlm(str(checkpoint(tmp_path, FAMILIES["gemma3"])))
+    context = contexts_of(vlm.reader)[0]
+    ids = torch.stack([context.input_ids, context.input_ids.roll(1)])
+    family, pictures = vlm.reader.family, [context.image_inputs] * 2
+    assert family.prepare(vlm.model, ids[:1], pictures[:1], vlm.device).blocks == ((5, 30),)
+    with pytest.raises(FinstError, match="lie at different tokens: expected the same ones in all contexts"):
+        family.prepare(vlm.model, ids, pictures, vlm.device)
+
+
+def test_gemma_sees_a_wide_picture_as_one_square(tmp_path: Path) -> None:
+    folder = checkpoint(tmp_path, FAMILIES["gemma3"])
+    wide = {"pan_and_scan_min_crop_size": 8, "pan_and_scan_max_num_crops": 4, "pan_and_scan_min_ratio_to_activate": 1.2}
+    reader = open_reader(rewritten(folder, "preprocessor_config.json", do_pan_and_scan=True, **wide))
+    context = contexts_of(reader)[0]
+    assert context.image_inputs["pixel_values"].shape == (1, 3, 140, 140)
+    assert (context.tokens.grid, context.tokens.window) == ((5, 5), (0, 0, 280, 168))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"text_config": {"final_logit_softcapping": 30.0}}, "final_logit_softcapping 30.0 is not read"),
+        ({"text_config": {"use_bidirectional_attention": True}}, "use_bidirectional_attention True is not read"),
+        ({"mm_tokens_per_image": 24}, "24 tokens for 10x10 patches is not read"),
+        ({"mm_tokens_per_image": 16}, "16 tokens for 10x10 patches is not read"),
+        ({"vision_config": {"image_size": 280}}, "expected do_resize to 280x280 px"),
+    ],
+)
+def test_other_gemmas_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    folder = checkpoint(tmp_path, FAMILIES["gemma3"])
+    config = json.loads((folder / "config.json").read_text())
+    whole = {key: config[key] | value if isinstance(value, dict) else value for key, value in changes.items()}
+    with pytest.raises(FinstError, match=message):
+        open_reader(rewritten(folder, "config.json", **whole))
+
+
+def test_prefix_language_models_are_refused_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "paligemma"}))
+    with pytest.raises(FinstError, match=r"'paligemma' is not read: all tokens of its prompt see each other"):
+        open_reader(str(tmp_path))
+
+
 def test_patches_of_another_size_than_the_towers_are_refused(tmp_path: Path) -> None:
     folder = checkpoint(tmp_path, FAMILIES["qwen2_5_vl"])
     with pytest.raises(FinstError, match=r"makes patches of \(16, 2, 2\) and the vision tower takes \(14, 2, 2\)"):

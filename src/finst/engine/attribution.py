@@ -43,12 +43,12 @@ from finst.engine.edits import unedited
 from finst.engine.precision import arithmetic, at_least_float32
 from finst.engine.readout import answer_logits, output_of
 from finst.engine.record import Recording, record
-from finst.engine.sight import reached, visible
 from finst.engine.sites import HEAD_SITES, heads_and_width, tapped
 from finst.errors import FinstError, choice
 from finst.vlm.encode import Encoded
 from finst.vlm.families.base import Blocks
 from finst.vlm.open import VLM
+from finst.vlm.sight import reached, visible
 
 HeadSite = Literal["q", "k", "v", "z"]
 

@@ -21,12 +21,12 @@ from finst.engine.memory import allowed, walk_bytes
 from finst.engine.precision import arithmetic, at_least_float32
 from finst.engine.readout import decoder_call, logits
 from finst.engine.record import Recording
-from finst.engine.sight import reached
 from finst.engine.sites import Site, heads_and_width, tapped
 from finst.engine.visits import Visits, writes
 from finst.errors import FinstError
 from finst.vlm.families.base import DecoderInputs
 from finst.vlm.open import VLM
+from finst.vlm.sight import reached
 
 
 @torch.inference_mode()

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from finst.engine.fused import attention_with_lse
 from finst.engine.precision import at_least_float32
 from finst.engine.schedule import Bundle
-from finst.engine.sight import visible
 from finst.vlm.families.base import Blocks
+from finst.vlm.sight import visible
 
 
 def prefix_attention(
@@ -31,7 +31,7 @@ def prefix_attention(
     """Attention of rows of ``width`` tokens, as many after each context's prefix, context after context.
 
     It is causal but for ``blocks``, none of which begins in the prefix and ends behind it, and looks through a
-    ``window`` if there is one (see ``finst.engine.sight``).
+    ``window`` if there is one (see ``finst.vlm.sight``).
     A context's tokens meet its prefix together and every row meets itself; with o and l the output and the
     log-sum-exp of the scores of either part, softmax over both is sigma(l_prefix - l_own) o_prefix +
     sigma(l_own - l_prefix) o_own. No key is copied for a row.
@@ -44,8 +44,7 @@ def prefix_attention(
     if not before:
         return own
     shared_key, shared_value = (
-        x[:, :, None, before.start :].expand(-1, -1, group, -1, -1).flatten(1, 2)
-        for x in (prefix_key, prefix_value)
+        x[:, :, None, before.start :].expand(-1, -1, group, -1, -1).flatten(1, 2) for x in (prefix_key, prefix_value)
     )
     seen = visible(here, before, (), window, query.device) if window and window < here.stop else None
     by_context = query.view(heads, len(prefix_key), -1, d_head).transpose(0, 1)

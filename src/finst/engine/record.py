@@ -13,13 +13,12 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from finst.engine.attention import PROBE, probing
+from finst.engine.attention import PROBE, as_called, capturing, probing
 from finst.engine.graphs import replayed
 from finst.engine.memory import recording_bytes
 from finst.engine.precision import arithmetic
 from finst.engine.readout import decoder_call, hidden_of, logits, output_of, prepared
 from finst.engine.reads import Activations, check_positions, reading, stacked
-from finst.engine.sight import as_called
 from finst.engine.sites import Site
 from finst.errors import FinstError
 from finst.vlm.encode import Encoded
@@ -112,12 +111,11 @@ class _Recorder:
     def attend(
         self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any
     ) -> Tensor:
-        if not as_called(module, mask, query.shape[2], self.blocks, **kwargs):
-            window = kwargs.get("sliding_window")
+        if not (capturing() or as_called(module, mask, query.shape[2], self.blocks, **kwargs)):
             raise FinstError(
-                f"{type(module).__name__} lets tokens see later ones, or not all earlier ones: expected a causal decoder"
-                f", in which tokens before an edit stay as they were, with {'no' if window is None else f'a {window}-token'} "
-                f"window and {len(self.blocks) or 'no'} blocks of tokens that see each other"
+                f"{type(module).__name__} lets tokens see later ones, or not all earlier ones: expected a causal "
+                "decoder, in which tokens before an edit stay as they were (window: "
+                f"{kwargs.get('sliding_window')}; tokens that see each other: {self.blocks or None})"
             )
         z, _ = sdpa_attention_forward(module, query, key, value, mask, **kwargs)
         self.z[:, len(self.keys)] = z
@@ -145,8 +143,8 @@ def record(
     """Runs the contexts (of equal length) through the model in one batch.
 
     ``sites`` names what is to be kept beside ``z``, at ``positions`` (None: all). Raises FinstError for contexts of
-    different lengths, an unknown site, a position outside the contexts, and for a decoder in which tokens see others than
-    the engine reckons with.
+    different lengths, an unknown site, a position outside the contexts, and for a decoder whose tokens see other ones
+    than the engine reckons with.
     """
     with arithmetic(vlm), probing(vlm.model):
         given = prepared(vlm, contexts)
@@ -154,7 +152,7 @@ def record(
         run = partial(_recorded, vlm)
         if not sites and given.input_ids.numel() <= REPLAYED_TOKENS:
             memory = 2 * recording_bytes(vlm, given.input_ids.numel())
-            return replayed(vlm.model, run, _Given(given, vlm.parts), memory, _without_masks)
+            return replayed(vlm.model, run, _Given(given, vlm.parts), memory, _captured_alike)
         with reading(vlm, sites, positions) as kept:
             recording = run(_Given(given, vlm.parts))
         return replace(recording, sites=stacked(kept))
@@ -169,9 +167,9 @@ class _Given:
     """As the model says; here because it makes another graph."""
 
 
-def _without_masks(recording: Recording) -> bool:
-    """Whether every layer was called without a mask, as it is in a graph."""
-    return all(kwargs.get("attention_mask") is None for kwargs in recording.layer_kwargs)
+def _captured_alike(recording: Recording) -> bool:
+    """Whether a graph would have the same masks: none, or those that the family makes for blocks."""
+    return bool(recording.blocks) or all(kwargs.get("attention_mask") is None for kwargs in recording.layer_kwargs)
 
 
 def _recorded(vlm: VLM, given: _Given) -> Recording:

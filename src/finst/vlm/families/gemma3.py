@@ -20,15 +20,11 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
-from transformers.masking_utils import (
-    blockwise_overlay,
-    create_causal_mask,
-    sliding_window_overlay,
-)
 from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
 
 from finst.errors import FinstError
 from finst.vlm.families.base import PROJECTIONS, Blocks, DecoderInputs, Family, Pixels, Prepared
+from finst.vlm.sight import visible
 
 
 class Gemma3(Family):
@@ -43,10 +39,7 @@ class Gemma3(Family):
 
     def render(self, user: str) -> str:
         """Gemma's turns, as in the template of the published checkpoints; their tokenizer puts ``<bos>`` before it."""
-        return (
-            f"<start_of_turn>user\n{self.image_placeholder}{user}<end_of_turn>\n"
-            "<start_of_turn>model\n"
-        )
+        return f"<start_of_turn>user\n{self.image_placeholder}{user}<end_of_turn>\n<start_of_turn>model\n"
 
     def expanded(self, image_tokens: int) -> str:
         """Image tokens between a mark of beginning and one of end, with empty lines around."""
@@ -84,8 +77,8 @@ class Gemma3(Family):
     ) -> Pixels:
         """``pixel_values`` [1, 3, side, side] of the whole picture, whatever its proportions."""
         height, width = image.shape[:2]
-        made = image_processor(
-            images=[image], return_tensors="pt", input_data_format="channels_last", do_pan_and_scan=False
+        made = image_processor.preprocess(
+            [image], return_tensors="pt", input_data_format="channels_last", do_pan_and_scan=False
         )
         side = isqrt(config.mm_tokens_per_image)
         return Pixels({"pixel_values": made["pixel_values"]}, (side, side), (0, 0, width, height))
@@ -102,7 +95,9 @@ class Gemma3(Family):
         positions = torch.arange(input_ids.shape[1], device=device).expand(len(input_ids), -1)
         is_image = input_ids == model.config.image_token_id
         if (is_image != is_image[0]).any():
-            raise FinstError("the pictures of Gemma 3's contexts begin at different tokens: expected the same in a batch")
+            raise FinstError(
+                "pictures in a batch of Gemma 3 lie at different tokens: expected the same ones in all contexts"
+            )
         pictures = {"pixel_values": pixel_values.to(device)}
         return Prepared(input_ids.to(device), positions, pictures, {}, _runs(is_image[0]))
 
@@ -114,18 +109,10 @@ class Gemma3(Family):
         """The masks, one for either kind of layer, which the decoder alone would make without blocks."""
         if not inputs.blocks:
             return {}
-        config, embeds = model.config.get_text_config(), inputs.embeds
-        block_of = torch.full(embeds.shape[:2], -1, device=embeds.device)
-        for index, (start, stop) in enumerate(inputs.blocks):
-            block_of[:, start:stop] = index
-        make = {"config": config, "inputs_embeds": embeds, "attention_mask": None, "past_key_values": None}
-        together = blockwise_overlay(block_of)
-        near = sliding_window_overlay(config.sliding_window)
-        masks = {
-            "full_attention": create_causal_mask(**make, or_mask_function=together),
-            "sliding_attention": create_causal_mask(**make, or_mask_function=together, and_mask_function=near),
-        }
-        return {"attention_mask": masks}
+        windows = {"full_attention": None, "sliding_attention": model.config.get_text_config().sliding_window}
+        tokens, device = range(inputs.embeds.shape[1]), inputs.embeds.device
+        masks = {kind: visible(tokens, tokens, inputs.blocks, window, device) for kind, window in windows.items()}
+        return {"attention_mask": {kind: mask[None, None] for kind, mask in masks.items()}}
 
     def decoder(self, model: Any) -> nn.Module:
         """``Gemma3TextModel``."""

@@ -59,9 +59,7 @@ class Qwen2VL(Family):
         try:
             inputs = image_processor(images=[image], return_tensors="pt", input_data_format="channels_last")
         except ValueError as error:
-            raise FinstError(
-                f"a picture of {width}x{height} px does not suit {config.model_type}: {error}"
-            ) from error
+            raise FinstError(f"a picture of {width}x{height} px does not suit {config.model_type}: {error}") from error
         _, high, wide = (int(n) for n in inputs["image_grid_thw"][0])
         merge = int(image_processor.merge_size)
         return Pixels(dict(inputs), (high // merge, wide // merge), (0, 0, width, height))

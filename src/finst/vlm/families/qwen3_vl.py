@@ -62,7 +62,7 @@ class Qwen3VL(Qwen2VL):
         return [torch.cat(parts, dim=-1) for parts in zip(seen.pooler_output, *seen.deepstack_features, strict=True)]
 
     def decoder_arguments(self, model: Any, inputs: DecoderInputs) -> Mapping[str, Any]:
-        """The decoder adds to whatever the mask picks out; whole contexts, since picking tokens would wait for a GPU."""
+        """The decoder adds to what the mask picks: whole contexts here, since to pick tokens is to wait for a GPU."""
         if not inputs.additions:
             return {}
         contexts = torch.arange(len(inputs.embeds), device=inputs.embeds.device)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from jaxtyping import Bool, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from finst.vlm.families.base import Blocks
 
@@ -33,26 +31,3 @@ def reached(blocks: Blocks, pos: Int[np.ndarray, "_"]) -> Int[np.ndarray, "_"]:
     for start, stop in blocks:
         pos = np.where((pos >= start) & (pos < stop), start, pos)
     return pos
-
-
-def as_called(
-    module: nn.Module,
-    mask: Tensor | None,
-    length: int,
-    blocks: Blocks,
-    *,
-    is_causal: bool | None = None,
-    sliding_window: int | None = None,
-    **_: Any,
-) -> bool:
-    """Whether a call of attention lets tokens see what ``visible`` says, read as transformers' ``sdpa`` function does.
-
-    ``mask`` holds what each query may see of each key: booleans, or numbers to be added to scores, hugely negative
-    where nothing is to be seen. Without a mask, causality is the call's or else the module's setting.
-    """
-    if mask is None:
-        causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
-        return bool(causal) and not blocks and (sliding_window is None or length <= sliding_window)
-    seen = mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
-    expected = visible(range(length), range(length), blocks, sliding_window, mask.device)
-    return bool((seen == expected).all())
