@@ -25,15 +25,22 @@ def reader(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 def test_cells_surround_their_objects(reader: Reader) -> None:
-    """An object of 56 px that lies on the grid's borders fills exactly the cells that are drawn for it."""
+    """The cells drawn for an object end at the first borders of the grid outside of it, or at its own edges."""
     encoded = encode(reader, draw(SCENE), scene_description(SCENE, [0], 1))
     _, covered, _ = token_figure(reader, draw(SCENE), encoded).axes
     drawn = [patch for patch in covered.patches if isinstance(patch, Rectangle)]
     assert len(drawn) == (encoded.tokens.coverage > 0).sum()
+    window, (rows, cols) = np.array(encoded.tokens.window), encoded.tokens.grid
+    origin, cell = window[:2], (window[2:] - window[:2]) / (cols, rows)
     for obj, cells in zip(SCENE.objects, (encoded.tokens.coverage > 0).sum(axis=1), strict=True):
         mine, drawn = drawn[:cells], drawn[cells:]
         edges = np.array([(p.get_x(), p.get_y(), p.get_x() + p.get_width(), p.get_y() + p.get_height()) for p in mine])
-        assert [*edges.min(axis=0)[:2], *edges.max(axis=0)[2:]] == pytest.approx(obj.box)
+        assert [*edges.min(axis=0)[:2], *edges.max(axis=0)[2:]] == pytest.approx(
+            [
+                *origin + cell * np.floor((np.array(obj.box[:2]) - origin) / cell + 1e-9),
+                *origin + cell * np.ceil((np.array(obj.box[2:]) - origin) / cell - 1e-9),
+            ]
+        )
 
 
 def test_grid_lines_end_where_the_model_stops_seeing(reader: Reader) -> None:

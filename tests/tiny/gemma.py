@@ -59,13 +59,16 @@ def _tokenizer(template: bool) -> GemmaTokenizer:
 
 
 def gemma(body: Body, template: bool) -> Parts:
-    """Every second layer looks through a window, the others at everything; ``merge`` patches a side make a token."""
+    """Every second layer looks through a window, the others at everything; ``merge`` patches a side make a token.
+
+    As in the published checkpoints, the residual stream is not as wide as all heads together.
+    """
     words = _tokenizer(template)
     start, stop, image = (words.get_vocab()[token] for token in IMAGE.values())
     config = Gemma3Config(
         text_config=dict(
             vocab_size=len(words),
-            hidden_size=body.d_model,
+            hidden_size=body.d_model + body.heads,
             intermediate_size=2 * body.d_model,
             num_hidden_layers=body.layers,
             num_attention_heads=body.heads,
