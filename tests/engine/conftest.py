@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
 
+import numpy as np
 import pytest
 
 from finst.engine.record import Recording, record
@@ -14,6 +15,7 @@ from finst.scenes.draw import draw
 from finst.scenes.object import Grid, on_grid
 from finst.vlm.encode import Encoded, encode, first_tokens
 from finst.vlm.open import VLM, open_vlm
+from finst.vlm.sight import reached
 from tests.tiny import FAMILIES, ORGANISM_GEOMETRY, Body, checkpoint
 
 
@@ -36,6 +38,10 @@ class Case:
         tokens = self.clean.tokens
         seen = tokens.positions("image") if tokens.unplaced else tokens.object_patches(0)
         return {"described": tokens.described(0), "last": (tokens.last,), "patches": seen}
+
+    def first_reached(self, positions: Iterable[int]) -> int:
+        """The first token that may change with what is at ``positions``: they or one of their block."""
+        return int(reached(self.recording.blocks, np.array(list(positions))).min())
 
 
 OpenCase = Callable[..., Case]

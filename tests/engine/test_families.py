@@ -11,6 +11,7 @@ import torch
 from finst.engine import hooks, nnsight
 from finst.engine.counterfactuals import counterfactuals
 from finst.engine.edits import Edit, each_head, rows_from, unedited
+from finst.engine.precision import arithmetic
 from finst.engine.record import record
 from finst.engine.sites import SITES
 from finst.prompts import scene_description
@@ -20,7 +21,7 @@ from finst.vlm.encode import encode
 from tests.engine.conftest import Case, OpenCase
 from tests.engine.rows import rows_at_all_sites
 from tests.engine.test_generate import assert_same, ours, plain, rows_everywhere, transformers_own
-from tests.tiny import FAMILIES
+from tests.tiny import FAMILIES, told_apart
 
 TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
 
@@ -36,6 +37,20 @@ def test_every_site_layer_and_op(open_case: OpenCase, family: str, dtype: str, r
     assert (ours - theirs).abs().max() < TOLERANCE[dtype]
     per_site = (theirs[1:] - theirs[0]).abs().amax(-1).view(len(SITES), -1).amax(-1)
     assert per_site.min() > 0.01
+
+
+def test_resid_is_what_transformers_calls_hidden_states(family_case: Case) -> None:
+    """Of every layer but the last, whose entry there is normed; without what is added between layers."""
+    vlm, ids = family_case.vlm, family_case.clean.input_ids[None]
+    with arithmetic(vlm), torch.inference_mode():
+        given = {**family_case.clean.image_inputs, **told_apart(vlm, ids), "output_hidden_states": True}
+        theirs = vlm.model(input_ids=ids, **given).hidden_states
+    recorded = record(vlm, [family_case.clean], sites=["resid"])
+    assert len(theirs) == vlm.n_layers + 1
+    for layer in range(vlm.n_layers - 1):
+        assert (recorded.sites["resid"][:, layer] - theirs[layer + 1]).abs().max() < 1e-9
+        assert torch.equal(recorded.inputs[layer + 1], recorded.sites["resid"][:, layer])
+    assert torch.equal(recorded.inputs[0], theirs[0])
 
 
 def test_maps_of_heads(family_case: Case) -> None:

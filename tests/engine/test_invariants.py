@@ -14,11 +14,13 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from finst.analysis.mediation import scores
 from finst.engine import hooks, nnsight
 from finst.engine.counterfactuals import counterfactuals, observe
 from finst.engine.edits import Edit, Row, Rows, each_head, rows_from, unedited
+from finst.engine.precision import arithmetic
 from finst.engine.reads import Activations, Read, activations
 from finst.engine.record import Recording, record
 from finst.engine.sites import HEAD_SITES, SITES, Site, heads_and_width
@@ -144,17 +146,21 @@ def test_unedited_and_self_patched_rows_are_the_clean_run(known: Known, seed: in
 @settings(max_examples=8)
 @given(seed=SEEDS)
 def test_all_heads_of_a_layer_are_its_attn_out(known: Known, seed: int) -> None:
-    """And what an MLP adds is added to the layer's output."""
+    """And what an MLP adds, normed where the architecture norms it, is added to the layer's output."""
     case, rng = known.case, np.random.default_rng(seed)
     layer, positions, source = int(rng.integers(case.vlm.n_layers)), some_positions(case, rng), int(rng.integers(1, 3))
     z, attn_out = (known.inside[site][source, layer, list(positions)] for site in ("z", "attn_out"))
     value = torch.from_numpy(rng.standard_normal(attn_out.shape))
+    normed = getattr(case.vlm.layers[layer], "post_feedforward_layernorm", nn.Identity())
+    mlp_out = known.inside["mlp_out"][0, layer, list(positions)]
+    with arithmetic(case.vlm):
+        added = normed(mlp_out + value) - normed(mlp_out)
     rows = rows_from(
         [
             (Edit(layer, whole(case, "z"), positions, z),),
             (Edit(layer, (), positions, attn_out, "attn_out"),),
             (Edit(layer, (), positions, value, "mlp_out", "add"),),
-            (Edit(layer, (), positions, value, "resid", "add"),),
+            (Edit(layer, (), positions, added, "resid", "add"),),
         ]
     )
     last = case.clean.tokens.last
@@ -169,12 +175,20 @@ def test_all_heads_of_a_layer_are_its_attn_out(known: Known, seed: int) -> None:
 
 
 def test_resid_carries_everything(known: Known) -> None:
-    """The whole residual stream of a layer, or the last token's after the last layer, makes the run the source's."""
+    """The whole residual stream of a layer, or the last token's after the last layer, makes the run the source's.
+
+    With what is still to be added to it, where image features come in between layers: those are the clean picture's.
+    """
     case, layers = known.case, known.case.vlm.n_layers
     last, everywhere = (case.clean.tokens.last,), tuple(range(case.recording.length))
     for source in (1, 2):
         resid = known.inside["resid"][source]
-        rows: list[Row] = [(Edit(layer, (), everywhere, resid[layer], "resid"),) for layer in range(layers)]
+        moved = [added[source] - added[0] for added in case.recording.additions]
+        assert all(change.abs().max() > 0.01 for change in moved)
+        later = [Edit(layer, (), everywhere, change, "resid", "add") for layer, change in enumerate(moved)]
+        rows: list[Row] = [
+            (Edit(layer, (), everywhere, resid[layer], "resid"), *later[layer:]) for layer in range(layers)
+        ]
         rows.append((Edit(layers - 1, (), last, resid[-1, -1], "resid"),))
         logits = counterfactuals(case.vlm, case.recording[0], rows_from(rows), None)
         assert logits.shape == (layers + 1, case.recording.logits.shape[1])
@@ -185,7 +199,10 @@ def test_resid_carries_everything(known: Known) -> None:
 @settings(max_examples=6)
 @given(seed=SEEDS)
 def test_nothing_changes_before_an_edit(known: Known, seed: int) -> None:
-    """A value changes only if some edit is at its site or an earlier one, and at its token or an earlier one."""
+    """A value changes only if some edit is at its site or an earlier one, and at its token or an earlier one.
+
+    Or, where tokens of a picture see each other, at a later one of its picture.
+    """
     case, rng = known.case, np.random.default_rng(seed)
     row = mixed_row(case, rng)
     layers, length = case.vlm.n_layers, case.recording.length
@@ -193,7 +210,7 @@ def test_nothing_changes_before_an_edit(known: Known, seed: int) -> None:
     seen = observe(case.vlm, case.recording[0], rows_from([row]), reads, [0]).reads
     reached = torch.zeros(layers * len(SITES), length, dtype=torch.bool)
     for edit in row:
-        reached[edit.layer * len(SITES) + SITES.index(edit.site) :, min(edit.positions) :] = True
+        reached[edit.layer * len(SITES) + SITES.index(edit.site) :, case.first_reached(edit.positions) :] = True
     changes = {site: (there[0] - known.inside[site][0]).abs() for site, there in zip(SITES, seen, strict=True)}
     grid = torch.stack([change.flatten(2).amax(-1) for change in changes.values()], dim=1).flatten(0, 1)
     assert grid[~reached].max() < 1e-9
@@ -219,7 +236,7 @@ def test_in_the_last_layer_only_keys_and_values_of_earlier_tokens_are_read(known
 @pytest.mark.parametrize("site", ["k", "v"])
 def test_a_kv_head_acts_on_its_query_heads_alone_and_through_them(known: Known, site: Site) -> None:
     case, rng = known.case, np.random.default_rng(2)
-    group, start = case.vlm.n_heads // case.vlm.n_kv_heads, case.positions["patches"][0]
+    group, start = case.vlm.n_heads // case.vlm.n_kv_heads, case.first_reached(case.positions["patches"])
     onwards = tuple(range(start, case.recording.length))
     for layer in range(case.vlm.n_layers):
         for kv_head in range(case.vlm.n_kv_heads):
@@ -308,7 +325,7 @@ def test_no_more_work_than_the_edits_can_reach(known: Known, seed: int) -> None:
         run(case, rows_from(drawn))
     expected = [0] * case.vlm.n_layers
     for row in drawn:
-        tokens = case.recording.length - min(min(edit.positions) for edit in row)
+        tokens = case.recording.length - min(case.first_reached(edit.positions) for edit in row)
         for layer in range(min(edit.layer + (edit.site == "resid") for edit in row), case.vlm.n_layers):
             expected[layer] += tokens
     assert counts == [tokens for tokens in expected if tokens]

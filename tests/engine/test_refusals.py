@@ -10,7 +10,7 @@ import torch
 from jaxtyping import TypeCheckError
 
 from finst.engine import nnsight
-from finst.engine.attention import looks_ahead
+from finst.engine.attention import as_called
 from finst.engine.counterfactuals import counterfactuals, observe
 from finst.engine.edits import Edit, Rows, each_head, rows_from, unedited
 from finst.engine.reads import Read, activations
@@ -112,21 +112,20 @@ def test_clean_contexts_must_be_in_the_recording(case: Case) -> None:
         case.recording[3]
 
 
-def test_windows_shorter_than_the_context_are_refused(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = case.vlm.model.config.get_text_config()
-    monkeypatch.setattr(config, "layer_types", ["full_attention", "full_attention", "sliding_attention"])
-    monkeypatch.setattr(config, "sliding_window", case.recording.length)
-    counterfactuals(case.vlm, case.recording[0], unedited(), case.answers)
-    monkeypatch.setattr(config, "sliding_window", 16)
-    with pytest.raises(FinstError, match="attends through a window of 16 tokens, shorter than"):
-        counterfactuals(case.vlm, case.recording[0], unedited(), case.answers)
+def test_windows_that_no_mask_makes_are_refused(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The walk goes by the window that attention is told of, so it must be the one that attention looks through."""
+    monkeypatch.setattr(case.vlm.layers[1].self_attn, "sliding_window", case.recording.length)
+    record(case.vlm, [case.clean])
+    monkeypatch.setattr(case.vlm.layers[1].self_attn, "sliding_window", 16)
+    with pytest.raises(FinstError, match=r"or not all earlier ones: .*\(window: 16; tokens that see each other: None"):
+        record(case.vlm, [case.clean])
 
 
 def test_decoders_that_look_ahead_are_refused(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     attention = case.vlm.layers[1].self_attn
     with monkeypatch.context() as patch:
         patch.setattr(attention, "is_causal", False)
-        with pytest.raises(FinstError, match="Qwen2VLAttention lets tokens see later ones: expected a causal decoder"):
+        with pytest.raises(FinstError, match=r"Qwen2VLAttention lets tokens see later ones, .*: expected a causal"):
             record(case.vlm, [case.clean])
     again = record(case.vlm, [case.clean])
     assert (again.z[0] - case.recording.z[0]).abs().max() < 1e-5, "hooks and attention are restored after the refusal"
@@ -136,15 +135,21 @@ def test_masks_are_read_as_attention_reads_them() -> None:
     causal = torch.ones(1, 1, 5, 5, dtype=torch.bool).tril()
     picture = causal.clone()
     picture[..., 1:4, 1:4] = True
+    windowed = picture.triu(-1)
     module = torch.nn.Identity()
-    assert not looks_ahead(module, None)
-    assert looks_ahead(module, None, is_causal=False)
-    for mask, ahead in ((causal, False), (picture, True)):
-        assert looks_ahead(module, mask) is ahead
-        for dtype in (torch.float32, torch.bfloat16):
-            added = torch.zeros(mask.shape, dtype=dtype).masked_fill(~mask, torch.finfo(dtype).min)
-            assert looks_ahead(module, added) is ahead
-            assert looks_ahead(module, added.masked_fill(~mask, float("-inf"))) is ahead
+    assert as_called(module, None, 5, ())
+    assert as_called(module, None, 5, (), sliding_window=5)
+    assert not as_called(module, None, 5, (), is_causal=False)
+    assert not as_called(module, None, 5, (), sliding_window=4)
+    assert not as_called(module, None, 5, ((1, 4),))
+    cases = [((), None), (((1, 4),), None), (((1, 4),), 2), ((), 2)]
+    for mask, right in zip((causal, picture, windowed), cases, strict=False):
+        for dtype in (torch.bool, torch.float32, torch.bfloat16):
+            least = (False,) if dtype == torch.bool else (torch.finfo(dtype).min, float("-inf"))
+            for value in least:
+                given = mask if dtype == torch.bool else torch.zeros(mask.shape, dtype=dtype).masked_fill(~mask, value)
+                said = [as_called(module, given, 5, blocks, sliding_window=window) for blocks, window in cases]
+                assert said == [case == right for case in cases]
 
 
 def test_answers_are_tokens(case: Case) -> None:

@@ -1,4 +1,4 @@
-"""Tiny Qwen2-VL and Qwen2.5-VL."""
+"""Tiny Qwen2-VL, Qwen2.5-VL and Qwen3-VL."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from transformers import (
     Qwen2_5_VLForConditionalGeneration,
     Qwen2VLConfig,
     Qwen2VLForConditionalGeneration,
+    Qwen3VLConfig,
+    Qwen3VLForConditionalGeneration,
 )
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
@@ -62,7 +64,10 @@ def byte_level(special: tuple[str, ...], template: str | None, **named: Any) -> 
 
 
 def qwen(body: Body, template: bool) -> Parts:
-    """Of either family: they differ in the vision tower, and windows of 4x4 image tokens are its other attention."""
+    """Of all three: they differ in the vision tower, and windows of 4x4 image tokens are its other attention.
+
+    The third adds features of both layers of its tower to what the first two layers of the decoder return.
+    """
     given = CHAT_TEMPLATE if template else None
     words = byte_level(SPECIAL, given, eos_token="<|im_end|>", pad_token="<|endoftext|>")
     tower: dict[str, Any] = dict(
@@ -74,6 +79,10 @@ def qwen(body: Body, template: bool) -> Parts:
     if body.family == "qwen2_vl":
         tower |= dict(depth=1, embed_dim=32, hidden_size=body.d_model, mlp_ratio=2)
         model = Qwen2VLForConditionalGeneration(Qwen2VLConfig(vision_config=tower, **_decoder(body, words)))
+    elif body.family == "qwen3_vl":
+        tower |= dict(depth=2, hidden_size=32, out_hidden_size=body.d_model, intermediate_size=64)
+        tower |= dict(num_position_embeddings=25, deepstack_visual_indexes=[0, 1])
+        model = Qwen3VLForConditionalGeneration(Qwen3VLConfig(vision_config=tower, **_decoder(body, words)))
     else:
         tower |= dict(depth=2, hidden_size=32, out_hidden_size=body.d_model, intermediate_size=64)
         tower |= dict(window_size=4 * body.merge * body.patch_px, fullatt_block_indexes=[1])
@@ -99,6 +108,7 @@ def _decoder(body: Body, words: PreTrainedTokenizerFast) -> dict[str, Any]:
             num_hidden_layers=body.layers,
             num_attention_heads=body.heads,
             num_key_value_heads=body.kv_heads,
+            **(dict(head_dim=body.d_head) if body.family == "qwen3_vl" else {}),
             rope_parameters={
                 "rope_type": "default",
                 "rope_theta": 10000.0,

@@ -9,11 +9,13 @@ from itertools import islice
 import pytest
 
 from finst.errors import FinstError
+from finst.models import image_tokens
 from finst.prompts import Placement, colour_retrieval, scene_description
 from finst.scenes.draw import draw
+from finst.scenes.object import Scene
 from finst.scenes.shapes import COLOURS, SHAPES
 from finst.vlm.encode import encode, first_tokens, token_texts
-from finst.vlm.families import supported
+from finst.vlm.families.base import Pixels
 from finst.vlm.open import Reader
 from finst.vlm.published import SHAPES as PUBLISHED
 from tests.tokenizers.cut import HERE, SOURCES, load
@@ -29,9 +31,7 @@ ROWS = (
     ("mistral", "idefics2-8b"),
     ("gemma3", "gemma-3-4b"),
 )
-"""A tokenizer and a published model that has it. Those of architectures that finst does not read wait here."""
-
-READ = [row for row in ROWS if PUBLISHED[row[1]].model_type in supported()]
+"""A tokenizer and a published model that has it."""
 
 PIECES = {
     "qwen": {"hexagon": ["Ġhex", "agon"]},
@@ -69,16 +69,18 @@ def reader_of() -> Callable[[str, str], Reader]:
     def reader(tokenizer: str, shape: str) -> Reader:
         if (tokenizer, shape) not in made:
             family_reader = PUBLISHED[shape].reader(load(HERE / tokenizer))
-            placeholder = family_reader.family.image_placeholder
-            family_reader.tokenizer.add_special_tokens({"additional_special_tokens": [placeholder]})
-            family_reader.config.image_token_id = family_reader.tokenizer.convert_tokens_to_ids(placeholder)
+            family = family_reader.family
+            token = family.image_token or family.image_placeholder
+            special = {"additional_special_tokens": [token, family.image_placeholder]}
+            family_reader.tokenizer.add_special_tokens(special)
+            family_reader.config.image_token_id = family_reader.tokenizer.convert_tokens_to_ids(token)
             made[tokenizer, shape] = family_reader
         return made[tokenizer, shape]
 
     return reader
 
 
-@pytest.fixture(params=READ, ids="-".join)
+@pytest.fixture(params=ROWS, ids="-".join)
 def row(request: pytest.FixtureRequest, reader_of: Callable[[str, str], Reader]) -> tuple[str, Reader]:
     return request.param[0], reader_of(*request.param)
 
@@ -86,6 +88,10 @@ def row(request: pytest.FixtureRequest, reader_of: Callable[[str, str], Reader])
 @pytest.fixture
 def reader(row: tuple[str, Reader]) -> Reader:
     return row[1]
+
+
+def pixels_of(reader: Reader, scene: Scene) -> Pixels:
+    return reader.family.pixels(reader.config, reader.image_processor, draw(scene).image)
 
 
 def covered(text: str) -> None:
@@ -123,7 +129,7 @@ def test_every_colour_and_shape_has_all_of_its_tokens_and_no_others(reader: Read
         for span in prompt.spans:
             positions = tokens.positions(span.role, span.object)
             assert said(reader, ids, positions) == prompt.sentence[span.start : span.stop], encoded.text
-        assert len(tokens.positions("image")) == tokens.grid[0] * tokens.grid[1]
+        assert ids.count(reader.config.image_token_id) == image_tokens(pixels_of(reader, scene))
         assert tokens.last == len(ids) - 1
         covered(encoded.text)
 

@@ -36,6 +36,11 @@ CONFIGS: list[tuple[str, dict[str, Any], str]] = [
     ),
     ("llava_onevision", {"image_grid_pinpoints": [[86, 86]]}, r"the configuration's image_grid_pinpoints"),
     ("internvl", {"vision_feature_select_strategy": "full"}, r"feature selection 'full' is not read"),
+    ("gemma3", {"text_config": {"final_logit_softcapping": 30.0}}, r"final_logit_softcapping 30.0 is not read"),
+    ("gemma3", {"text_config": {"use_bidirectional_attention": True}}, r"use_bidirectional_attention True is not"),
+    ("gemma3", {"mm_tokens_per_image": 24}, r"24 tokens for 10x10 patches is not read"),
+    ("gemma3", {"mm_tokens_per_image": 16}, r"16 tokens for 10x10 patches is not read"),
+    ("gemma3", {"vision_config": {"image_size": 280}}, r"expected do_resize to 280x280 px"),
     ("idefics3", {"scale_factor": 4}, r"6 patches a side do not merge into image tokens of 4 a side"),
 ]
 SQUARE = "expected do_resize to a shortest_edge of 84 px, do_center_crop to 84x84 px"

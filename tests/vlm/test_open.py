@@ -250,7 +250,7 @@ def test_awkward_pictures(reader: Reader) -> None:
     tokens = encode(reader, blank(1, 1), prompt).tokens
     assert len(tokens.positions("image")) == tokens.grid[0] * tokens.grid[1] > 1
     assert tokens.coverage.shape == (0, tokens.grid[0] * tokens.grid[1])
-    with pytest.raises(FinstError, match="a picture of 1000x2 px does not suit Qwen2-VL"):
+    with pytest.raises(FinstError, match="a picture of 1000x2 px does not suit qwen2_vl"):
         encode(reader, blank(1000, 2), prompt)
 
 

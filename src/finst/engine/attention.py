@@ -22,6 +22,9 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from finst.vlm.families.base import Blocks
+from finst.vlm.sight import visible
+
 NAME = "finst"
 PROBE = "finst_probe"
 """The keyword argument that carries the probe."""
@@ -53,22 +56,37 @@ def _attention(
     return probe.attend(module, query, key, value, attention_mask, **kwargs), None
 
 
-def looks_ahead(module: nn.Module, mask: Tensor | None, is_causal: bool | None = None, **_: Any) -> bool:
-    """Whether a call of attention lets a token see a later one, read the way transformers' ``sdpa`` function reads it.
+def as_called(
+    module: nn.Module,
+    mask: Tensor | None,
+    length: int,
+    blocks: Blocks,
+    *,
+    is_causal: bool | None = None,
+    sliding_window: int | None = None,
+    **_: Any,
+) -> bool:
+    """Whether a call of attention lets tokens see what ``visible`` says, read as transformers' ``sdpa`` function does.
 
     ``mask`` holds what each query may see of each key: booleans, or numbers to be added to scores, hugely negative
     where nothing is to be seen. Without a mask, causality is the call's or else the module's setting.
     """
     if mask is None:
-        return not (getattr(module, "is_causal", True) if is_causal is None else is_causal)
+        causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
+        return bool(causal) and not blocks and (sliding_window is None or length <= sliding_window)
     seen = mask if mask.dtype == torch.bool else mask > torch.finfo(mask.dtype).min / 2
-    return bool(seen.triu(1).any())
+    expected = visible(range(length), range(length), blocks, sliding_window, mask.device)
+    return bool((seen == expected).all())
+
+
+def capturing() -> bool:
+    """Whether a graph is being made, which cannot wait for what a GPU computes."""
+    return torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
 
 
 def _mask(*args: Any, **kwargs: Any) -> Tensor | None:
-    """None inside a graph: those are made only of calls that had no mask before."""
-    capturing = torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
-    return None if capturing else sdpa_mask(*args, **kwargs)
+    """None inside a graph: those are made only of calls that had no such mask before."""
+    return None if capturing() else sdpa_mask(*args, **kwargs)
 
 
 AttentionInterface.register(NAME, _attention)

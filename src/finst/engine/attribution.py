@@ -46,7 +46,9 @@ from finst.engine.record import Recording, record
 from finst.engine.sites import HEAD_SITES, heads_and_width, tapped
 from finst.errors import FinstError, choice
 from finst.vlm.encode import Encoded
+from finst.vlm.families.base import Blocks
 from finst.vlm.open import VLM
+from finst.vlm.sight import reached, visible
 
 HeadSite = Literal["q", "k", "v", "z"]
 
@@ -102,10 +104,11 @@ def _radau(count: int) -> tuple[list[float], list[float]]:
 
 @dataclass(frozen=True, eq=False)
 class _AfterPrefix:
-    """A probe: tokens attend to the recorded ones before them and, causally, to themselves."""
+    """A probe: tokens attend to the recorded ones before them and to themselves, as far as they see them."""
 
     keys: Float[Tensor, "1 kv_head prefix d_head"]
     values: Float[Tensor, "1 kv_head prefix d_head"]
+    blocks: Blocks
 
     def attend(
         self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any
@@ -115,8 +118,9 @@ class _AfterPrefix:
             torch.cat([prefix.expand(len(own), -1, -1, -1), own], dim=2)
             for prefix, own in ((self.keys, key), (self.values, value))
         )
-        width, length = key.shape[2], keys.shape[2]
-        seen = torch.ones(width, length, dtype=torch.bool, device=key.device).tril(length - width)
+        everything = range(keys.shape[2])
+        window = kwargs.get("sliding_window")
+        seen = visible(everything[-key.shape[2] :], everything, self.blocks, window, key.device)
         return sdpa_attention_forward(module, query, keys, values, seen[None, None], **kwargs)[0]
 
 
@@ -157,7 +161,7 @@ class _Tail:
 
     @property
     def _first(self) -> int:
-        return min(self.positions)
+        return int(reached(self.clean.blocks, np.array(self.positions)).min())
 
     @property
     def _places(self) -> list[int]:
@@ -174,12 +178,15 @@ class _Tail:
         for index in range(start, self.vlm.n_layers):
             keys, values = (part[index][:, :, : self._first].clone() for part in (self.clean.keys, self.clean.values))
             kwargs = _from(self._first, self.clean.layer_kwargs[index])
-            x = output_of(self.vlm.layers[index](x, **kwargs, **{PROBE: _AfterPrefix(keys, values)}))
+            for added in self.clean.additions[index - 1 : index] if index else ():
+                x = x + added[:, self._first :].to(x.device)
+            probe = _AfterPrefix(keys, values, self.clean.blocks)
+            x = output_of(self.vlm.layers[index](x, **kwargs, **{PROBE: probe}))
         return answer_logits(self.vlm, x[:, -1], self.answers).diff(dim=1)[:, 0]
 
 
 def _from(first: int, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """The recorded layer arguments for tokens from ``first`` on; causality is the probe's business, so no mask."""
+    """The recorded layer arguments for tokens from ``first`` on; what they see is the probe's business, so no mask."""
     moved = {name: _tail_of(kwargs.get(name), first) for name in ("position_embeddings", "position_ids")}
     return {**kwargs, **moved, "attention_mask": None}
 

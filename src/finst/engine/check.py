@@ -20,13 +20,6 @@ def check(vlm: VLM, clean: Recording, rows: Rows, reads: Sequence[Read], generat
     ``generated`` counts the tokens that come after the context and can be edited as well.
     """
     _check_range("a row's clean context", rows.context, len(clean))
-    config = vlm.model.config.get_text_config()
-    windowed = "sliding_attention" in (getattr(config, "layer_types", None) or ())
-    if windowed and config.sliding_window < clean.length + generated:
-        raise FinstError(
-            f"{vlm.reader.id} attends through a window of {config.sliding_window} tokens, shorter than the context's "
-            f"{clean.length + generated}; the engine shares whole prefixes"
-        )
     for site, block in rows.blocks.items():
         _check_block(vlm, clean.length, generated, site, block)
     for read in reads:

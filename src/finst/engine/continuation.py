@@ -11,6 +11,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from finst.engine.precision import at_least_float32
+from finst.vlm.families.base import Blocks
+from finst.vlm.sight import visible
 
 
 def continued_attention(
@@ -20,9 +22,13 @@ def continued_attention(
     prefix_key: Float[Tensor, "kv_head prefix d_head"],
     prefix_value: Float[Tensor, "kv_head prefix d_head"],
     scaling: float,
+    blocks: Blocks = (),
+    window: int | None = None,
 ) -> Float[Tensor, "row new head d_head"]:
-    """Causal attention of each row's last ``new`` tokens to a shared prefix and to all tokens of its own.
+    """Attention of each row's last ``new`` tokens to a shared prefix and to all tokens of its own.
 
+    It is causal but for ``blocks``, none of which begins in the prefix and ends behind it, and looks through a
+    ``window`` if there is one (see ``finst.vlm.sight``).
     One softmax spans both. The prefix is met once by the queries of all rows and never copied. Scores are computed in
     float32 at least.
     """
@@ -33,9 +39,9 @@ def continued_attention(
 
     to_prefix = torch.einsum("rkqd,kpd->rkqp", folded, prefix_key.to(dtype))
     to_own = folded @ key.to(dtype).mT
-    future = torch.ones(new, own, dtype=torch.bool, device=key.device).triu_(own - new + 1)
-    to_own.masked_fill_(future.repeat(heads // kv_heads, 1), float("-inf"))
-    weights = torch.cat([to_prefix, to_own], dim=-1).softmax(dim=-1)
+    everything = range(prefix + own)
+    seen = visible(everything[-new:], everything, blocks, window, key.device).repeat(heads // kv_heads, 1)
+    weights = torch.cat([to_prefix, to_own], dim=-1).masked_fill_(~seen, float("-inf")).softmax(dim=-1)
 
     z = torch.einsum("rkqp,kpd->rkqd", weights[..., :prefix], prefix_value.to(dtype))
     z = z + weights[..., prefix:] @ value.to(dtype)
@@ -74,17 +80,19 @@ class Continuation:
     prefix: Sequence[tuple[Float[Tensor, "kv_head prefix d_head"], Float[Tensor, "kv_head prefix d_head"]]]
     """Keys and values of each layer, rotary positions applied."""
     cache: Cache
+    blocks: Blocks
     visit: Callable[[int, Float[Tensor, "row new head d_head"]], None] | None
     """Gets the layer and its z, and may change z in place."""
 
     def attend(
         self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any
     ) -> Tensor:
-        """Attention and then ``visit``; see ``finst.engine.attention.Probe``. Causality is known here: no mask."""
+        """Attention and then ``visit``; see ``finst.engine.attention.Probe``. Who sees whom is known here: no mask."""
         layer: Any = module.layer_idx
         key, value = self.cache.extended(layer, key, value)
         prefix_key, prefix_value = self.prefix[layer]
-        z = continued_attention(query, key, value, prefix_key, prefix_value, kwargs["scaling"])
+        how = kwargs["scaling"], self.blocks, kwargs.get("sliding_window")
+        z = continued_attention(query, key, value, prefix_key, prefix_value, *how)
         if self.visit is not None:
             self.visit(layer, z)
         return z

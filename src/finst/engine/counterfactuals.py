@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -26,7 +26,9 @@ from finst.engine.record import Recording
 from finst.engine.schedule import Bundle, Schedule, Touches, chunks, plan, touches
 from finst.engine.sites import SITES, Site, heads_and_width, tapped
 from finst.engine.visits import Visits, visits
+from finst.vlm.families.base import Blocks
 from finst.vlm.open import VLM
+from finst.vlm.sight import reached
 
 REPLAYED_TOKENS = 1 << 13
 """Walks of at most as many tokens are replayed as graphs on GPUs; larger ones keep a GPU busy anyway."""
@@ -64,7 +66,7 @@ def observe(
     check(vlm, clean, rows, reads)
     hidden = torch.empty(rows.count, clean.output.shape[-1], dtype=vlm.dtype, device=vlm.device)
     looks = [_look(vlm, read, rows.count) for read in reads]
-    touched = _touches(rows, looks)
+    touched = _touches(rows, looks, clean.blocks)
     with arithmetic(vlm), probing(vlm.model):
         for part in chunks(touched, vlm.n_layers, clean.length, token_budget(vlm, max_memory)):
             _fill(vlm, clean, rows, looks, part, hidden)
@@ -113,8 +115,9 @@ def _look(vlm: VLM, read: Read, count: int) -> _Look:
     return _Look(read.site, wanted, torch.empty(size, dtype=vlm.dtype, device=vlm.device))
 
 
-def _touches(rows: Rows, looks: Sequence[_Look]) -> Touches:
-    return touches(rows, [(look.site, look.cells) for look in looks])
+def _touches(rows: Rows, looks: Sequence[_Look], blocks: Blocks) -> Touches:
+    touched = touches(rows, [(look.site, look.cells) for look in looks])
+    return replace(touched, pos=reached(blocks, touched.pos))
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +126,8 @@ class _Walk:
 
     inputs: tuple[Float[Tensor, "context pos d_model"], ...]
     """Of every layer, and the last one's output."""
+    additions: tuple[Float[Tensor, "context pos d_model"], ...]
+    blocks: Blocks
     keys: tuple[Float[Tensor, "context kv_head pos d_head"], ...]
     values: tuple[Float[Tensor, "context kv_head pos d_head"], ...]
     layer_kwargs: tuple[Mapping[str, Any], ...]
@@ -139,11 +144,13 @@ class _Walk:
 
 def _walk(vlm: VLM, clean: Recording, rows: Rows, looks: Sequence[_Look]) -> Float[Tensor, "row d_model"]:
     """The hidden state of every row at the last token, after the last layer."""
-    schedule = plan(_touches(rows, looks), vlm.n_layers, clean.length)
+    schedule = plan(_touches(rows, looks, clean.blocks), vlm.n_layers, clean.length)
     steps = schedule.steps
     arrays = [part for step in steps for part in (step.places, step.sources) if part is not None]
     walk = _Walk(
         (*clean.inputs, clean.output),
+        clean.additions,
+        clean.blocks,
         clean.keys,
         clean.values,
         clean.layer_kwargs,
@@ -174,6 +181,8 @@ def _walked(vlm: VLM, walk: _Walk) -> Float[Tensor, "row d_model"]:
             x = torch.cat([x, joiners])[next(indices).to(x.device)]
         if len(x) and "resid" in walk.visited:
             walk.visited["resid"].at(index - 1, x)
+        if 0 < index <= len(walk.additions):
+            x = x + walk.additions[index - 1].to(x.device).flatten(0, 1)[places]
         if len(x) and index < vlm.n_layers:
             x = _layer(vlm, walk, index, places, x)
     return x[last.to(x.device)]
@@ -195,7 +204,7 @@ def _layer(
 ) -> Float[Tensor, "token d_model"]:
     """One of the model's own layers on all tokens of all rows that have joined."""
     z_visit = partial(walk.visited["z"].at, index) if "z" in walk.visited else None
-    probe = SharedPrefix(walk.keys[index], walk.values[index], walk.bundles[index], z_visit)
+    probe = SharedPrefix(walk.keys[index], walk.values[index], walk.bundles[index], walk.blocks, z_visit)
     kwargs = _layer_arguments(walk.layer_kwargs[index], places, walk.length)
     with ExitStack() as taps:
         for site, here in walk.visited.items():
@@ -205,7 +214,7 @@ def _layer(
 
 
 def _layer_arguments(kwargs: Mapping[str, Any], places: Int[Tensor, "token"], length: int) -> dict[str, Any]:
-    """The recorded layer arguments for the tokens at ``places``; causality is the probe's business, so no mask."""
+    """The recorded layer arguments for the tokens at ``places``; what they see is the probe's business, so no mask."""
     replayed = dict(kwargs)
     for name in ("position_embeddings", "position_ids"):
         if replayed.get(name) is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 
@@ -19,12 +19,14 @@ from finst.engine.edits import Block, Rows
 from finst.engine.greedy import Generated, Greedy, greedy, silence
 from finst.engine.memory import allowed, walk_bytes
 from finst.engine.precision import arithmetic, at_least_float32
-from finst.engine.readout import logits
+from finst.engine.readout import decoder_call, logits
 from finst.engine.record import Recording
 from finst.engine.sites import Site, heads_and_width, tapped
 from finst.engine.visits import Visits, writes
 from finst.errors import FinstError
+from finst.vlm.families.base import DecoderInputs
 from finst.vlm.open import VLM
+from finst.vlm.sight import reached
 
 
 @torch.inference_mode()
@@ -54,7 +56,8 @@ def generate(
         raise FinstError(f"generation goes on from one clean context; the recording holds {len(clean)}")
     choice = greedy(vlm, max_new_tokens, stop, repetition_penalty)
     check(vlm, clean, rows, (), generated=max_new_tokens - 1)
-    first = min([clean.length - 1, *(int(block.pos.min(initial=clean.length)) for block in rows.blocks.values())])
+    edited = [clean.length - 1, *(int(block.pos.min(initial=clean.length)) for block in rows.blocks.values())]
+    first = int(reached(clean.blocks, np.array(edited)).min())
     at_once = _rows_at_once(vlm, clean.length, clean.length - first, max_new_tokens, max_memory)
     spoken = silence(vlm, rows.count, max_new_tokens)
     with arithmetic(vlm), probing(vlm.model):
@@ -79,11 +82,12 @@ def _speak(vlm: VLM, clean: Recording, rows: Rows, first: int, choice: Greedy, s
     prefix = [(key[0, :, :first], value[0, :, :first]) for key, value in zip(clean.keys, clean.values, strict=True)]
     cache = Cache()
     live = np.arange(rows.count)
-    x, positions = clean.inputs[0][:, first:].expand(rows.count, -1, -1), clean.position_ids[..., first:]
+    embeds, *additions = (x[:, first:].expand(rows.count, -1, -1) for x in (clean.inputs[0], *clean.additions))
+    inputs = DecoderInputs(embeds, _of_rows(clean.position_ids[..., first:], rows.count), tuple(additions))
     for step, blocks in enumerate(by_call(rows, clean.length, spoken.tokens.shape[1])):
         start = first if step == 0 else clean.length + step - 1
-        visited = _visited(vlm, blocks, live, rows.count, start, x.shape[1])
-        hidden = _pass(vlm, x, positions, visited, prefix, cache)
+        visited = _visited(vlm, blocks, live, rows.count, start, inputs.embeds.shape[1])
+        hidden = _pass(vlm, inputs, visited, Continuation(prefix, cache, clean.blocks, _z(visited)))
         here = torch.from_numpy(live).to(vlm.device)
         said = torch.cat([clean.input_ids.expand(len(live), -1), spoken.tokens[here, :step]], dim=1)
         chosen, spoken.logits[here, step] = choice.choose(logits(vlm, hidden), said)
@@ -94,8 +98,16 @@ def _speak(vlm: VLM, clean: Recording, rows: Rows, first: int, choice: Greedy, s
             return
         if len(live) < len(going):
             cache.keep(going)
-        x = vlm.model.get_input_embeddings()(chosen[going])[:, None]
-        positions = clean.position_ids[..., -1:] + step + 1
+        embeds = vlm.model.get_input_embeddings()(chosen[going])[:, None]
+        inputs = DecoderInputs(embeds, _of_rows(clean.position_ids[..., -1:] + step + 1, len(live)))
+
+
+def _of_rows(positions: Int[Tensor, "*axis 1 new"], count: int) -> Int[Tensor, "*axis row new"]:
+    return positions.expand(*positions.shape[:-2], count, -1)
+
+
+def _z(visited: Mapping[Site, Visits]) -> Callable[[int, Tensor], None] | None:
+    return visited["z"].at if "z" in visited else None
 
 
 def _visited(
@@ -114,21 +126,14 @@ def _visited(
 
 
 def _pass(
-    vlm: VLM,
-    x: Float[Tensor, "row new d_model"],
-    positions: Int[Tensor, "*axis 1 new"],
-    visited: Mapping[Site, Visits],
-    prefix: Sequence[tuple[Tensor, Tensor]],
-    cache: Cache,
+    vlm: VLM, inputs: DecoderInputs, visited: Mapping[Site, Visits], probe: Continuation
 ) -> Float[Tensor, "row d_model"]:
     """One pass through the decoder; each row's last hidden state before the final norm."""
     last: list[Tensor] = []
-    probe = Continuation(prefix, cache, visited["z"].at if "z" in visited else None)
     with ExitStack() as taps:
         for site, here in visited.items():
             for layer in here.layers if site != "z" else ():
                 taps.enter_context(tapped(vlm, layer, site, partial(here.at, layer)))
         taps.enter_context(tapped(vlm, vlm.n_layers - 1, "resid", lambda x: last.append(x[:, -1])))
-        position_ids = positions.expand(*positions.shape[:-2], len(x), -1)
-        vlm.decoder(inputs_embeds=x, position_ids=position_ids, use_cache=False, **{PROBE: probe})
+        vlm.decoder(**decoder_call(vlm, inputs), **{PROBE: probe})
     return last[0]

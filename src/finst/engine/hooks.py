@@ -11,12 +11,13 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import functional
 
 from finst.engine.calls import picked
 from finst.engine.edits import Block, Rows
 from finst.engine.greedy import Generated, greedy, silence
 from finst.engine.precision import arithmetic
-from finst.engine.readout import answer_logits, decoder_inputs, logits
+from finst.engine.readout import answer_logits, decoder_call, decoder_inputs, logits
 from finst.engine.reads import Observed, Read, activations, reading
 from finst.engine.sites import HEAD_SITES, Site, heads_and_width, tapped
 from finst.vlm.encode import Encoded
@@ -86,7 +87,9 @@ def _so_far(row: Rows, length: int) -> Rows:
 
 def _followed_by(vlm: VLM, inputs: DecoderInputs, token: Int[Tensor, "1"]) -> DecoderInputs:
     embeds = torch.cat([inputs.embeds, vlm.model.get_input_embeddings()(token)[None]], dim=1)
-    return DecoderInputs(embeds, torch.cat([inputs.position_ids, inputs.position_ids[..., -1:] + 1], dim=-1))
+    positions = torch.cat([inputs.position_ids, inputs.position_ids[..., -1:] + 1], dim=-1)
+    additions = tuple(functional.pad(added, (0, 0, 0, 1)) for added in inputs.additions)
+    return DecoderInputs(embeds, positions, additions, inputs.blocks)
 
 
 def apply_edits(
@@ -131,5 +134,5 @@ def _last_hidden(vlm: VLM, inputs: DecoderInputs) -> Float[Tensor, "d_model"]:
     """One forward pass of the decoder; the last token's hidden state before the final norm."""
     last: list[Tensor] = []
     with tapped(vlm, vlm.n_layers - 1, "resid", lambda x: last.append(x[0, -1])):
-        vlm.decoder(inputs_embeds=inputs.embeds, position_ids=inputs.position_ids, use_cache=False)
+        vlm.decoder(**decoder_call(vlm, inputs))
     return last[0]

@@ -15,7 +15,7 @@ from torch import Tensor
 from finst.engine.edits import Rows
 from finst.engine.hooks import apply_edits
 from finst.engine.precision import arithmetic
-from finst.engine.readout import answer_logits, decoder_inputs, output_of
+from finst.engine.readout import answer_logits, decoder_call, decoder_inputs, output_of
 from finst.engine.sites import SITES, heads_and_width
 from finst.errors import FinstError
 from finst.vlm.encode import Encoded
@@ -45,7 +45,7 @@ def record_z(vlm: VLM, context: Encoded) -> Float[Tensor, "layer pos head d_head
     with arithmetic(vlm):
         inputs = decoder_inputs(vlm, [context])
         saved = []
-        with decoder.trace(inputs_embeds=inputs.embeds, position_ids=inputs.position_ids, use_cache=False):
+        with decoder.trace(**decoder_call(vlm, inputs)):
             for layer in decoder.layers:
                 saved.append(layer.self_attn.o_proj.input.save())  # noqa: PERF401 (nnsight reads the loop's source)
     return torch.stack([z[0] for z in saved]).unflatten(-1, (vlm.n_heads, vlm.d_head))
@@ -70,7 +70,7 @@ def _edited(decoder: Any, vlm: VLM, inputs: DecoderInputs, row: Rows) -> Float[T
         for site, block in sorted(row.blocks.items(), key=lambda item: SITES.index(item[0]))
         if layer in block.layer
     ]
-    with decoder.trace(inputs_embeds=inputs.embeds, position_ids=inputs.position_ids, use_cache=False):
+    with decoder.trace(**decoder_call(vlm, inputs)):
         for index, site, block, width in visits:
             layer = decoder.layers[index]
             if site == "z":
@@ -80,6 +80,9 @@ def _edited(decoder: Any, vlm: VLM, inputs: DecoderInputs, row: Rows) -> Float[T
                 layer.output = apply_edits(layer.output[0], block, index, width)[None]
             else:
                 module = attrgetter(paths[site])(layer)
-                module.output = apply_edits(module.output[0], block, index, width)[None]
+                heads_first = site in vlm.reader.family.heads_first
+                x = module.output.transpose(1, 2) if heads_first else module.output
+                x = apply_edits(x[0].flatten(1), block, index, width).view(x.shape)
+                module.output = x.transpose(1, 2) if heads_first else x
         output = decoder.layers[-1].output.save()
     return output_of(output)[0, -1]

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from finst.engine.fused import attention_with_lse
 from finst.engine.precision import at_least_float32
 from finst.engine.schedule import Bundle
+from finst.vlm.families.base import Blocks
+from finst.vlm.sight import visible
 
 
 def prefix_attention(
@@ -23,23 +25,30 @@ def prefix_attention(
     prefix_value: Float[Tensor, "context kv_head prefix d_head"],
     width: int,
     scaling: float,
+    blocks: Blocks = (),
+    window: int | None = None,
 ) -> Float[Tensor, "token head d_head"]:
-    """Causal attention of rows of ``width`` tokens, as many after each context's prefix, context after context.
+    """Attention of rows of ``width`` tokens, as many after each context's prefix, context after context.
 
+    It is causal but for ``blocks``, none of which begins in the prefix and ends behind it, and looks through a
+    ``window`` if there is one (see ``finst.vlm.sight``).
     A context's tokens meet its prefix together and every row meets itself; with o and l the output and the
     log-sum-exp of the scores of either part, softmax over both is sigma(l_prefix - l_own) o_prefix +
     sigma(l_own - l_prefix) o_own. No key is copied for a row.
     """
     heads, tokens, d_head = query.shape
-    group = heads // len(key)
-    own, own_lse = _own_attention(query, key, value, width, scaling)
-    if not prefix_key.shape[2]:
+    group, first = heads // len(key), prefix_key.shape[2]
+    here = range(first, first + width)
+    before = range(0 if window is None else max(0, first - window + 1), first)
+    own, own_lse = _own_attention(query, key, value, visible(here, here, blocks, window, query.device), scaling)
+    if not before:
         return own
     shared_key, shared_value = (
-        x[:, :, None].expand(-1, -1, group, -1, -1).flatten(1, 2) for x in (prefix_key, prefix_value)
+        x[:, :, None, before.start :].expand(-1, -1, group, -1, -1).flatten(1, 2) for x in (prefix_key, prefix_value)
     )
+    seen = visible(here, before, (), window, query.device) if window and window < here.stop else None
     by_context = query.view(heads, len(prefix_key), -1, d_head).transpose(0, 1)
-    shared, shared_lse = attention_with_lse(by_context, shared_key, shared_value, scaling)
+    shared, shared_lse = attention_with_lse(by_context, shared_key, shared_value, scaling, seen)
     share = torch.sigmoid(shared_lse.transpose(1, 2).reshape(tokens, heads) - own_lse)
     dtype = at_least_float32(query.dtype)
     parts = own.to(dtype), shared.transpose(1, 2).reshape(tokens, heads, d_head).to(dtype)
@@ -50,7 +59,7 @@ def _own_attention(
     query: Float[Tensor, "head token d_head"],
     key: Float[Tensor, "kv_head token d_head"],
     value: Float[Tensor, "kv_head token d_head"],
-    width: int,
+    seen: Bool[Tensor, "width width"],
     scaling: float,
 ) -> tuple[Float[Tensor, "token head d_head"], Float[Tensor, "token head"]]:
     """What rows see of themselves, and the log-sum-exp of those scores.
@@ -58,6 +67,7 @@ def _own_attention(
     The queries of all heads that share a KV head stand one behind the other, so that its keys are not copied for them.
     """
     kv_heads, tokens, d_head = key.shape
+    width = len(seen)
     grouped = query.view(kv_heads, -1, tokens // width, width, d_head)
     group = grouped.shape[1]
     if width == 1:
@@ -66,7 +76,7 @@ def _own_attention(
         return value.transpose(0, 1).repeat_interleave(group, 1), scores.flatten(0, 1).T
     by_row = grouped.permute(2, 0, 1, 3, 4).flatten(2, 3)
     own_key, own_value = (x.view(kv_heads, -1, width, d_head).transpose(0, 1) for x in (key, value))
-    attended, lse = attention_with_lse(by_row, own_key, own_value, scaling, width)
+    attended, lse = attention_with_lse(by_row, own_key, own_value, scaling, seen)
     unfolded = attended.unflatten(2, (group, width)).permute(0, 3, 1, 2, 4).reshape(tokens, -1, d_head)
     return unfolded, lse.unflatten(2, (group, width)).permute(0, 3, 1, 2).reshape(tokens, -1)
 
@@ -78,6 +88,7 @@ class SharedPrefix:
     keys: Float[Tensor, "context kv_head pos d_head"]
     values: Float[Tensor, "context kv_head pos d_head"]
     bundles: tuple[Bundle, ...]
+    blocks: Blocks
     visit: Callable[[Float[Tensor, "token head d_head"]], None] | None
     """Gets z and may change it in place."""
 
@@ -85,7 +96,8 @@ class SharedPrefix:
         self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any
     ) -> Tensor:
         """Attention, bundle by bundle, and then ``visit``; see ``finst.engine.attention.Probe``."""
-        parts = [self._bundle(bundle, query[0], key[0], value[0], kwargs["scaling"]) for bundle in self.bundles]
+        how = kwargs["scaling"], self.blocks, kwargs.get("sliding_window")
+        parts = [self._bundle(bundle, query[0], key[0], value[0], *how) for bundle in self.bundles]
         z = parts[0].contiguous() if len(parts) == 1 else torch.cat(parts)
         if self.visit is not None:
             self.visit(z)
@@ -97,10 +109,10 @@ class SharedPrefix:
         query: Float[Tensor, "head all_tokens d_head"],
         key: Float[Tensor, "kv_head all_tokens d_head"],
         value: Float[Tensor, "kv_head all_tokens d_head"],
-        scaling: float,
+        *how: Any,
     ) -> Float[Tensor, "token head d_head"]:
         here = slice(bundle.start, bundle.stop)
         prefix_key, prefix_value = (x[bundle.contexts, :, : bundle.first] for x in (self.keys, self.values))
         return prefix_attention(
-            query[:, here], key[:, here], value[:, here], prefix_key, prefix_value, bundle.width, scaling
+            query[:, here], key[:, here], value[:, here], prefix_key, prefix_value, bundle.width, *how
         )

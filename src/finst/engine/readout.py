@@ -36,13 +36,19 @@ def decoder_inputs(vlm: VLM, contexts: Sequence[Encoded]) -> DecoderInputs:
     return family_inputs(vlm.reader.family, vlm.model, prepared(vlm, contexts))
 
 
+def decoder_call(vlm: VLM, inputs: DecoderInputs) -> dict[str, Any]:
+    """The keyword arguments of one call of the decoder, which keeps no cache."""
+    more = vlm.reader.family.decoder_arguments(vlm.model, inputs)
+    return {"inputs_embeds": inputs.embeds, "position_ids": inputs.position_ids, "use_cache": False, **more}
+
+
 def hidden_of(args: tuple, kwargs: dict[str, Any]) -> Float[Tensor, "batch pos d_model"]:
     """The hidden states among the arguments that a decoder layer was called with."""
     return args[0] if args else kwargs["hidden_states"]
 
 
-def output_of(output: Any) -> Float[Tensor, "batch pos d_model"]:
-    """The hidden states in what a decoder layer returned."""
+def output_of(output: Any) -> Float[Tensor, "batch pos *features"]:
+    """The hidden states in what a decoder layer, or a module in it, returned."""
     return output[0] if isinstance(output, tuple) else output
 
 

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from finst.engine.precision import arithmetic
-from finst.engine.readout import decoder_inputs
+from finst.engine.readout import decoder_call, decoder_inputs
 from finst.engine.sites import HEAD_SITES, SITES, Site, heads_and_width, tapped
 from finst.errors import FinstError, choice
 from finst.vlm.encode import Encoded
@@ -132,5 +132,5 @@ def activations(
         inputs = decoder_inputs(vlm, contexts)
         check_positions(positions, inputs.embeds.shape[1])
         with reading(vlm, sites, positions) as kept:
-            vlm.decoder(inputs_embeds=inputs.embeds, position_ids=inputs.position_ids, use_cache=False)
+            vlm.decoder(**decoder_call(vlm, inputs))
     return stacked(kept)

@@ -13,16 +13,16 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from finst.engine.attention import PROBE, looks_ahead, probing
+from finst.engine.attention import PROBE, as_called, capturing, probing
 from finst.engine.graphs import replayed
 from finst.engine.memory import recording_bytes
 from finst.engine.precision import arithmetic
-from finst.engine.readout import hidden_of, logits, output_of, prepared
+from finst.engine.readout import decoder_call, hidden_of, logits, output_of, prepared
 from finst.engine.reads import Activations, check_positions, reading, stacked
 from finst.engine.sites import Site
 from finst.errors import FinstError
 from finst.vlm.encode import Encoded
-from finst.vlm.families.base import Prepared, decoder_inputs
+from finst.vlm.families.base import Blocks, Prepared, decoder_inputs
 from finst.vlm.open import VLM
 
 REPLAYED_TOKENS = 1 << 11
@@ -38,7 +38,8 @@ class Recording:
     logits: Float[Tensor, "context vocab"]
     """At the last token; final norm and head in float32 at least."""
     inputs: tuple[Float[Tensor, "context pos d_model"], ...]
-    """Each layer's input, on that layer's device, as its keys and values are."""
+    """What each layer gets from the one before: its input, but for ``additions``; on that layer's device, as its keys
+    and values are."""
     keys: tuple[Float[Tensor, "context kv_head pos d_head"], ...]
     """Each layer's keys, rotary positions applied."""
     values: tuple[Float[Tensor, "context kv_head pos d_head"], ...]
@@ -49,6 +50,10 @@ class Recording:
     """Of every token, as the decoder was given them; some models count along several axes."""
     output: Float[Tensor, "context pos d_model"]
     """The last layer's output, before the final norm."""
+    additions: tuple[Float[Tensor, "context pos d_model"], ...]
+    """What is added to the output of the first layers, layer by layer, before the next one gets it."""
+    blocks: Blocks
+    """Tokens that see each other, later ones included."""
     sites: Mapping[Site, Activations]
     """The sites that were asked for, at the positions that were asked for."""
 
@@ -70,6 +75,7 @@ class Recording:
             input_ids=self.input_ids[one],
             position_ids=self.position_ids[..., one, :],
             output=self.output[one],
+            additions=tuple(x[one] for x in self.additions),
             sites={site: x[one] for site, x in self.sites.items()},
             layer_kwargs=tuple({k: _of_context(v, one, len(self)) for k, v in kw.items()} for kw in self.layer_kwargs),
         )
@@ -93,21 +99,24 @@ def _of_context(argument: Any, one: slice, contexts: int) -> Any:
 class _Recorder:
     """Keeps what passes by; attention itself is transformers' own."""
 
+    blocks: Blocks
+
     z: Tensor
     """[context, layer, pos, head, d_head], filled layer by layer."""
-    inputs: list[Tensor] = field(default_factory=list)
+    stream: list[Tensor] = field(default_factory=list)
+    """The first layer's input and every layer's output."""
     keys: list[Tensor] = field(default_factory=list)
     values: list[Tensor] = field(default_factory=list)
     layer_kwargs: list[dict[str, Any]] = field(default_factory=list)
-    last: Tensor | None = None
 
     def attend(
         self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any
     ) -> Tensor:
-        if looks_ahead(module, mask, **kwargs):
+        if not (capturing() or as_called(module, mask, query.shape[2], self.blocks, **kwargs)):
             raise FinstError(
-                f"{type(module).__name__} lets tokens see later ones: expected a causal decoder, in which tokens "
-                "before an edit stay as they were"
+                f"{type(module).__name__} lets tokens see later ones, or not all earlier ones: expected a causal "
+                "decoder, in which tokens before an edit stay as they were (window: "
+                f"{kwargs.get('sliding_window')}; tokens that see each other: {self.blocks or None})"
             )
         z, _ = sdpa_attention_forward(module, query, key, value, mask, **kwargs)
         self.z[:, len(self.keys)] = z
@@ -119,13 +128,13 @@ class _Recorder:
     # torch notes that a hook wants keyword arguments after it has put it there, so another thread may call it without.
     def before_layer(self, _: nn.Module, args: tuple, kwargs: dict[str, Any] | None = None) -> None:
         if kwargs is not None and kwargs.get(PROBE) is self:
-            self.inputs.append(hidden_of(args, kwargs))
+            self.stream += [] if self.stream else [hidden_of(args, kwargs)]
             self.layer_kwargs.append({k: v for k, v in kwargs.items() if k not in (PROBE, "hidden_states")})
 
-    def after_last_layer(self, _: nn.Module, args: tuple, *kwargs_and_output: Any) -> None:
+    def after_layer(self, _: nn.Module, args: tuple, *kwargs_and_output: Any) -> None:
         kwargs, output = kwargs_and_output if len(kwargs_and_output) == 2 else ({}, None)
         if kwargs.get(PROBE) is self:
-            self.last = output_of(output)
+            self.stream.append(output_of(output))
 
 
 @torch.inference_mode()
@@ -135,7 +144,8 @@ def record(
     """Runs the contexts (of equal length) through the model in one batch.
 
     ``sites`` names what is to be kept beside ``z``, at ``positions`` (None: all). Raises FinstError for contexts of
-    different lengths, an unknown site, a position outside the contexts, and for a decoder that is not causal.
+    different lengths, an unknown site, a position outside the contexts, and for a decoder whose tokens see other ones
+    than the engine reckons with.
     """
     with arithmetic(vlm), probing(vlm.model):
         given = prepared(vlm, contexts)
@@ -143,7 +153,7 @@ def record(
         run = partial(_recorded, vlm)
         if not sites and given.input_ids.numel() <= REPLAYED_TOKENS:
             memory = 2 * recording_bytes(vlm, given.input_ids.numel())
-            return replayed(vlm.model, run, _Given(given, vlm.parts), memory, _without_masks)
+            return replayed(vlm.model, run, _Given(given, vlm.parts), memory, _captured_alike)
         with reading(vlm, sites, positions) as kept:
             recording = run(_Given(given, vlm.parts))
         return replace(recording, sites=stacked(kept))
@@ -158,33 +168,35 @@ class _Given:
     """As the model says; here because it makes another graph."""
 
 
-def _without_masks(recording: Recording) -> bool:
-    """Whether every layer was called without a mask, as it is in a graph."""
-    return all(kwargs.get("attention_mask") is None for kwargs in recording.layer_kwargs)
+def _captured_alike(recording: Recording) -> bool:
+    """Whether a graph would have the same masks: none, or those that the family makes for blocks."""
+    return bool(recording.blocks) or all(kwargs.get("attention_mask") is None for kwargs in recording.layer_kwargs)
 
 
 def _recorded(vlm: VLM, given: _Given) -> Recording:
     contexts, hooks = given.contexts, list[RemovableHandle]()
     inputs = decoder_inputs(vlm.reader.family, vlm.model, contexts)
     batch, length, _ = inputs.embeds.shape
-    recorder = _Recorder(inputs.embeds.new_empty(batch, vlm.n_layers, length, vlm.n_heads, vlm.d_head))
+    recorder = _Recorder(contexts.blocks, inputs.embeds.new_empty(batch, vlm.n_layers, length, vlm.n_heads, vlm.d_head))
     try:
         hooks += [layer.register_forward_pre_hook(recorder.before_layer, with_kwargs=True) for layer in vlm.layers]
-        hooks.append(vlm.layers[-1].register_forward_hook(recorder.after_last_layer, with_kwargs=True))
-        vlm.decoder(inputs_embeds=inputs.embeds, position_ids=inputs.position_ids, use_cache=False, **{PROBE: recorder})
+        hooks += [layer.register_forward_hook(recorder.after_layer, with_kwargs=True) for layer in vlm.layers]
+        vlm.decoder(**decoder_call(vlm, inputs), **{PROBE: recorder})
     finally:
         for hook in hooks:
             hook.remove()
-    assert recorder.last is not None
+    *before, last = recorder.stream
     return Recording(
         recorder.z,
-        logits(vlm, recorder.last[:, -1]),
-        tuple(x.to(key.device) for x, key in zip(recorder.inputs, recorder.keys, strict=True)),
+        logits(vlm, last[:, -1]),
+        tuple(x.to(key.device) for x, key in zip(before, recorder.keys, strict=True)),
         tuple(recorder.keys),
         tuple(recorder.values),
         tuple(recorder.layer_kwargs),
         contexts.input_ids,
         inputs.position_ids,
-        recorder.last,
+        last,
+        inputs.additions,
+        contexts.blocks,
         {},
     )

@@ -19,7 +19,10 @@ Site = Literal["q", "k", "v", "z", "attn_out", "mlp_out", "resid"]
 
 ``q``, ``k``, ``v``: projections before rotary positions, after ``q_norm`` and ``k_norm`` where there are any; ``k`` and
 ``v`` have KV heads. ``z``: a head's output, its slice of ``o_proj``'s input. ``attn_out``: ``o_proj``'s output.
-``mlp_out``: the MLP's output. ``resid``: the layer's output.
+``mlp_out``: the MLP's output. Some architectures (Gemma 3) norm these two once more before they are added to the
+residual stream; the sites lie before those norms. ``resid``: what the layer returns, as in transformers'
+``hidden_states``; image features that some architectures (Qwen3-VL) add between layers come after it, and are always
+those of a row's own context.
 """
 
 SITES: tuple[Site, ...] = get_args(Site)
@@ -63,13 +66,22 @@ def tapped(vlm: VLM, layer: int, site: Site, function: Callable[[Tensor], None])
         if threading.get_ident() == thread:
             function(output_of(output))
 
+    def leaving_heads_first(_: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
+        if threading.get_ident() != thread:
+            return output
+        x = output.transpose(1, 2).contiguous()
+        function(x)
+        return x.transpose(1, 2)
+
+    family = vlm.reader.family
     module: Any = vlm.layers[layer]
     if site == "z":
         hook = module.self_attn.o_proj.register_forward_pre_hook(entering)
     elif site == "resid":
         hook = module.register_forward_hook(leaving)
     else:
-        hook = module.get_submodule(vlm.reader.family.site_modules[site]).register_forward_hook(leaving)
+        leaves = leaving_heads_first if site in family.heads_first else leaving
+        hook = module.get_submodule(family.site_modules[site]).register_forward_hook(leaves)
     try:
         yield
     finally:

@@ -15,7 +15,7 @@ from torch import Tensor
 from finst.errors import FinstError
 from finst.prompts import Prompt
 from finst.scenes.object import Picture
-from finst.vlm.families.base import Pixels
+from finst.vlm.families.base import Family, Pixels
 from finst.vlm.open import Reader
 from finst.vlm.tokens import Role, TokenMap, View, patch_coverage
 
@@ -151,7 +151,7 @@ def encode(reader: Reader, picture: Picture, prompt: Prompt, answer: str | None 
     _check_in_view(reader, picture, pixels.views[0])
     placeholder = reader.family.image_placeholder
     text = _render(reader, prompt)
-    wide = replace(text, before=text.before.replace(placeholder, _picture_text(placeholder, pixels)))
+    wide = replace(text, before=text.before.replace(placeholder, _picture_text(reader.family, pixels)))
     prompt_ids, offsets = _tokenise(reader, wide.whole)
     ids = prompt_ids
     if answer is not None:
@@ -170,10 +170,10 @@ def encode(reader: Reader, picture: Picture, prompt: Prompt, answer: str | None 
     return Encoded(torch.tensor(ids), pixels.inputs, tokens, shown)
 
 
-def _picture_text(placeholder: str, pixels: Pixels) -> str:
+def _picture_text(family: Family, pixels: Pixels) -> str:
     """What is tokenised in the place of the one placeholder."""
     before, after = pixels.around
-    return before + placeholder * len(pixels.roles) + after
+    return before + (family.image_token or family.image_placeholder) * len(pixels.roles) + after
 
 
 def _check_length(reader: Reader, length: int) -> None:

@@ -217,7 +217,8 @@ def _idefics3() -> Shape:
     vision = {**_siglip(27, 364), "model_type": "idefics3_vision"}
     del vision["vision_use_head"]
     rest = {"image_token_id": 128257, "scale_factor": 2, "tie_word_embeddings": False}
-    return Shape("idefics3-8b", "idefics3", text, vision, rest, ("HuggingFaceM4/Idefics3-8B-Llama3",))
+    hub = ("HuggingFaceM4/Idefics3-8B-Llama3",)
+    return Shape("idefics3-8b", "idefics3", text, vision, rest, hub, _tiles(364))
 
 
 def _smolvlm2(hub: str, decoder: dict[str, int], vision: dict[str, int], scale: int, *, tied: bool = False) -> Shape:
@@ -231,7 +232,18 @@ def _smolvlm2(hub: str, decoder: dict[str, int], vision: dict[str, int], scale: 
         {"model_type": "smolvlm_vision", **vision},
         rest,
         (hub,),
+        _tiles(vision["image_size"]),
     )
+
+
+def _tiles(side: int) -> dict[str, Any]:
+    """Of Idefics3 and SmolVLM: pictures of up to four tiles, of which finst takes one, the whole."""
+    return {"size": {"longest_edge": 4 * side}, "max_image_size": {"longest_edge": side}}
+
+
+def _square(side: int) -> dict[str, Any]:
+    """The whole picture squeezed into a square."""
+    return {"size": {"height": side, "width": side}}
 
 
 def _internvl3(hub: str, decoder: dict[str, int]) -> Shape:
@@ -254,7 +266,7 @@ def _internvl3(hub: str, decoder: dict[str, int]) -> Shape:
         "patch_size": [14, 14],
     }
     rest = {"image_token_id": 151667, "image_seq_length": 256, "tie_word_embeddings": False}
-    return Shape(_name(hub.removesuffix("-hf")), "internvl", text, vision, rest, (hub,))
+    return Shape(_name(hub.removesuffix("-hf")), "internvl", text, vision, rest, (hub,), _square(448))
 
 
 def _gemma3(hub: str, decoder: dict[str, int]) -> Shape:
@@ -267,7 +279,7 @@ def _gemma3(hub: str, decoder: dict[str, int]) -> Shape:
         "max_position_embeddings": 131072,
     }
     rest = {"mm_tokens_per_image": 256, "image_token_index": 262144}
-    return Shape(_name(hub), "gemma3", text, _siglip(27, 896), rest, (hub,))
+    return Shape(_name(hub), "gemma3", text, _siglip(27, 896), rest, (hub,), _square(896))
 
 
 def _name(hub: str) -> str:

@@ -6,24 +6,39 @@ A new one is a module here, its class in ``FAMILIES``, a tiny model of it in ``t
 
 from __future__ import annotations
 
-from finst.errors import choice
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from finst.errors import FinstError, choice
 from finst.vlm.families.base import Family
+from finst.vlm.families.gemma3 import Gemma3
 from finst.vlm.families.idefics2 import Idefics2
 from finst.vlm.families.idefics3 import Idefics3
 from finst.vlm.families.internvl import InternVL
 from finst.vlm.families.llava import Llava
 from finst.vlm.families.llava_onevision import LlavaOneVision
 from finst.vlm.families.qwen2_vl import Qwen2VL
+from finst.vlm.families.qwen3_vl import Qwen3VL
 
 FAMILIES: tuple[Family, ...] = (
     Qwen2VL(),
+    Qwen3VL(),
     Llava(),
     LlavaOneVision(),
     Idefics2(),
     Idefics3(),
     Idefics3("smolvlm", opening="<|im_start|>"),
     InternVL(),
+    Gemma3(),
 )
+
+REFUSED: Mapping[str, str] = MappingProxyType(
+    {
+        "paligemma": "all tokens of its prompt see each other (prefix-LM), so an edit changes the tokens before it too "
+        "and no prefix is left that rows could share; expected a decoder whose text is causal",
+    }
+)
+"""Architectures that are known and not read, and why."""
 
 
 def supported() -> tuple[str, ...]:
@@ -32,8 +47,10 @@ def supported() -> tuple[str, ...]:
 
 
 def family_of(model_type: str) -> Family:
-    """The family that reads ``config.model_type``. Raises FinstError naming the supported ones."""
+    """The family that reads ``config.model_type``. Raises FinstError naming the supported ones, or why not."""
     for family in FAMILIES:
         if model_type in family.model_types:
             return family
+    if model_type in REFUSED:
+        raise FinstError(f"architecture {model_type!r} is not read: {REFUSED[model_type]}")
     raise choice("architecture", model_type, supported())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -64,6 +64,10 @@ def check_decoder(config: Any, expected: str, name: str) -> None:
         )
 
 
+Blocks = tuple[tuple[int, int], ...]
+"""Runs of tokens [start, stop) that see each other, later ones included; every other token sees no later one."""
+
+
 @dataclass(frozen=True, eq=False)
 class Prepared:
     """Contexts on the device, and all that Python has to know about them: what follows is kernels only."""
@@ -75,6 +79,8 @@ class Prepared:
     """What the vision tower takes, on the device."""
     sizes: Mapping[str, np.ndarray]
     """What the vision tower's Python reads, off the device: reading it there would make a GPU wait every time."""
+    blocks: Blocks = ()
+    """The same in all contexts."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +89,9 @@ class DecoderInputs:
 
     embeds: Float[Tensor, "context pos d_model"]
     position_ids: Int[Tensor, "*axis context pos"]
+    additions: tuple[Float[Tensor, "context pos d_model"], ...] = ()
+    """What is added to the output of the first layers, layer by layer, before the next one gets it."""
+    blocks: Blocks = ()
 
 
 PROJECTIONS: Mapping[str, str] = MappingProxyType(
@@ -99,7 +108,10 @@ PROJECTIONS: Mapping[str, str] = MappingProxyType(
 
 @runtime_checkable
 class Family(Protocol):
-    """One architecture. Implementations hold no state; checkpoints come as arguments."""
+    """One architecture. Implementations hold no state; checkpoints come as arguments.
+
+    They inherit from this class, for what most architectures have in common.
+    """
 
     model_types: tuple[str, ...]
     """The values of ``config.model_type`` that it reads."""
@@ -107,11 +119,18 @@ class Family(Protocol):
     image_placeholder: str
     """The token in rendered text that stands for the picture, once."""
 
+    image_token: str = ""
+    """How one token of the picture is written; as ``image_placeholder`` where empty."""
+
     site_modules: Mapping[str, str]
     """Where in a decoder layer ``q`` and ``k`` (both before rotary positions), ``v``, ``attn_out`` and ``mlp_out`` are.
 
-    Paths of modules whose output is [context, pos, ...], with the heads, where the site has any, side by side.
+    Paths of modules whose output is [context, pos, ...], with the heads, where the site has any, side by side. Norms
+    that follow what is named here (some architectures norm what attention and MLP return) are not part of the site.
     """
+
+    heads_first: Collection[str] = ()
+    """Sites whose modules return [context, head, pos, d_head] instead."""
 
     def render(self, user: str) -> str:
         """The checkpoint's conversation format, for tokenizers that bring no template of their own.
@@ -142,9 +161,17 @@ class Family(Protocol):
         """Computes positions and sizes from tokens and pictures (both off the device) and puts all on ``device``."""
         ...
 
-    def features(self, model: Any, prepared: Prepared) -> Sequence[Float[Tensor, "patch d_model"]]:
-        """One pass of the vision tower over all pictures, by kernels alone."""
+    def features(self, model: Any, prepared: Prepared) -> Sequence[Float[Tensor, "patch parts_d_model"]]:
+        """One pass of the vision tower over all pictures, by kernels alone.
+
+        Behind the d_model entries that an image token is embedded by, there may be d_model more for each of the first
+        layers: what is added to their output at that token.
+        """
         ...
+
+    def decoder_arguments(self, model: Any, inputs: DecoderInputs) -> Mapping[str, Any]:
+        """What the decoder is called with beside embeddings and positions, for additions and blocks."""
+        return {}
 
     def decoder(self, model: Any) -> nn.Module:
         """The text model: has ``layers`` (with ``self_attn.o_proj``) and ``norm``."""
@@ -161,4 +188,6 @@ def decoder_inputs(family: Family, model: Any, prepared: Prepared) -> DecoderInp
     embeds = model.get_input_embeddings()(prepared.input_ids)
     is_image = (prepared.input_ids == model.config.image_token_id)[..., None]
     features = torch.cat(tuple(family.features(model, prepared))).to(embeds.device, embeds.dtype)
-    return DecoderInputs(embeds.masked_scatter(is_image, features), prepared.position_ids)
+    seen, *added = features.split(embeds.shape[-1], dim=-1)
+    additions = tuple(torch.zeros_like(embeds).masked_scatter(is_image, part) for part in added)
+    return DecoderInputs(embeds.masked_scatter(is_image, seen), prepared.position_ids, additions, prepared.blocks)

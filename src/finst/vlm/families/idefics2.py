@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from transformers.models.idefics2.image_processing_pil_idefics2 import Idefics2ImageProcessorPil
 
 from finst.errors import FinstError
-from finst.vlm.families.base import PROJECTIONS, Pixels, Prepared, check_decoder, check_size, counted
+from finst.vlm.families.base import PROJECTIONS, Family, Pixels, Prepared, check_decoder, check_size, counted
 from finst.vlm.tokens import Role, View
 
 FAKE = "<fake_token_around_image>"
 
 
-class Idefics2:
+class Idefics2(Family):
     """Checkpoints of ``Idefics2ForConditionalGeneration``, without splitting the picture into quarters.
 
     Its image tokens have no place in the picture: every one of them looks at every patch.

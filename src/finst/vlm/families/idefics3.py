@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
 
 from finst.errors import FinstError
-from finst.vlm.families.base import PROJECTIONS, Pixels, Prepared, check_decoder, check_size, counted, seen_once
+from finst.vlm.families.base import PROJECTIONS, Family, Pixels, Prepared, check_decoder, check_size, counted, seen_once
 from finst.vlm.families.idefics2 import FAKE, patch_features
 
 
-class Idefics3:
+class Idefics3(Family):
     """Checkpoints of ``Idefics3ForConditionalGeneration``, without splitting the picture into tiles.
 
     Those of ``SmolVLMForConditionalGeneration`` are the same but for the opening of a conversation.

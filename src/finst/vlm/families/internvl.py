@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
 
 from finst.errors import FinstError
-from finst.vlm.families.base import PROJECTIONS, Pixels, Prepared, check_decoder, check_size, counted, seen_once
+from finst.vlm.families.base import PROJECTIONS, Family, Pixels, Prepared, check_decoder, check_size, counted, seen_once
 
 
-class InternVL:
+class InternVL(Family):
     """Checkpoints of ``InternVLForConditionalGeneration`` with a Qwen2 decoder, without its tiling."""
 
     model_types: tuple[str, ...] = ("internvl",)

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from transformers.models.llava.image_processing_pil_llava import LlavaImageProcessorPil
 
 from finst.errors import FinstError
-from finst.vlm.families.base import PROJECTIONS, Pixels, Prepared, check_size, counted, seen_once
+from finst.vlm.families.base import PROJECTIONS, Family, Pixels, Prepared, check_size, counted, seen_once
 from finst.vlm.tokens import Window
 
 
-class Llava:
+class Llava(Family):
     """Checkpoints of ``LlavaForConditionalGeneration`` with a CLIP tower whose class token the decoder does not see."""
 
     model_types: tuple[str, ...] = ("llava",)

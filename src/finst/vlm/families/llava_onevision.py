@@ -21,7 +21,16 @@ from transformers.models.llava_onevision.image_processing_pil_llava_onevision im
 from transformers.models.llava_onevision.modeling_llava_onevision import unpad_image
 
 from finst.errors import FinstError
-from finst.vlm.families.base import PROJECTIONS, Pixels, Prepared, check_decoder, check_size, counted, grid_roles
+from finst.vlm.families.base import (
+    PROJECTIONS,
+    Family,
+    Pixels,
+    Prepared,
+    check_decoder,
+    check_size,
+    counted,
+    grid_roles,
+)
 from finst.vlm.tokens import Role, View
 
 Spans = Float[np.ndarray, "patch 2"]
@@ -31,7 +40,7 @@ SHRUNK_ABOVE = 1.1
 """Features shrink to ``anyres_max_N`` squares of them when they are this many times too many a side (OneVision's)."""
 
 
-class LlavaOneVision:
+class LlavaOneVision(Family):
     """Checkpoints of ``LlavaOnevisionForConditionalGeneration`` with a SigLIP tower and a Qwen2 decoder."""
 
     model_types: tuple[str, ...] = ("llava_onevision",)

@@ -18,10 +18,10 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from transformers.vision_utils import get_vision_position_ids, get_vision_window_index
 
 from finst.errors import FinstError
-from finst.vlm.families.base import PROJECTIONS, Pixels, Prepared, seen_once
+from finst.vlm.families.base import PROJECTIONS, Family, Pixels, Prepared, seen_once
 
 
-class Qwen2VL:
+class Qwen2VL(Family):
     """Checkpoints of ``Qwen2VLForConditionalGeneration``, finst's own ``organism`` among them, and of Qwen2.5-VL's."""
 
     model_types: tuple[str, ...] = ("qwen2_vl", "qwen2_5_vl")
@@ -59,9 +59,7 @@ class Qwen2VL:
         try:
             inputs = image_processor(images=[image], return_tensors="pt", input_data_format="channels_last")
         except ValueError as error:
-            raise FinstError(
-                f"a picture of {width}x{height} px does not suit Qwen2-VL or Qwen2.5-VL: {error}"
-            ) from error
+            raise FinstError(f"a picture of {width}x{height} px does not suit {config.model_type}: {error}") from error
         _, high, wide = (int(n) for n in inputs["image_grid_thw"][0])
         merge = int(image_processor.merge_size)
         return seen_once(dict(inputs), (high // merge, wide // merge), (0, 0, width, height))
@@ -93,8 +91,12 @@ class Qwen2VL:
 
     def features(self, model: Any, prepared: Prepared) -> Sequence[Float[Tensor, "patch d_model"]]:
         """Of ``Qwen2VisionTransformerPretrainedModel`` or ``Qwen2_5_VisionTransformerPretrainedModel``."""
+        return self._tower_output(model, prepared).pooler_output
+
+    def _tower_output(self, model: Any, prepared: Prepared) -> Any:
+        """All that the vision tower returns."""
         sizes = {name: torch.from_numpy(size) for name, size in prepared.sizes.items()}
-        return model.get_image_features(**prepared.pictures, **sizes).pooler_output
+        return model.get_image_features(**prepared.pictures, **sizes)
 
     def decoder(self, model: Any) -> nn.Module:
         """``Qwen2VLTextModel`` or ``Qwen2_5_VLTextModel``."""
