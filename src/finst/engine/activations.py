@@ -1,7 +1,7 @@
-"""What many contexts hold at a few positions of their own, and whether they are answered as expected: one pass each.
+"""What many contexts hold at a few positions of their own, and whether they are answered as expected, in one pass.
 
-``record`` keeps whole contexts for replaying, and ``reads.activations`` one set of positions for all contexts. Here every
-context has its own positions (the same role falls on different tokens), and nothing else is kept.
+``record`` keeps whole contexts for replaying, and ``reads.activations`` one set of positions for all contexts. Here
+every context has its own positions (the same role falls on different tokens), and nothing else is kept.
 """
 
 from __future__ import annotations
@@ -61,12 +61,12 @@ def sampled(
     """Some tensors of all layers at each context's own ``positions``, and what comes after the prompt.
 
     Contexts of equal length share passes of at most ``batch`` contexts, vision tower included; how they are put
-    together changes rounding only. Where a context was encoded with its answer, the tokens of the answer are part of the
-    pass: if each is the likeliest one after those before it, greedy decoding produces exactly these tokens, and the other
-    way round, so ``exact`` speaks for the whole generation. Without an answer ``exact`` is true.
+    together changes rounding only. Where a context was encoded with its answer, the tokens of the answer are part of
+    the pass: if each is the likeliest one after those before it, greedy decoding produces exactly these tokens, and the
+    other way round, so ``exact`` speaks for the whole generation. Without an answer ``exact`` is true.
 
-    Raises FinstError for no contexts, an unknown tensor, positions outside a context, and a tensor that the architecture
-    does not have.
+    Raises FinstError for no contexts, an unknown tensor, positions outside a context, and a tensor that the
+    architecture does not have.
     """
     _check(vlm, contexts, tensors, positions, batch)
     groups: dict[int, list[int]] = {}
@@ -97,8 +97,8 @@ def check_tensor(vlm: VLM, tensor: str) -> None:
     norms = [name for name, _ in vlm.layers[0].named_children() if name.endswith("layernorm")]
     if tensor == "post_attention_norm" and sorted(norms) != ["input_layernorm", NORM]:
         raise FinstError(
-            f"{vlm.reader.id} has no single norm between attention and MLP (its layers have {', '.join(sorted(norms))}): "
-            "expected the tensor resid, attn_out or z"
+            f"{vlm.reader.id} has no single norm between attention and MLP (its layers have "
+            f"{', '.join(sorted(norms))}): expected the tensor resid, attn_out or z"
         )
 
 

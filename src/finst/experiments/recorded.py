@@ -35,7 +35,7 @@ def check_numbers(spec: object, least: Mapping[str, int]) -> None:
 
 
 def check_trials(spec: TrialSpec, reader: Reader, trial: Trial) -> None:
-    """Raises FinstError for numbers out of range, an unsuitable picture, and a tokenizer without commas of their own."""
+    """Raises FinstError for numbers out of range, an unsuitable picture, and a tokenizer that joins commas to words."""
     check_numbers(spec, {"trials": 1, "seed": 0, "batch": 1, "trials_per_unit": 1})
     positions_of(context_of(reader, trial), trial)
 
