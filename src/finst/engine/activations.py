@@ -143,7 +143,7 @@ def _pass(
                 taps.enter_context(_reading(vlm, layer, tensor, at, kept[tensor]))
         taps.enter_context(tapped(vlm, vlm.n_layers - 1, "resid", last.append))
         vlm.decoder(inputs_embeds=inputs.embeds, position_ids=inputs.position_ids, use_cache=False)
-    values = {tensor: torch.stack(layers, dim=1).cpu() for tensor, layers in kept.items()}
+    values: dict[Sampleable, Tensor] = {name: torch.stack(layers, dim=1).cpu() for name, layers in kept.items()}
     return _with_answers(vlm, contexts, last[0], values, keep_logits)
 
 
@@ -183,7 +183,7 @@ def _with_answers(
     at = torch.tensor([pos for own in ends for pos in own], device=hidden.device)
     scores = logits(vlm, hidden[rows, at])
     likeliest = [part.tolist() for part in scores.argmax(-1).cpu().split([len(own) for own in ends])]
-    wanted = [context.input_ids[context.tokens.last + 1 :].tolist() for context in contexts]
+    wanted = [context.answer for context in contexts]
     firsts = np.cumsum([0, *(len(own) for own in ends[:-1])])
     whole: Any = scores[torch.from_numpy(firsts).to(scores.device)].cpu() if keep_logits else None
     return Sampled(

@@ -12,7 +12,9 @@ from finst.engine.activations import Sampled, sampled
 from finst.engine.precision import at_least_float32
 from finst.errors import FinstError
 from finst.experiments.base import Unit
+from finst.experiments.shown import shown
 from finst.experiments.trials import Trial, TrialSpec, context_of, positions_of, roles_of
+from finst.report.example import Shown
 from finst.vlm.encode import Encoded
 from finst.vlm.open import VLM, Reader
 
@@ -93,3 +95,11 @@ def joined(parts: Sequence[xr.Dataset]) -> xr.Dataset:
         combine_attrs="override",
     )
     return whole if (np.diff(whole["trial"].values) > 0).all() else whole.sortby("trial")
+
+
+def shown_trial(reader: Reader, trial: Trial, roles: Sequence[str] | None = None) -> Shown:
+    """A trial, and where ``roles`` (None: all) are read."""
+    context = context_of(reader, trial)
+    every = dict(zip(roles_of(len(trial.labels)), positions_of(context, trial), strict=True))
+    read = [every[role] for role in (every if roles is None else roles)]
+    return shown(reader, trial.staged.scene, context, trial.prompt.answer, read)

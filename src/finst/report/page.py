@@ -16,7 +16,8 @@ import xarray as xr
 from markupsafe import Markup
 from PIL import Image
 
-from finst.report.example import Example, Shot
+from finst.report.account import Account
+from finst.report.example import Example, Shot, Shown
 from finst.report.figures import NamedFigure
 from finst.report.maps import COLOURS, MARKERS, STATISTICS, tidy
 from finst.report.verdict import NAMES, capital, chance, level_of, number, runs, strongest_head, top_heads, verdict_of
@@ -78,6 +79,24 @@ def page(summary: xr.Dataset, figures: Sequence[NamedFigure], example: Example, 
             answers=_answers(summary, example),
             patched=_patched(summary, example),
             used={stage.key: bool(_pair(summary["usable"], example).sel(condition=stage.key)) for stage in stages},
+            published=published(),
+            manifest=manifest,
+            provenance=provenance(manifest),
+            style=Markup(_asset("page.css")),
+        )
+    )
+
+
+def plain_page(account: Account, figures: Sequence[NamedFigure], shown: Shown, manifest: Mapping[str, Any]) -> str:
+    """The report of a run of any other experiment: its account, its figures, one trial, and the run's record."""
+    return (
+        _environment()
+        .get_template("plain.html.j2")
+        .render(
+            account=account,
+            figures=[_figure(figure) for figure in figures],
+            shot=_shot(shown.shot, shown.grid),
+            chips=shown.chips,
             published=published(),
             manifest=manifest,
             provenance=provenance(manifest),

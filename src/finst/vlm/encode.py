@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 
@@ -35,6 +35,18 @@ class Encoded:
     tokens: TokenMap
     text: str
     """The whole conversation, with one placeholder for the picture; what a tokenizer puts before it is not here."""
+
+    @property
+    def prompt(self) -> Encoded:
+        """The same without its answer; ``text`` stays as it is."""
+        stop = self.tokens.last + 1
+        tokens = replace(self.tokens, roles=self.tokens.roles[:stop])
+        return replace(self, input_ids=self.input_ids[:stop], tokens=tokens)
+
+    @property
+    def answer(self) -> list[int]:
+        """The tokens after the prompt; none where the context was encoded without an answer."""
+        return self.input_ids[self.tokens.last + 1 :].tolist()
 
 
 @dataclass(frozen=True)
