@@ -8,50 +8,60 @@ target is that which gives each pair of conditions its mean cosine.
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
+from finst.analysis.cosines import Cosines
 from finst.analysis.pairs import Groups
 
 SPLITS = 20
+"""Random halves."""
 
-Vectors = Float[np.ndarray, "trial dim"]
 Square = Float[np.ndarray, "condition condition"]
 
 
 def ceiling(
-    vectors: Vectors,
+    cosines: Cosines,
     conditions: Int[np.ndarray, "trial"],
     groups: Groups,
     centre: float,
     squares: Float[np.ndarray, "group group"],
-    rng: np.random.Generator,
+    halves: Bool[np.ndarray, "split group"],
 ) -> tuple[float, float]:
     """Lower and upper bound of the Pearson correlation with any target that depends on the conditions alone.
 
     Upper: of the cosines with their own means by pair of conditions. Lower: with the means that one half of the trials
-    gives, over the pairs of the other half; mean over random halves, both ways. ``vectors`` are unit ones, ``squares``
+    gives, over the pairs of the other half; mean over ``halves``, both ways. ``squares`` are
     the sums of (cosine - centre)^2 by pair of groups.
     """
-    count = int(conditions.max()) + 1
-    members = np.eye(count, dtype=vectors.dtype)[conditions]
-    everything = _means(members.T @ vectors, members.sum(axis=0), centre)
+    members = np.eye(int(conditions.max()) + 1, dtype=cosines.vectors.dtype)[conditions]
+    pieces = [slice(start, start + size) for start, size in zip(groups.starts, groups.sizes, strict=True)]
+    parts = [
+        np.stack([members[piece].T @ values[piece] for piece in pieces])
+        for values in (cosines.vectors, cosines.offsets, np.ones(len(members)))
+    ]
+    everything = _means(*(part.sum(axis=0) for part in parts), centre)
     high = _explained(everything, everything, float(squares.sum()))
     low = []
-    for _ in range(SPLITS):
-        half = rng.permutation(len(groups.starts)) < len(groups.starts) // 2
-        within = half[groups.members]
-        sides = [_means(members[side].T @ vectors[side], members[side].sum(axis=0), centre) for side in (within, ~within)]
+    for half in halves:
+        sides = [_means(*(part[side].sum(axis=0) for part in parts), centre) for side in (half, ~half)]
         spreads = [float(squares[np.ix_(side, side)].sum()) for side in (half, ~half)]
         low += [_explained(sides[0], sides[1], spreads[1]), _explained(sides[1], sides[0], spreads[0])]
     return float(np.mean(low)), high
 
 
 def _means(
-    sums: Float[np.ndarray, "condition dim"], sizes: Float[np.ndarray, "condition"], centre: float
+    vectors: Float[np.ndarray, "condition dim"],
+    offsets: Float[np.ndarray, "condition"],
+    sizes: Float[np.ndarray, "condition"],
+    centre: float,
 ) -> tuple[Square, Square]:
-    """Mean of cosine - centre over pairs of different trials, and their number, by pair of conditions."""
-    counts = np.outer(sizes, sizes).astype(np.float64) - np.diag(sizes)
-    totals = (sums @ sums.T).astype(np.float64) - np.diag(sizes) - centre * counts
+    """Mean of cosine - centre over pairs of different trials, and their number, by pair of conditions.
+
+    From the sums over each condition of vectors and offsets, and its number of trials.
+    """
+    counts = np.outer(sizes, sizes) - np.diag(sizes)
+    crossed = np.outer(offsets, sizes)
+    totals = (vectors @ vectors.T).astype(np.float64) + crossed + crossed.T - np.diag(sizes) - centre * counts
     return np.divide(totals, counts, out=np.zeros_like(totals), where=counts > 0), counts
 
 

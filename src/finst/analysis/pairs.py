@@ -1,7 +1,7 @@
-"""Sums over pairs of trials, kept apart by groups of trials: what correlations of RSMs, and their bootstrap, are made of.
+"""Sums over pairs of trials by groups of trials: what correlations of RSMs, and their bootstrap, are made of.
 
-RSMs are formed in blocks that are summed at once; what is kept is [group, group]. Groups are random, so drawing groups
-with replacement is a bootstrap over trials, and with as many groups as trials it is the plain one.
+RSMs are formed in blocks that are summed at once; what is kept is [group, group]. Trials come in random order, so
+drawing groups with replacement is a bootstrap over trials, and with as many groups as trials it is the plain one.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
+from finst.analysis.cosines import Cosines
 from finst.analysis.rsm import Kernel
 
 GROUPS = 128
@@ -24,44 +25,36 @@ Block = Callable[[slice, slice], list[np.ndarray]]
 
 @dataclass(frozen=True, eq=False)
 class Groups:
-    """Trials dealt at random into groups whose sizes differ by at most one."""
+    """Consecutive trials, in groups whose sizes differ by at most one; for trials that are in random order."""
 
-    order: Int[np.ndarray, "trial"]
-    """Trials, group by group."""
     starts: Int[np.ndarray, "group"]
-    """Where each group begins in ``order``."""
+    """The first trial of each group."""
+    trials: int
 
     @classmethod
-    def dealt(cls, trials: int, rng: np.random.Generator) -> Groups:
+    def of(cls, trials: int) -> Groups:
         """At most ``GROUPS`` of them."""
         count = min(trials, GROUPS)
-        return cls(rng.permutation(trials), np.arange(count) * trials // count)
+        return cls(np.arange(count) * trials // count, trials)
 
     @property
     def sizes(self) -> Int[np.ndarray, "group"]:
         """Trials in each group."""
-        return np.diff(self.starts, append=len(self.order))
-
-    @property
-    def members(self) -> Int[np.ndarray, "trial"]:
-        """The group of each trial."""
-        found = np.empty(len(self.order), dtype=np.int64)
-        found[self.order] = np.repeat(np.arange(len(self.starts)), self.sizes)
-        return found
+        return np.diff(self.starts, append=self.trials)
 
     def pairs(self) -> Float[np.ndarray, "group group"]:
         """Ordered pairs of different trials."""
         return np.outer(self.sizes, self.sizes).astype(np.float64) - np.diag(self.sizes)
 
     def sums(self, block: Block, values: int) -> Sums:
-        """Sums over ordered pairs of different trials of what ``block`` gives for rows and columns in ``order``.
+        """Sums over ordered pairs of different trials of what ``block`` gives for some rows and columns.
 
         Values are symmetric and zero for a trial's pair with itself.
         """
         count = len(self.starts)
-        edges = np.append(self.starts, len(self.order))
+        edges = np.append(self.starts, self.trials)
         found = np.zeros((values, count, count))
-        step = max(1, _BLOCK_TRIALS * count // len(self.order))
+        step = max(1, _BLOCK_TRIALS * count // self.trials)
         for first in range(0, count, step):
             last = min(first + step, count)
             rows, columns = slice(edges[first], edges[last]), slice(edges[first], None)
@@ -73,36 +66,26 @@ class Groups:
         return found
 
 
-def kernel_sums(kernels: Sequence[Kernel], groups: Groups) -> tuple[Sums, Sums]:
+def kernel_sums(kernels: Sequence[Kernel], groups: Groups) -> tuple[Sums, Float[np.ndarray, "product group group"]]:
     """Of each kernel, and of each product of two (row by row)."""
-    arranged = _arranged(kernels, groups)
 
     def block(rows: slice, columns: slice) -> list[np.ndarray]:
-        values = [_hollow(kernel.rows(rows, columns)) for kernel in arranged]
+        values = [_hollow(kernel.rows(rows, columns)) for kernel in kernels]
         return values + [one * other for one in values for other in values]
 
     found = groups.sums(block, len(kernels) * (len(kernels) + 1))
     return found[: len(kernels)], found[len(kernels) :]
 
 
-def cosine_sums(
-    vectors: Float[np.ndarray, "trial dim"], centre: float, kernels: Sequence[Kernel], groups: Groups
-) -> Sums:
-    """Of the cosines of unit vectors less ``centre``, of the squares of these, and of their product with each kernel."""
-    arranged, placed = _arranged(kernels, groups), vectors[groups.order]
+def cosine_sums(cosines: Cosines, centre: float, kernels: Sequence[Kernel], groups: Groups) -> Sums:
+    """Of the cosines less ``centre``, of their squares, and of their product with each kernel."""
 
     def block(rows: slice, columns: slice) -> list[np.ndarray]:
-        cosines = placed[rows] @ placed[columns].T
-        cosines -= centre
-        values = _hollow(cosines)
-        products = [values * kernel.rows(rows, columns) for kernel in arranged]
+        values = _hollow(cosines.less(centre, rows, columns))
+        products = [values * kernel.rows(rows, columns) for kernel in kernels]
         return [values, values**2, *products]
 
     return groups.sums(block, 2 + len(kernels))
-
-
-def _arranged(kernels: Sequence[Kernel], groups: Groups) -> list[Kernel]:
-    return [Kernel(kernel.labels[groups.order], kernel.similarity) for kernel in kernels]
 
 
 def _hollow(values: Float[np.ndarray, "row column"]) -> Float[np.ndarray, "row column"]:
