@@ -38,7 +38,7 @@ def test_a_cut_that_takes_all_that_tie_is_clean() -> None:
 def test_differences_within_the_noise_are_ties() -> None:
     scores = np.array([[3.0, 2.0, 2.1], [1.95, 0.0, 2.2]])
     assert top_k(scores, 3).tied == 1
-    found = [top_k(scores, 3, tolerance=0.15, seed=seed) for seed in range(40)]
+    found = [top_k(scores, 3, tolerance=0.16, seed=seed) for seed in range(40)]
     assert {one.tied for one in found} == {4}
     assert {one.tied_inside for one in found} == {2}
     assert {head for one in found for head in one.heads} == {(0, 0), (0, 1), (0, 2), (1, 0), (1, 2)}

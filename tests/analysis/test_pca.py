@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from sklearn.decomposition import PCA as SklearnPCA
+from sklearn import decomposition
 
 from finst.analysis.pca import pca
 from finst.errors import FinstError
@@ -15,7 +15,7 @@ def test_components_are_scikit_learns_at_every_place(trials: int, d_model: int) 
     activations = np.random.default_rng(0).normal(size=(2, trials, d_model)) * np.linspace(1, 3, d_model) + 5
     found = pca(activations, components=3)
     for place in range(2):
-        expected = SklearnPCA(3, svd_solver="full").fit(activations[place])
+        expected = decomposition.PCA(3, svd_solver="full").fit(activations[place])
         signs = np.sign((found.axes[place] * expected.components_).sum(axis=1, keepdims=True))
         np.testing.assert_allclose(found.axes[place], signs * expected.components_, atol=1e-10)
         np.testing.assert_allclose(found.scores[place], signs.T * expected.transform(activations[place]), atol=1e-9)
