@@ -35,15 +35,19 @@ def ceiling(
     """
     members = np.eye(int(conditions.max()) + 1, dtype=cosines.vectors.dtype)[conditions]
     pieces = [slice(start, start + size) for start, size in zip(groups.starts, groups.sizes, strict=True)]
-    parts = [
+    vectors, offsets, sizes = (
         np.stack([members[piece].T @ values[piece] for piece in pieces])
         for values in (cosines.vectors, cosines.offsets, np.ones(len(members)))
-    ]
-    everything = _means(*(part.sum(axis=0) for part in parts), centre)
+    )
+
+    def means(part: Bool[np.ndarray, "group"]) -> tuple[Square, Square]:
+        return _means(vectors[part].sum(axis=0), offsets[part].sum(axis=0), sizes[part].sum(axis=0), centre)
+
+    everything = means(np.ones(len(pieces), dtype=bool))
     high = _explained(everything, everything, float(squares.sum()))
     low = []
     for half in halves:
-        sides = [_means(*(part[side].sum(axis=0) for part in parts), centre) for side in (half, ~half)]
+        sides = [means(side) for side in (half, ~half)]
         spreads = [float(squares[np.ix_(side, side)].sum()) for side in (half, ~half)]
         low += [_explained(sides[0], sides[1], spreads[1]), _explained(sides[1], sides[0], spreads[0])]
     return float(np.mean(low)), high

@@ -26,10 +26,9 @@ class Cosines:
     def of(cls, activations: Activations) -> Cosines:
         """Raises FinstError as ``unit`` does."""
         directions = unit(activations)
-        mean = directions.mean(axis=0, dtype=np.float64)
-        vectors = directions - mean.astype(directions.dtype)
-        taken = (directions[0] - vectors[0]).astype(np.float64)
-        offsets = vectors.astype(np.float64) @ taken + taken @ taken / 2
+        mean = directions.mean(axis=0)
+        vectors = directions - mean
+        offsets = (vectors @ mean).astype(np.float64) + float(mean @ mean) / 2
         if vectors.shape[1] > len(vectors):
             vectors = np.transpose(np.linalg.qr(vectors.T, mode="r"))
         return cls(vectors, offsets)

@@ -10,6 +10,12 @@ from jaxtyping import Float, Shaped
 from finst.analysis.statistics import PERMUTATIONS, Scores
 from finst.errors import FinstError
 
+_CHUNK_BYTES = 1 << 26
+"""Memory for the sums of one chunk of permutations."""
+
+_TIE = 1e-12
+"""Shares that differ by less are equal: the same sum in another order of its terms."""
+
 
 @dataclass(frozen=True, eq=False)
 class LabelTest:
@@ -37,16 +43,23 @@ def label_permutation(
     data = data - data.mean(axis=0)
     scale = np.linalg.norm(data, axis=0)
     data = np.divide(data, scale, out=np.zeros_like(data), where=scale > 0)
-    found = _share(data, members)
+    shares = np.eye(len(groups))[members] / np.sqrt(np.bincount(members))
+    found = _explained(data, shares[None])[0]
     rng = np.random.default_rng(seed)
-    drawn = np.array([_share(data, rng.permutation(members)) for _ in range(permutations)])
+    step = max(1, _CHUNK_BYTES // (8 * len(groups) * (len(data) + data.shape[1])))
+    reached, reached_max = np.ones(len(found)), np.ones(len(found))
+    for start in range(0, permutations, step):
+        orders = [rng.permutation(len(data)) for _ in range(min(step, permutations - start))]
+        drawn = _explained(data, shares[np.stack(orders)]) + _TIE
+        reached += (drawn >= found).sum(axis=0)
+        reached_max += (drawn.max(axis=1, keepdims=True) >= found).sum(axis=0)
     shape = scores.shape[1:]
-    p = ((drawn >= found - 1e-12).sum(axis=0) + 1) / (permutations + 1)
-    largest = drawn.max(axis=1)[:, None]
-    p_fwer = ((largest >= found - 1e-12).sum(axis=0) + 1) / (permutations + 1)
+    p, p_fwer = (count / (permutations + 1) for count in (reached, reached_max))
     return LabelTest(found.reshape(shape), p.reshape(shape), p_fwer.reshape(shape))
 
 
-def _share(data: np.ndarray, members: np.ndarray) -> np.ndarray:
-    groups = np.eye(members.max() + 1)[members]
-    return ((groups.T @ data) ** 2 / groups.sum(axis=0)[:, None]).sum(axis=0)
+def _explained(
+    data: Float[np.ndarray, "sample entry"], shares: Float[np.ndarray, "draw sample label"]
+) -> Float[np.ndarray, "draw entry"]:
+    """Sum over labels of their squared sums, over their number of samples."""
+    return ((np.swapaxes(shares, 1, 2) @ data) ** 2).sum(axis=1)

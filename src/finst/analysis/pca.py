@@ -31,8 +31,10 @@ def pca(activations: Iterable[Activations], components: int = 2) -> PCA:
     In float32, or in float64 if the activations come in it. Raises FinstError when there are fewer trials or dimensions
     than components, and for activations that are not finite or the same in all trials.
     """
-    scores, axes, explained, means = zip(*(_one(place, components) for place in activations), strict=True)
-    return PCA(np.stack(scores), np.stack(axes), np.stack(explained), np.stack(means))
+    found = [_one(place, components) for place in activations]
+    if not found:
+        raise FinstError("principal components need activations of at least 1 place")
+    return PCA(*(np.stack(parts) for parts in zip(*found, strict=True)))
 
 
 def _one(activations: Activations, components: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -45,11 +47,11 @@ def _one(activations: Activations, components: int) -> tuple[np.ndarray, np.ndar
     data = np.asarray(activations, dtype=np.result_type(activations.dtype, np.float32))
     mean = data.mean(axis=0, dtype=np.float64).astype(data.dtype)
     centred = data - mean
-    wide = len(data) < data.shape[1]
-    values, vectors = np.linalg.eigh(centred @ centred.T if wide else centred.T @ centred)
     total = float(np.square(centred, dtype=np.float64).sum())
     if not (np.isfinite(total) and total > 0):
         raise FinstError("activations must be finite, and differ between trials, to have principal components")
+    wide = len(data) < data.shape[1]
+    values, vectors = np.linalg.eigh(centred @ centred.T if wide else centred.T @ centred)
     top = vectors[:, ::-1][:, :components]
     axes = top.T
     if wide:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from finst.analysis.statistics import Scores, tails
 from finst.errors import FinstError
@@ -20,31 +20,43 @@ class SplitHalf:
     r: float
     """Mean over random halves."""
     reliability: float
-    """Of the mean map of all samples: Spearman and Brown's 2 r / (1 + r), mean over random halves."""
+    """Of the mean map of all samples: ``r`` by Spearman and Brown's formula, 2 r / (1 + |r|)."""
     low: float
     high: float
-    """Between these lie the middle ``confidence`` of the reliabilities over random halves."""
+    """The same of the correlations between which the middle ``confidence`` of the random halves lies."""
 
 
 def split_half(scores: Scores, *, halves: int = HALVES, confidence: float = 0.95, seed: int = 0) -> SplitHalf:
     """Split-half reliability of the mean map over samples. With an odd number one sample sits out at each split.
 
-    NaN for fewer than four samples, and where a half's map is the same everywhere.
+    The order of samples does not matter. NaN for fewer than four samples, and where a half's map is the same
+    everywhere. Raises FinstError for scores that are not finite.
     """
     data = np.asarray(scores, dtype=np.float64).reshape(len(scores), -1)
     if not np.isfinite(data).all():
-        raise FinstError("scores must be finite for a split-half reliability")
+        raise FinstError(f"scores must be finite; {np.count_nonzero(~np.isfinite(data))} of {data.size} are not")
     if len(data) < 4 or data.shape[1] < 2:
         nan = float("nan")
         return SplitHalf(nan, nan, nan, nan)
-    size = len(data) // 2
+    data = data[np.lexsort(data.T)]
     rng = np.random.default_rng(seed)
-    found = np.array([_halves(data, rng.permutation(len(data)), size) for _ in range(halves)])
-    corrected = 2 * found / (1 + found)
-    low, high = np.quantile(corrected, tails(confidence))
-    return SplitHalf(float(found.mean()), float(corrected.mean()), float(low), float(high))
+    places = np.argsort(rng.random((halves, len(data))), axis=1)
+    size = len(data) // 2
+    first, second = (_standard((places < end) & (places >= end - size), data) for end in (size, 2 * size))
+    r = (first * second).sum(axis=1)
+    mean, (low, high) = float(r.mean()), np.quantile(r, tails(confidence))
+    return SplitHalf(mean, _corrected(mean), _corrected(float(low)), _corrected(float(high)))
 
 
-def _halves(data: Float[np.ndarray, "sample entry"], order: np.ndarray, size: int) -> float:
-    first, second = data[order[:size]].mean(axis=0), data[order[size : 2 * size]].mean(axis=0)
-    return float(np.corrcoef(first, second)[0, 1])
+def _standard(
+    chosen: Bool[np.ndarray, "half sample"], data: Float[np.ndarray, "sample entry"]
+) -> Float[np.ndarray, "half entry"]:
+    """Summed maps less their mean, of length one; NaN where there is nothing to scale."""
+    maps = chosen.astype(np.float64) @ data
+    maps -= maps.mean(axis=1, keepdims=True)
+    length = np.linalg.norm(maps, axis=1, keepdims=True)
+    return np.divide(maps, length, out=np.full_like(maps, np.nan), where=length > 0)
+
+
+def _corrected(r: float) -> float:
+    return 2 * r / (1 + abs(r))

@@ -96,7 +96,7 @@ def _classes(labels: Labels, least: int) -> tuple[np.ndarray, np.ndarray]:
         raise FinstError(f"separability needs at least 2 different labels, not {len(classes)}")
     if counts.min() < least:
         rare = classes[counts.argmin()]
-        raise FinstError(f"label {rare!r} has {counts.min()} trials: expected at least one for each of {least} folds")
+        raise FinstError(f"label {str(rare)!r} has {counts.min()} trials: expected at least {least}, one a fold")
     return classes, targets
 
 
