@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from finst.errors import FinstError
+from finst.scenes.designs import Entropy
 from finst.scenes.object import Grid
 from finst.scenes.sets import (
     CENTRE,
@@ -115,10 +116,23 @@ def test_sets_are_those_of_their_seed():
     assert frame_set(1, 0) == frame_set(1, 0)
 
 
-def test_orders_and_arrangements_vary():
+def test_orders_and_arrangements_vary_from_trial_to_trial():
+    """Trials with one prompt would look alike before any picture is seen, and they have one target."""
     trials = unique_objects(Grid(3, 3), "high", 4, 0)
-    assert len({trial.order for trial in trials}) == 36
+    assert len({trial.order for trial in trials}) > 320
     assert len({trial.scene for trial in trials}) > 320
+
+
+@pytest.mark.parametrize("entropy", ["high", "any", "low"])
+def test_fresh_objects_keep_places_and_orders_and_are_independent_of_them(entropy: Entropy):
+    same, fresh = (unique_objects(Grid(2, 2), entropy, 60, 0, objects) for objects in ("same", "fresh"))
+    assert [[absolute(obj) for obj in t.stages] for t in same] == [[absolute(obj) for obj in t.stages] for t in fresh]
+    assert len({frozenset(obj.name for obj in t.scene.objects) for t in fresh}) > 300
+    for name, values in (("colour", 10), ("shape", 8)):
+        counts = Counter((getattr(t.target, name), absolute(t.target)) for t in fresh)
+        expected = len(fresh) / (4 * values)
+        assert len(counts) == 4 * values
+        assert sum((count - expected) ** 2 / expected for count in counts.values()) < 2 * 4 * values
 
 
 @pytest.mark.parametrize(("per_pair", "cells", "message"), [(0, 6, "trials is 0"), (1, 5, "as many cells as objects")])

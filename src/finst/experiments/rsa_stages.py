@@ -18,7 +18,7 @@ from finst.report.correlations import stage_figures
 from finst.report.example import Shown
 from finst.report.figures import NamedFigure
 from finst.scenes.designs import Entropy
-from finst.scenes.sets import unique_objects
+from finst.scenes.sets import Objects, unique_objects
 from finst.vlm.open import VLM, Reader
 
 COMPARISONS = (
@@ -46,6 +46,10 @@ class RSAStagesSpec(SimilaritySpec):
 
     grid: str = "3x3"
     """2x2 or 3x3: as many objects as cells."""
+    objects: Objects = "same"
+    """same: all trials show the same objects (the paper's design), so that the described ones tell, without the
+    picture, which one is missing; fresh: every trial shows objects of its own (with --entropy any, the described ones
+    then tell next to nothing about the target)."""
     entropy: Entropy = "high"
     """high: objects as distinct as possible; low: all conjunctions of few values; any: any distinct conjunctions."""
 
@@ -92,4 +96,7 @@ class RSAStages:
 
 def trials_of(spec: RSAStagesSpec, per_pair: int) -> list[Trial]:
     """The design with ``per_pair`` trials for every object and cell."""
-    return [trial_of(spec, one) for one in unique_objects(square(spec.grid), spec.entropy, per_pair, spec.seed)]
+    return [
+        trial_of(spec, one)
+        for one in unique_objects(square(spec.grid), spec.entropy, per_pair, spec.seed, spec.objects)
+    ]

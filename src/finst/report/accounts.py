@@ -10,7 +10,7 @@ import xarray as xr
 from finst.report.account import Account
 from finst.report.correlations import averages, commas, last
 from finst.report.planes import best_layers
-from finst.report.verdict import chance, level_of, number, span
+from finst.report.verdict import capital, chance, level_of, listed, number, span
 
 TENSORS = {
     "resid": "the residual stream after each layer",
@@ -41,7 +41,7 @@ def _tested(summary: xr.Dataset) -> str:
         "largest distance, features are the mean of colour match and shape match. r is Pearson’s over all pairs of "
         f"different trials. p values permute the trials ({attrs['permutations']:,} times); family-wise ones take the "
         f"largest r over layers, for each token and target. Intervals are bootstraps over trials "
-        f"({attrs['bootstraps']:,} resamples). The noise ceiling is what the best target of cell and object would reach."
+        f"({attrs['bootstraps']:,} resamples). The noise ceiling is what the best target of cell and object reaches."
     )
 
 
@@ -238,7 +238,7 @@ def pca_account(summary: xr.Dataset) -> Account:
             here = at.sel(layer=layer)
             values = {name: float(here[name]) for name in ("silhouette", "plane_probe", "probe", "chance")}
             findings.append(
-                f"{view}: {label} separates best in layer {layer} (silhouette {number(values['silhouette'], 2)}, probe "
+                f"{view}: {label} is told best in layer {layer} (silhouette {number(values['silhouette'], 2)}, probe "
                 f"on the plane {values['plane_probe']:.1%}, on {summary.attrs['components']} components "
                 f"{values['probe']:.1%}, chance {values['chance']:.1%})"
             )
@@ -246,11 +246,15 @@ def pca_account(summary: xr.Dataset) -> Account:
                 one = at.sel(layer=part)
                 shares = (f"{float(one[name]):.1%}" for name in ("probe", "plane_probe", "chance"))
                 rows.append((view, label, str(part), *shares, number(float(one["silhouette"]), 3)))
-    first = best[str(summary["view"].values[0])]
-    said = ", ".join(f"{label} in layer {layer}" for label, layer in first.items())
+    view, first = next(iter(best.items()))
+    planes = summary["silhouette"].sel(view=view)
+    said = [f"{name} in layer {at}" for name, at in first.items() if planes.sel(label=name).max() > 0]
+    never = [name for name in first if planes.sel(label=name).max() <= 0]
+    separate = f"the plane of two principal components separates {listed(said)} best" if said else ""
+    missing = f"no plane separates {listed(never)}" if never else ""
     return Account(
         title="principal components by layer",
-        headline=f"In the plane of two principal components separate best: {said}.",
+        headline=f"{capital('; '.join(filter(None, (separate, missing))))}.",
         findings=(*findings, _exact(summary)),
         columns=("view", "label", "layer", "probe", "probe on the plane", "chance", "silhouette"),
         rows=tuple(rows),
@@ -258,7 +262,8 @@ def pca_account(summary: xr.Dataset) -> Account:
             SHOWN,
             _asked(summary) + f" Components are those of the token “{summary.attrs['role']}”, layer by layer.",
             f"Probes are linear discriminants, held out in five folds, on the first {summary.attrs['components']} "
-            "principal components of all trials and on the first two. Labels that divide the trials in the same way "
+            "principal components of all trials and on the first two; without anything to find they come out somewhat "
+            "below chance, since the design is balanced exactly. Labels that divide the trials in the same way "
             "are one.",
         ),
     )

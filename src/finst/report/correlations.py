@@ -53,7 +53,7 @@ def _marks(summary: xr.Dataset) -> str:
     alpha = summary.attrs["alpha"]
     return (
         f"Filled marks: family-wise p below {alpha} over layers (label permutation, largest r); "
-        "hollow: not. For commas: at all of them."
+        "hollow: not. For commas: at more than half of them."
     )
 
 
@@ -64,17 +64,18 @@ def _at_last(axes: Axes, summary: xr.Dataset, comparison: str, pen: Pen, label: 
 
 
 def _at_commas(axes: Axes, summary: xr.Dataset, comparison: str, pen: Pen, label: str) -> None:
-    """The mean over commas, with the range over them."""
+    """The mean over commas, and every comma as a thin line."""
     part = commas(summary).sel(comparison=comparison)
-    solid = (part["p_fwer"] < summary.attrs["alpha"]).all("role")
-    curve(axes, part["r"].mean("role"), pen, label, low=part["r"].min("role"), high=part["r"].max("role"), solid=solid)
+    solid = (part["p_fwer"] < summary.attrs["alpha"]).mean("role") > 0.5
+    for role in part["role"].values:
+        axes.plot(part["layer"], part["r"].sel(role=role), color=pen.colour, lw=0.6, alpha=0.45, zorder=2)
+    curve(axes, part["r"].mean("role"), pen, label, solid=solid)
 
 
 def _ceiling(axes: Axes, part: xr.Dataset) -> None:
     if part["ceiling_low"].notnull().any():
-        axes.plot(
-            part["layer"], part["ceiling_low"], color=FAINT, lw=0.9, ls=(0, (1, 2)), label="noise ceiling, last token"
-        )
+        ends = (part[name] for name in CEILINGS)
+        axes.fill_between(part["layer"], *ends, color=FAINT, alpha=0.25, lw=0, label="noise ceiling, last token")
 
 
 def stages(summary: xr.Dataset) -> NamedFigure:
@@ -94,7 +95,7 @@ def stages(summary: xr.Dataset) -> NamedFigure:
         title="Position and features by layer",
         caption=(
             "Correlation of the cosine similarities of all pairs of trials with those of the object’s position and "
-            "features: of the object just described at its comma (mean over commas; band: their range), of the target "
+            "features: of the object just described at its comma (mean; thin lines: every comma), of the target "
             f"at the last token (band: {level_of(summary)} bootstrap interval over trials). {_marks(summary)} Compare "
             "Fig 1c of the paper."
         ),
@@ -153,7 +154,7 @@ def partial_correlations(summary: xr.Dataset) -> NamedFigure:
         title="Position given features, and features given position",
         caption=(
             "Partial correlations: what either target RSM explains when the other is held constant. The design makes "
-            f"the two independent, so these stay close to the plain correlations. Bands as above. {_marks(summary)}"
+            f"the two independent, so these stay close to the plain correlations. Lines as above. {_marks(summary)}"
         ),
         figure=figure,
         csv=tidy(summary.sel(comparison=list(names)), STATISTICS),
@@ -162,7 +163,7 @@ def partial_correlations(summary: xr.Dataset) -> NamedFigure:
 
 def frames(summary: xr.Dataset) -> NamedFigure:
     """Fig 2: relative position, absolute position and features at the last token; and each frame given the other."""
-    figure = canvas(7.2, 3.0)
+    figure = canvas(7.2, 3.3)
     panels = figure.subplots(1, 2, sharey=True)
     plain = {"relative": BLUE, "absolute": ORANGE, "features": GREEN}
     given = {"relative | absolute": BLUE, "absolute | relative": ORANGE}
@@ -172,8 +173,8 @@ def frames(summary: xr.Dataset) -> NamedFigure:
         for name, pen in names.items():
             _at_last(axes, summary, name, pen, name.replace("|", "given"))
         over_layers(axes, summary.sizes["layer"])
-        axes.set_title(title)
-        axes.legend(loc="best")
+        axes.set_title(title, pad=30)
+        above(axes, 2)
     panels[0].set_ylabel("Pearson r (left), partial r (right)")
     return NamedFigure(
         name="frames",
@@ -208,7 +209,7 @@ def entropy(summary: xr.Dataset) -> NamedFigure:
         title="Position by layer at low and high entropy",
         caption=(
             "Low entropy: all conjunctions of few colours and shapes; high: objects as distinct as possible. Position "
-            "of the object just described (commas: mean and range over them) and of the target (last token: "
+            "of the object just described (commas: mean, and each as a thin line) and of the target (last token: "
             f"{level_of(summary)} bootstrap interval over trials). {_marks(summary)} Compare Figs 6 and 30–36 of the "
             "paper."
         ),

@@ -6,6 +6,7 @@ import io
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import matplotlib as mpl
 import numpy as np
@@ -68,7 +69,7 @@ class NamedFigure:
             self.figure.draw_without_rendering()
         self.figure.set_layout_engine("none")
 
-    @property
+    @cached_property
     def png(self) -> bytes:
         """On white, 200 pixels an inch."""
         buffer = io.BytesIO()
@@ -76,7 +77,7 @@ class NamedFigure:
             self.figure.savefig(buffer, format="png", dpi=200, facecolor="white", metadata={"Software": "finst"})
         return buffer.getvalue()
 
-    @property
+    @cached_property
     def pdf(self) -> bytes:
         """For papers: vectors, text as text, the same bytes every time."""
         buffer = io.BytesIO()
@@ -85,7 +86,7 @@ class NamedFigure:
             self.figure.savefig(buffer, format="pdf", metadata=no_metadata)
         return buffer.getvalue()
 
-    @property
+    @cached_property
     def svg(self) -> str:
         """An ``<svg>`` element for a page: no background, ink in the page's text colour, ids under its name."""
         buffer = io.StringIO()

@@ -37,11 +37,15 @@ def plane_figures(summary: xr.Dataset) -> tuple[NamedFigure, ...]:
 
 
 def best_layers(part: xr.Dataset) -> dict[str, int]:
-    """For each label that varies, the layer whose plane separates it best (largest silhouette)."""
+    """For each label that varies, the layer whose plane separates it best (largest silhouette).
+
+    Where no plane separates it (no silhouette is above 0), the layer at which the probe on all components does best.
+    """
     found = {}
     for name in part["label"].values.tolist():
-        values = part["silhouette"].sel(label=name)
-        if values.notnull().any():
+        at = part.sel(label=name)
+        if at["silhouette"].notnull().any():
+            values = at["silhouette"] if at["silhouette"].max() > 0 else at["probe"]
             found[name] = int(values["layer"].values[int(values.argmax("layer"))])
     return found
 
@@ -82,8 +86,8 @@ def best_planes(summary: xr.Dataset) -> NamedFigure:
     best = {view: best_layers(summary.sel(view=view)) for view in views}
     rows = [(view, label) for view in views for label in best[view]]
     columns = max(len(layers) for layers in best.values())
-    figure = canvas(7.2, 0.3 + 1.75 * len(rows))
-    grid = figure.subplots(len(rows), columns, squeeze=False)
+    figure = canvas(7.2, 0.3 + 1.85 * len(rows))
+    grid = figure.subplots(len(rows), columns + 1, squeeze=False, width_ratios=[1] * columns + [0.62])
     for line, (view, label) in zip(grid, rows, strict=True):
         part = _drawn(summary.sel(view=view))
         for place, axes in enumerate(line):
@@ -93,18 +97,19 @@ def best_planes(summary: xr.Dataset) -> NamedFigure:
             name, layer = list(best[view].items())[place]
             _plane(axes, part, layer, label, 9)
             explained = part["explained"].sel(layer=layer).values
-            axes.set_title(f"layer {layer}, best for {name}", fontsize=7.5, fontweight="normal")
+            axes.set_title(f"layer {layer}: {name}", fontsize=7.5, fontweight="normal")
             axes.set_xlabel(f"PC 1 ({explained[0]:.0%})", fontsize=7, labelpad=2)
             axes.set_ylabel(f"PC 2 ({explained[1]:.0%})", fontsize=7, labelpad=2)
         where = "" if len(views) == 1 else f"{view}\n"
-        legend = {"title": f"{where}by {label}", "title_fontsize": 7.5, "fontsize": 6.5, "alignment": "left"}
-        line[len(best[view]) - 1].legend(loc="center left", bbox_to_anchor=(1.02, 0.5), handletextpad=0.1, **legend)
+        legend = {"title": f"{where}by {label}", "title_fontsize": 7, "fontsize": 6.5, "alignment": "left"}
+        line[-1].legend(*line[0].get_legend_handles_labels(), loc="center left", handletextpad=0.1, **legend)
     return NamedFigure(
         name="planes",
         title="The planes that separate best",
         caption=(
-            "The first two principal components at the layers where each label separates best in the plane (largest "
-            "silhouette); a row is one way to colour the same points. In brackets: the share of variance. "
+            "The first two principal components at the layers where each label separates best: in the plane (largest "
+            "silhouette), or, if no plane separates it, by a probe on more components. Over each panel: the layer, and "
+            "the label that it is best for. A row is one way to colour the same points. In brackets: the share of variance. "
             f"{_points(summary)} Compare Fig 1b of the paper."
         ),
         figure=figure,
@@ -189,7 +194,8 @@ def separability(summary: xr.Dataset) -> NamedFigure:
         caption=(
             "Held-out accuracy of a linear probe on the first components (band: "
             f"{level_of(summary)} Wilson interval) and on the first two alone, with chance dotted, and the mean "
-            f"silhouette in the plane of the first two. Probes: {summary.sizes['trial']} trials, five folds."
+            f"silhouette in the plane of the first two. Probes: {summary.sizes['trial']} trials, five folds. In a "
+            "design that is balanced exactly, a probe that finds nothing comes out somewhat below chance."
         ),
         figure=figure,
         csv=tidy(summary, shown),

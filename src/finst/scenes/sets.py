@@ -6,8 +6,9 @@ that (the first described object, the second, ..., the named one) each object st
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Int
@@ -34,6 +35,11 @@ CENTRE: Cell = (1, 1)
 
 QUADRANTS: tuple[Cell, ...] = ((0, 0), (0, 1), (1, 0), (1, 1))
 """The lattice cell at the top left of each 2x2 arrangement of the frame set."""
+
+
+Objects = Literal["same", "fresh"]
+"""same: all trials show the same objects, so that the described ones tell which one is missing; fresh: every trial
+shows objects of its own, drawn independently of their places."""
 
 
 @dataclass(frozen=True)
@@ -73,28 +79,28 @@ def counterbalanced(
 ) -> tuple[Staged, ...]:
     """``per_pair`` trials for every (object, cell), with N objects in N cells: N x N x ``per_pair`` trials.
 
-    Consecutive N trials have one target and one order of mention, and N arrangements that are a Latin square: every
-    object is once in every cell. Consecutive N x N trials have every object once at every step of the order. So at
-    each step (not only for the target) every object stands in every cell exactly ``per_pair`` times.
+    Consecutive N trials have one target, and N arrangements that are a Latin square: every object is once in every
+    cell. Over consecutive N x N trials, at each step of the order of mention (not only for the target), every object
+    stands once in every cell. Arrangements and orders are random otherwise, and new in every trial.
     """
     count = len(objects)
     if len(cells) != count or count < 2:
         raise FinstError(f"a counterbalanced set needs as many cells as objects, at least 2; got {count}, {len(cells)}")
     if per_pair < 1:
         raise FinstError(f"trials is {per_pair}: expected at least 1 for every pair of object and cell")
-    trials: list[Staged] = []
-    for _ in range(per_pair):
-        for order in _orders(count, rng):
-            for places in _latin_square(count, rng):
-                scene = on_grid(objects, [cells[place] for place in places], grid)
-                trials.append(Staged(scene, tuple(int(index) for index in order)))
-    return tuple(trials)
+    return tuple(trial for _ in range(per_pair) for trial in _block(objects, cells, grid, rng))
 
 
-def _orders(count: int, rng: np.random.Generator) -> Int[np.ndarray, "target step"]:
-    """An order of all objects for every target, in which every object comes once at every step."""
-    labels, steps = rng.permutation(count), np.append(1 + rng.permutation(count - 1), 0)
-    return labels[(np.arange(count)[:, None] + steps) % count]
+def _block(
+    objects: Sequence[Features], cells: Sequence[Cell], grid: Grid, rng: np.random.Generator
+) -> Iterator[Staged]:
+    """Every object in every cell once at every step."""
+    count = len(objects)
+    targets = np.repeat(rng.permutation(count), count)
+    places = np.concatenate([_latin_square(count, rng) for _ in range(count)])
+    for order, where in zip(_orders(places, targets, rng), places, strict=True):
+        scene = on_grid(objects, [cells[place] for place in where], grid)
+        yield Staged(scene, tuple(int(index) for index in order))
 
 
 def _latin_square(count: int, rng: np.random.Generator) -> Int[np.ndarray, "arrangement object"]:
@@ -103,14 +109,64 @@ def _latin_square(count: int, rng: np.random.Generator) -> Int[np.ndarray, "arra
     return rng.permutation(count)[(rows[:, None] + columns) % count]
 
 
-def unique_objects(grid: Grid, entropy: Entropy, per_pair: int, seed: int) -> tuple[Staged, ...]:
-    """The base design and the entropy sets (Figs 1c, 6, 7): as many objects as cells, the same in all trials.
+def _orders(
+    places: Int[np.ndarray, "trial object"], targets: Int[np.ndarray, "trial"], rng: np.random.Generator
+) -> Int[np.ndarray, "trial step"]:
+    """Orders of mention, the target last, with every (object, place) once at every step.
+
+    Trials and (object, place) are the two sides of a graph in which a trial is joined to its described objects where
+    they stand. Every node has N - 1 edges, so the graph falls apart into N - 1 perfect matchings (Kőnig): the steps.
+    """
+    count = places.shape[1]
+    left = {
+        trial: [(int(x), int(places[trial, x])) for x in rng.permutation(count) if x != target]
+        for trial, target in enumerate(targets.tolist())
+    }
+    orders = np.empty((len(places), count), dtype=np.int64)
+    orders[:, -1] = targets
+    for step in rng.permutation(count - 1):
+        for pair, trial in _perfect_matching(left).items():
+            orders[trial, step] = pair[0]
+            left[trial].remove(pair)
+    return orders
+
+
+def _perfect_matching(edges: Mapping[int, Sequence[Cell]]) -> dict[Cell, int]:
+    """A trial for every pair, each trial once, in a regular graph (augmenting paths); earlier edges are preferred."""
+    taken: dict[Cell, int] = {}
+
+    def place(trial: int, tried: set[Cell]) -> bool:
+        for pair in edges[trial]:
+            if pair not in tried:
+                tried.add(pair)
+                if pair not in taken or place(taken[pair], tried):
+                    taken[pair] = trial
+                    return True
+        return False
+
+    for trial in edges:
+        place(trial, set())
+    return taken
+
+
+def unique_objects(
+    grid: Grid, entropy: Entropy, per_pair: int, seed: int, objects: Objects = "same"
+) -> tuple[Staged, ...]:
+    """The base design and the entropy sets (Figs 1c, 6, 7): as many objects as cells.
 
     low: all conjunctions of 2x2 values on a 2x2 grid and of 3x3 values on a 3x3 grid; high: as distinct as possible.
     Which values, the seed fixes. The paper has 100 trials a pair on 2x2 (1,600) and 50 on 3x3 (4,050).
     """
     rng = np.random.default_rng(seed)
-    return counterbalanced(features(rng, len(grid.cells), entropy), grid.cells, grid, per_pair, rng)
+    trials = counterbalanced(features(rng, len(grid.cells), entropy), grid.cells, grid, per_pair, rng)
+    if objects == "same":
+        return trials
+    return tuple(_recoloured(trial, features(rng, len(grid.cells), entropy), grid) for trial in trials)
+
+
+def _recoloured(trial: Staged, named: Sequence[Features], grid: Grid) -> Staged:
+    """The same places and order with other objects."""
+    return replace(trial, scene=on_grid(named, [absolute(obj) for obj in trial.scene.objects], grid))
 
 
 def pca_set(per_pair: int, seed: int) -> tuple[Staged, ...]:
