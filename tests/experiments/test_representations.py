@@ -39,7 +39,7 @@ from finst.vlm.open import VLM, Reader, open_vlm
 from tests import tiny
 from tests.experiments import representations, synthetic
 
-FEW = {"permutations": 19, "bootstraps": 10, "trials_per_unit": 12}
+FEW: dict[str, Any] = {"permutations": 19, "bootstraps": 10, "trials_per_unit": 12}
 STAGES = RSAStagesSpec(trials=2, grid="2x2", **FEW)
 ENTROPY = RSAEntropySpec(trials=1, grid="2x2", **FEW)
 FRAME = RSAFrameSpec(trials=1, **{**FEW, "trials_per_unit": 40})
@@ -321,6 +321,14 @@ def test_bad_specs_are_refused_before_weights_load(name: str, changes: dict[str,
 def test_good_specs_pass(name: str):
     experiment, spec = EVERY[name]
     experiment.check(spec, synthetic.reader())
+
+
+def test_fresh_objects_go_through_to_the_labels():
+    spec = replace(STAGES, objects="fresh", entropy="any")
+    trials = rsa_stages.trials_of(spec, spec.trials)
+    assert len({label.colour for trial in trials for label in trial.labels}) == 10
+    found = RSAStages().summarise(spec, [representations.unit(trials, {("last", "colour"): 1})])
+    assert int(found["r"].sel(role="last", comparison="colour").argmax("layer")) == 1
 
 
 def test_units_of_equal_data_have_equal_bytes():

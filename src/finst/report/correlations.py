@@ -243,10 +243,12 @@ def entropy_averages(summary: xr.Dataset) -> NamedFigure:
             right.plot([at, at], ends, color=INK, lw=1.4)
     left.axhline(0, color=FAINT, lw=0.8)
     left.set_xticks([0, 1], ["commas", "last token"])
-    left.set(ylabel="r with position", title="Mean over layers")
+    left.set(ylabel="r with position")
     right.set_xticks([0, 1], ["whole answer", "colour"])
-    right.set(ylabel="share of trials", ylim=(0, 1.02), title="Accuracy")
-    right.legend(loc="lower center", facecolor="white", frameon=True, framealpha=0.9, edgecolor="none")
+    right.set(ylabel="share of trials", ylim=(0, 1.02))
+    for axes, title in ((left, "Mean over layers"), (right, "Accuracy")):
+        axes.set_title(title, pad=18)
+    above(right, 2)
     for axes in (left, right):
         axes.tick_params(axis="x", length=0)
     named = ["accuracy", "accuracy_low", "accuracy_high", "colour_accuracy", "colour_accuracy_low"]

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from finst.report.curves import PENS, curve, over_layers
 from finst.report.figures import FAINT, STYLE, NamedFigure, canvas
 from finst.report.maps import tidy
-from finst.report.verdict import level_of
+from finst.report.verdict import level_of, listed
 
 MOST_POINTS = 432
 """Trials drawn in a plane: whole blocks of all designs, so that every label is there equally often."""
@@ -83,8 +83,9 @@ def _cell(value: str, label: str) -> str:
 def best_planes(summary: xr.Dataset) -> NamedFigure:
     """Fig 1b: at the layers that separate each label best, the plane coloured by every label."""
     views = summary["view"].values.tolist()
-    best = {view: best_layers(summary.sel(view=view)) for view in views}
-    rows = [(view, label) for view in views for label in best[view]]
+    labels = {view: best_layers(summary.sel(view=view)) for view in views}
+    best = {view: _by_layer(found) for view, found in labels.items()}
+    rows = [(view, label) for view in views for label in labels[view]]
     columns = max(len(layers) for layers in best.values())
     figure = canvas(7.2, 0.3 + 1.85 * len(rows))
     grid = figure.subplots(len(rows), columns + 1, squeeze=False, width_ratios=[1] * columns + [0.62])
@@ -94,10 +95,10 @@ def best_planes(summary: xr.Dataset) -> NamedFigure:
             if place >= len(best[view]):
                 axes.axis("off")
                 continue
-            name, layer = list(best[view].items())[place]
+            layer, names = list(best[view].items())[place]
             _plane(axes, part, layer, label, 9)
             explained = part["explained"].sel(layer=layer).values
-            axes.set_title(f"layer {layer}: {name}", fontsize=7.5, fontweight="normal")
+            axes.set_title(f"layer {layer}: {names}", fontsize=7.5, fontweight="normal")
             axes.set_xlabel(f"PC 1 ({explained[0]:.0%})", fontsize=7, labelpad=2)
             axes.set_ylabel(f"PC 2 ({explained[1]:.0%})", fontsize=7, labelpad=2)
         where = "" if len(views) == 1 else f"{view}\n"
@@ -109,12 +110,18 @@ def best_planes(summary: xr.Dataset) -> NamedFigure:
         caption=(
             "The first two principal components at the layers where each label separates best: in the plane (largest "
             "silhouette), or, if no plane separates it, by a probe on more components. Over each panel: the layer, and "
-            "the label that it is best for. A row is one way to colour the same points. In brackets: the share of variance. "
+            "the labels that it is best for. A row is one way to colour the same points. In brackets: the share of "
+            "variance. "
             f"{_points(summary)} Compare Fig 1b of the paper."
         ),
         figure=figure,
-        csv=_table(summary, sorted({layer for layers in best.values() for layer in layers.values()})),
+        csv=_table(summary, sorted({layer for layers in best.values() for layer in layers})),
     )
+
+
+def _by_layer(best: dict[str, int]) -> dict[int, str]:
+    """The labels of every layer that is best for any, in words."""
+    return {layer: listed(label for label, at in best.items() if at == layer) for layer in sorted(set(best.values()))}
 
 
 def _points(summary: xr.Dataset) -> str:
