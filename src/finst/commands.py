@@ -21,12 +21,13 @@ from finst.bench.sweep import BenchSweep, sweep
 from finst.builtin.organism import train
 from finst.errors import FinstError
 from finst.experiments.accuracy import Accuracy, AccuracySpec
-from finst.experiments.base import Spec, Told
+from finst.experiments.base import Told
 from finst.experiments.cma import CMA, CMASpec, example
 from finst.experiments.pca import PCA, PCASpec
 from finst.experiments.rsa_entropy import RSAEntropy, RSAEntropySpec
 from finst.experiments.rsa_frame import RSAFrame, RSAFrameSpec
 from finst.experiments.rsa_stages import RSAStages, RSAStagesSpec
+from finst.experiments.trials import TrialSpec
 from finst.report.figures import NamedFigure
 from finst.report.page import page, plain_page
 from finst.report.verdict import verdict
@@ -36,7 +37,7 @@ from finst.runs.spec import to_json
 from finst.vlm.open import Reader
 
 OptionsT = TypeVar("OptionsT")
-SpecT = TypeVar("SpecT", bound=Spec)
+SpecT = TypeVar("SpecT", bound=TrialSpec | AccuracySpec)
 
 
 @dataclass(frozen=True)

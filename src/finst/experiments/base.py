@@ -81,6 +81,7 @@ class Experiment(Protocol[SpecT]):
         ...
 
 
+@runtime_checkable
 class Told(Experiment[SpecT], Protocol[SpecT]):
     """An experiment that tells in words what it found, for a page like all others."""
 

@@ -74,8 +74,8 @@ def _at_commas(axes: Axes, summary: xr.Dataset, comparison: str, pen: Pen, label
 
 def _ceiling(axes: Axes, part: xr.Dataset) -> None:
     if part["ceiling_low"].notnull().any():
-        ends = (part[name] for name in CEILINGS)
-        axes.fill_between(part["layer"], *ends, color=FAINT, alpha=0.25, lw=0, label="noise ceiling, last token")
+        low, high = (part[name] for name in CEILINGS)
+        axes.fill_between(part["layer"], low, high, color=FAINT, alpha=0.25, lw=0, label="noise ceiling, last token")
 
 
 def stages(summary: xr.Dataset) -> NamedFigure:
