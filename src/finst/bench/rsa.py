@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from finst.analysis.rsa import Comparison, rsa
+from finst.analysis import rsa as analysis
+from finst.analysis.comparisons import Comparison
 from finst.analysis.rsm import Target, cosine_rsm, entries, match, mean_of, position
 from finst.errors import FinstError
 
@@ -36,7 +37,7 @@ class BenchRSA:
     seed: int = 0
 
 
-def bench_rsa(spec: BenchRSA) -> dict[str, Any]:
+def rsa(spec: BenchRSA) -> dict[str, Any]:
     """Seconds and peak memory of all places, and of a smaller one by both ways. Raises FinstError as ``rsa`` does."""
     if min(spec.layers, spec.roles, spec.d_model, spec.plain_permutations) < 1:
         raise FinstError("layers, roles, d_model and plain_permutations must be at least 1")
@@ -68,7 +69,7 @@ def _analysed(spec: BenchRSA, trials: int, places: int, permutations: int) -> No
     targets = _targets(labels)
     plain = [Comparison(name) for name in targets]
     partial = [Comparison("position", "features"), Comparison("features", "position")]
-    rsa(
+    analysis.rsa(
         _activations(spec, trials, places),
         targets,
         [*plain, *partial],
@@ -93,7 +94,7 @@ def _plain(spec: BenchRSA) -> dict[str, Any]:
         np.corrcoef(entries(rsm[np.ix_(order, order)]), target)
     plain = (time.perf_counter() - start) / permutations
     start = time.perf_counter()
-    rsa([activations], place, permutations=spec.permutations, resamples=1, seed=spec.seed)
+    analysis.rsa([activations], place, permutations=spec.permutations, resamples=1, seed=spec.seed)
     ours = (time.perf_counter() - start) / spec.permutations
     return {"trials": trials, "seconds_a_permutation": {"plain": plain, "ours": ours}, "ratio": plain / ours}
 
