@@ -44,6 +44,7 @@ COMMANDS = (
     Command(("bench", "sweep"), "times the engine against a plain hook loop and nnsight", "bench_sweep"),
     Command(("bench", "paper"), "times causal mediation at the paper's scale", "bench_paper"),
     Command(("bench", "precision"), "holds number formats against float32 by the scores they give", "bench_precision"),
+    Command(("bench", "rsa"), "times representational similarity analysis of random activations", "bench_rsa"),
     Command(("bench", "attribution"), "holds attribution patching against the exact map", "bench_attribution"),
 )
 

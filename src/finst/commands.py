@@ -17,6 +17,7 @@ from finst import verify as verification
 from finst.bench import attribution
 from finst.bench.paper import BenchPaper, paper
 from finst.bench.precision import BenchPrecision, precision
+from finst.bench.rsa import BenchRSA, rsa
 from finst.bench.sweep import BenchSweep, sweep
 from finst.builtin.organism import train
 from finst.errors import FinstError
@@ -89,6 +90,15 @@ class BenchPrecisionToFile:
     """How far number formats move the scores of a map from float32's, on the same weights."""
 
     spec: Annotated[BenchPrecision, tyro.conf.arg(name="")]
+    json: Path | None = None
+    """Also writes the result there; replaced if it exists."""
+
+
+@dataclass(frozen=True)
+class BenchRSAToFile:
+    """Times RSA of random activations at many places with permutations and resamples, on the CPU."""
+
+    spec: Annotated[BenchRSA, tyro.conf.arg(name="")]
     json: Path | None = None
     """Also writes the result there; replaced if it exists."""
 
@@ -216,6 +226,12 @@ def bench_precision(command: str, arguments: Sequence[str]) -> None:
     """``finst bench precision``."""
     options = _options(BenchPrecisionToFile, command, arguments)
     _benchmark(partial(precision, options.spec), options.json)
+
+
+def bench_rsa(command: str, arguments: Sequence[str]) -> None:
+    """``finst bench rsa``."""
+    options = _options(BenchRSAToFile, command, arguments)
+    _benchmark(partial(rsa, options.spec), options.json)
 
 
 def bench_attribution(command: str, arguments: Sequence[str]) -> None:

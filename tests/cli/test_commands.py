@@ -141,6 +141,15 @@ def test_bench_paper_writes_what_it_prints(finst: Finst, tiny: Path, tmp_path: P
     assert "2 of 2 units measured (pairs 2-2)" in outcome.err
 
 
+def test_bench_rsa_writes_what_it_prints(finst: Finst, tmp_path: Path) -> None:
+    few = ("--trials", 30, "--layers", 1, "--roles", 2, "--d-model", 8, "--plain-trials", 20, "--plain-permutations", 2)
+    outcome = finst("bench", "rsa", *few, "--json", tmp_path / "x.json")
+    assert outcome.status == 0
+    found = json.loads((tmp_path / "x.json").read_text())
+    assert json.loads(outcome.out) == found
+    assert (found["places"], found["permutations"]) == (2, 1000)
+
+
 def test_bench_attribution_prints_a_table_and_writes_its_numbers(finst: Finst, tiny: Path, tmp_path: Path) -> None:
     few = ("--pairs", 2, "--steps", 2, "--bootstraps", 50)
     outcome = finst("bench", "attribution", "--model", tiny, *few, "--json", tmp_path / "x.json")

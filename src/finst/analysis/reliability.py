@@ -32,12 +32,12 @@ def split_half(scores: Scores, *, halves: int = HALVES, confidence: float = 0.95
     The order of samples does not matter. NaN for fewer than four samples, and where a half's map is the same
     everywhere. Raises FinstError for scores that are not finite.
     """
+    if len(scores) < 4 or scores[0].size < 2:
+        nan = float("nan")
+        return SplitHalf(nan, nan, nan, nan)
     data = np.asarray(scores, dtype=np.float64).reshape(len(scores), -1)
     if not np.isfinite(data).all():
         raise FinstError(f"scores must be finite; {np.count_nonzero(~np.isfinite(data))} of {data.size} are not")
-    if len(data) < 4 or data.shape[1] < 2:
-        nan = float("nan")
-        return SplitHalf(nan, nan, nan, nan)
     data = data[np.lexsort(data.T)]
     rng = np.random.default_rng(seed)
     places = np.argsort(rng.random((halves, len(data))), axis=1)

@@ -32,7 +32,7 @@ BLACK = "#000000"
 FRAME = "#e3e6ea"
 """Between cells."""
 
-STATISTICS = ("mean", "standard_error", "ci_low", "ci_high", "t", "p", "p_fwer", "above", "below")
+STATISTICS = ("mean", "standard_error", "ci_low", "ci_high", "t", "p", "p_fwer", "p_fdr", "above", "below")
 
 DEPTH = ("centre_mean", "centre_low", "centre_high", "median_layer", "median_low", "median_high")
 

@@ -20,6 +20,7 @@ from finst.report.account import Account
 from finst.report.example import Example, Shot, Shown
 from finst.report.figures import NamedFigure
 from finst.report.maps import COLOURS, MARKERS, STATISTICS, tidy
+from finst.report.trust import trust_of
 from finst.report.verdict import NAMES, capital, chance, level_of, number, runs, strongest_head, top_heads, verdict_of
 
 TOP = 5
@@ -71,6 +72,7 @@ def page(summary: xr.Dataset, figures: Sequence[NamedFigure], example: Example, 
             level=level_of(summary),
             all_heads=data_uri(tidy(summary, [*STATISTICS, "n"]).encode(), "text/csv"),
             pairs=[_pairs(summary, stage) for stage in stages],
+            trust={stage.key: trust_of(summary, stage.key) for stage in stages},
             noise=float(summary["noise_floor"]),
             measured_noise=float(summary["noise"].max()),
             positions=sorted({int(n) for n in summary["positions"].values}),
