@@ -33,6 +33,11 @@ class Command:
 COMMANDS = (
     Command(("demo",), "the paper's central result on the built-in model, with a report", "demo"),
     Command(("run", "cma"), "causal mediation over every attention head of any model", "run_cma"),
+    Command(("run", "pca"), "principal components by layer, coloured by position and features", "run_pca"),
+    Command(("run", "rsa-stages"), "similarity with position and features at commas and last token", "run_rsa_stages"),
+    Command(("run", "rsa-frame"), "similarity with relative and absolute position", "run_rsa_frame"),
+    Command(("run", "rsa-entropy"), "similarity and accuracy when objects share features", "run_rsa_entropy"),
+    Command(("run", "accuracy"), "accuracy by number of objects, entropy and placement", "run_accuracy"),
     Command(("verify",), "replays random cells of a result by plain hooks and nnsight", "verify"),
     Command(("inspect",), "draws what a model sees: patches, objects, the role of every token", "inspect"),
     Command(("models",), "lists published models: sizes, image tokens, memory, what is supported", "models"),
@@ -41,6 +46,7 @@ COMMANDS = (
     Command(("bench", "sweep"), "times the engine against a plain hook loop and nnsight", "bench_sweep"),
     Command(("bench", "paper"), "times causal mediation at the paper's scale", "bench_paper"),
     Command(("bench", "precision"), "holds number formats against float32 by the scores they give", "bench_precision"),
+    Command(("bench", "rsa"), "times representational similarity analysis of random activations", "bench_rsa"),
     Command(("bench", "attribution"), "holds attribution patching against the exact map", "bench_attribution"),
 )
 

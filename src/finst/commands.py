@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Generic, TypeVar, cast
 
 import tyro
 import xarray as xr
@@ -19,12 +19,20 @@ from finst import verify as verification
 from finst.bench import attribution
 from finst.bench.paper import BenchPaper, paper
 from finst.bench.precision import BenchPrecision, precision
+from finst.bench.rsa import BenchRSA, rsa
 from finst.bench.sweep import BenchSweep, sweep
 from finst.builtin.organism import train
 from finst.errors import FinstError
+from finst.experiments.accuracy import Accuracy, AccuracySpec
+from finst.experiments.base import Told
 from finst.experiments.cma import CMA, CMASpec, example
+from finst.experiments.pca import PCA, PCASpec
+from finst.experiments.rsa_entropy import RSAEntropy, RSAEntropySpec
+from finst.experiments.rsa_frame import RSAFrame, RSAFrameSpec
+from finst.experiments.rsa_stages import RSAStages, RSAStagesSpec
+from finst.experiments.trials import TrialSpec
 from finst.report.figures import NamedFigure
-from finst.report.page import page
+from finst.report.page import page, plain_page
 from finst.report.verdict import verdict
 from finst.runs.archive import write_atomically
 from finst.runs.executor import run
@@ -32,6 +40,7 @@ from finst.runs.spec import to_json
 from finst.vlm.open import Reader
 
 OptionsT = TypeVar("OptionsT")
+SpecT = TypeVar("SpecT", bound=TrialSpec | AccuracySpec)
 
 
 @dataclass(frozen=True)
@@ -49,6 +58,15 @@ class RunCMA:
     spec: Annotated[CMASpec, tyro.conf.arg(name="")]
     out: Path = Path("runs/cma")
     """Folder of the run: a new one, or that of the same run, which then goes on where it stopped."""
+
+
+@dataclass(frozen=True)
+class Run(Generic[SpecT]):
+    """What every other experiment is told."""
+
+    spec: Annotated[SpecT, tyro.conf.arg(name="")]
+    out: Path | None = None
+    """Folder of the run: a new one, or that of the same run, which then goes on where it stopped. runs/NAME if None."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +92,15 @@ class BenchPrecisionToFile:
     """How far number formats move the scores of a map from float32's, on the same weights."""
 
     spec: Annotated[BenchPrecision, tyro.conf.arg(name="")]
+    json: Path | None = None
+    """Also writes the result there; replaced if it exists."""
+
+
+@dataclass(frozen=True)
+class BenchRSAToFile:
+    """Times RSA of random activations at many places with permutations and resamples, on the CPU."""
+
+    spec: Annotated[BenchRSA, tyro.conf.arg(name="")]
     json: Path | None = None
     """Also writes the result there; replaced if it exists."""
 
@@ -107,8 +134,57 @@ def demo(command: str, arguments: Sequence[str]) -> None:
 
 def run_cma(command: str, arguments: Sequence[str]) -> None:
     """``finst run cma``."""
-    options = _options(RunCMA, command, arguments)
+    options = _options(RunCMA, command, _named(arguments))
     _mediate(options.spec, options.out)
+
+
+def run_pca(command: str, arguments: Sequence[str]) -> None:
+    """``finst run pca``."""
+    _run(PCA(), PCASpec, command, arguments)
+
+
+def run_rsa_stages(command: str, arguments: Sequence[str]) -> None:
+    """``finst run rsa-stages``."""
+    _run(RSAStages(), RSAStagesSpec, command, arguments)
+
+
+def run_rsa_frame(command: str, arguments: Sequence[str]) -> None:
+    """``finst run rsa-frame``."""
+    _run(RSAFrame(), RSAFrameSpec, command, arguments)
+
+
+def run_rsa_entropy(command: str, arguments: Sequence[str]) -> None:
+    """``finst run rsa-entropy``."""
+    _run(RSAEntropy(), RSAEntropySpec, command, arguments)
+
+
+def run_accuracy(command: str, arguments: Sequence[str]) -> None:
+    """``finst run accuracy``."""
+    _run(Accuracy(), AccuracySpec, command, arguments)
+
+
+def _run(experiment: Told[SpecT], kind: type[SpecT], command: str, arguments: Sequence[str]) -> None:
+    """Measures, writes the report, and says what was found."""
+    parsed = tyro.cli(Run[kind], prog=command, description=kind.__doc__, args=_named(arguments))
+    options = cast(Run[SpecT], parsed)
+
+    def told(
+        spec: SpecT,
+        reader: Reader,
+        summary: xr.Dataset,
+        figures: tuple[NamedFigure, ...],
+        manifest: Mapping[str, Any],
+    ) -> str:
+        return plain_page(experiment.account(summary), figures, experiment.example(spec, reader), manifest)
+
+    result = run(experiment, options.spec, options.out or Path("runs") / experiment.name, told)
+    print(f"\n{experiment.account(result.summary).text}\n\nreport: {result.report}")
+
+
+def _named(arguments: Sequence[str]) -> list[str]:
+    """``MODEL ...`` as ``--model MODEL ...``."""
+    bare = arguments and not arguments[0].startswith("-")
+    return ["--model", *arguments] if bare else [*arguments]
 
 
 def _mediate(spec: CMASpec, out: Path) -> None:
@@ -165,6 +241,12 @@ def bench_precision(command: str, arguments: Sequence[str]) -> None:
     """``finst bench precision``."""
     options = _options(BenchPrecisionToFile, command, arguments)
     _benchmark(partial(precision, options.spec), options.json)
+
+
+def bench_rsa(command: str, arguments: Sequence[str]) -> None:
+    """``finst bench rsa``."""
+    options = _options(BenchRSAToFile, command, arguments)
+    _benchmark(partial(rsa, options.spec), options.json)
 
 
 def bench_attribution(command: str, arguments: Sequence[str]) -> None:

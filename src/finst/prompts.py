@@ -87,10 +87,19 @@ class _Writer:
         self.add(f" {obj.shape}", "noun", index)
 
 
-def scene_description(scene: Scene, described: Sequence[int], target: int, placement: Placement = "prefill") -> Prompt:
+def scene_description(
+    scene: Scene,
+    described: Sequence[int],
+    target: int,
+    placement: Placement = "prefill",
+    *,
+    leak_target_colour: bool = False,
+) -> Prompt:
     """``In this image there is a {C0} {S0}, a {C1} {S1} and a`` for the ``described`` objects, in that order.
 
-    The answer names the ``target``, of which the sentence must not speak. Paper, section "Prompts".
+    The answer names the ``target``, of which the sentence must not speak. Paper, section "Prompts". With
+    ``leak_target_colour`` it does speak of it, as in some reproductions: it goes on with the target's colour, and the
+    shape alone is the answer.
     """
     if target in described or not described or len(set(described)) != len(described):
         raise FinstError(
@@ -102,8 +111,9 @@ def scene_description(scene: Scene, described: Sequence[int], target: int, place
         writer.add(" a")
         writer.name(scene.objects[index], index)
         writer.add("," if place < len(described) - 1 else " and", "comma", index)
-    writer.add(" a")
-    return Prompt(writer.text, tuple(writer.spans), placement, scene.objects[target].name)
+    asked = scene.objects[target]
+    writer.add(f" a {asked.colour}" if leak_target_colour else " a")
+    return Prompt(writer.text, tuple(writer.spans), placement, asked.shape if leak_target_colour else asked.name)
 
 
 def colour_retrieval(scene: Scene, target: int) -> Prompt:

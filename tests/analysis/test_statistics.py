@@ -108,6 +108,14 @@ def test_family_wise_error_is_held_on_null_maps():
     assert 0.03 < np.mean(alarms) < 0.07
 
 
+def test_p_values_of_random_maps_are_uniform():
+    p = [
+        statistics.sign_flip(np.random.default_rng(seed).normal(size=(14, 3)), permutations=500, seed=seed).p[1]
+        for seed in range(300)
+    ]
+    assert scipy.stats.kstest(p, "uniform").pvalue > 0.01
+
+
 def test_planted_effects_are_found_and_nothing_else():
     found = [
         np.argwhere(statistics.sign_flip(planted(50, (10, 8), 1.0, (4, 6), seed), permutations=1000).p_fwer < 0.05)

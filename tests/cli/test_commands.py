@@ -105,6 +105,17 @@ def test_run_cma_ends_with_heads_a_verdict_and_a_report(finst: Finst, tiny: Path
     assert "2 of 2 units were measured before" in again.err
 
 
+def test_run_pca_takes_the_model_as_its_first_word_and_ends_with_a_table(
+    finst: Finst, tiny: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "pca"
+    outcome = finst("run", "pca", tiny, "--trials", 1, "--components", 3, "--out", out)
+    assert outcome.status == 0
+    assert outcome.out.splitlines()[-1] == f"report: {out / 'report.html'}"
+    assert re.search(r"^view +label +layer +probe", outcome.out, re.MULTILINE)
+    assert "1 of 1 units measured (trials 0-35)" in outcome.err
+
+
 def test_bench_sweep_writes_what_it_prints(finst: Finst, tiny: Path, tmp_path: Path) -> None:
     outcome = finst("bench", "sweep", "--model", tiny, "--repeats", 1, "--json", tmp_path / "x.json")
     assert outcome.status == 0
@@ -128,6 +139,15 @@ def test_bench_paper_writes_what_it_prints(finst: Finst, tiny: Path, tmp_path: P
     assert json.loads(outcome.out) == found
     assert found["runs"] == 3 * 3 * found["heads"]
     assert "2 of 2 units measured (pairs 2-2)" in outcome.err
+
+
+def test_bench_rsa_writes_what_it_prints(finst: Finst, tmp_path: Path) -> None:
+    few = ("--trials", 30, "--layers", 1, "--roles", 2, "--d-model", 8, "--plain-trials", 20, "--plain-permutations", 2)
+    outcome = finst("bench", "rsa", *few, "--json", tmp_path / "x.json")
+    assert outcome.status == 0
+    found = json.loads((tmp_path / "x.json").read_text())
+    assert json.loads(outcome.out) == found
+    assert (found["places"], found["permutations"]) == (2, 1000)
 
 
 def test_bench_attribution_prints_a_table_and_writes_its_numbers(finst: Finst, tiny: Path, tmp_path: Path) -> None:

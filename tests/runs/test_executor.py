@@ -51,6 +51,7 @@ def test_a_whole_run_writes_everything(spec: ToySpec, whole: Path) -> None:
         "summary.zarr.zip",
         "figures/profile.png",
         "figures/profile.csv",
+        "figures/profile.pdf",
         *(f"units/{index:05d}.zarr.zip" for index in range(spec.units)),
     }
     assert (whole / "report.html").read_text() == f"<p>{spec.model}: 4 trials, profile, finished</p>"

@@ -45,7 +45,7 @@ def test_a_run_from_beginning_to_end(tmp_path: Path) -> None:
     assert folder.has_unit(0)
     xr.testing.assert_identical(folder.read_unit(0), DATA)
     folder.write_summary(DATA)
-    folder.write_figure("map", b"png", "layer,head\n")
+    folder.write_figure("map", b"png", b"pdf", "layer,head\n")
     folder.write_report("<html>")
     assert folder.manifest.status == "running"
     folder.finish(folder.manifest.done("2026-01-01T00:01:00+00:00"))
@@ -55,6 +55,7 @@ def test_a_run_from_beginning_to_end(tmp_path: Path) -> None:
     assert (found.spec, found.seed, found.model, found.units) == (SPEC, 7, MODEL, 2)
     assert sorted(contents(folder.path)) == [
         "figures/map.csv",
+        "figures/map.pdf",
         "figures/map.png",
         "manifest.json",
         "report.html",

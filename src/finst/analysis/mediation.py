@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from finst.analysis import statistics
+from finst.analysis.multiplicity import bh_fdr
 from finst.analysis.statistics import PERMUTATIONS, RESAMPLES
 
 STAGES = ("id_retrieval", "id_selection", "feature_retrieval")
@@ -55,6 +56,8 @@ class StageMap:
     t: Map
     p: Map
     p_fwer: Map
+    p_fdr: Map
+    """Benjamini and Hochberg's, over the map."""
     above: HeadSet
     """Heads above the noise: p_fwer < alpha, mean positive and larger than the numerical noise."""
     below: HeadSet
@@ -77,7 +80,7 @@ def stage_map(
     n, *shape = scores.shape
     if n < 2:
         unknown, certain, none = np.full(shape, np.nan), np.ones(shape), np.zeros(shape, dtype=bool)
-        return StageMap(n, unknown, unknown, unknown, unknown, unknown, certain, certain, none, none)
+        return StageMap(n, unknown, unknown, unknown, unknown, unknown, certain, certain, certain, none, none)
     test = statistics.sign_flip(scores, permutations=permutations, noise=noise, seed=seed)
     mean = statistics.mean(scores)
     low, high = statistics.bootstrap_ci(scores, confidence=1 - alpha, resamples=resamples, seed=seed)
@@ -91,6 +94,7 @@ def stage_map(
         t=test.t,
         p=test.p,
         p_fwer=test.p_fwer,
+        p_fdr=bh_fdr(test.p),
         above=significant & (mean > 0),
         below=significant & (mean < 0),
     )

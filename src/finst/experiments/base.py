@@ -8,6 +8,8 @@ from typing import Protocol, TypeVar, runtime_checkable
 
 import xarray as xr
 
+from finst.report.account import Account
+from finst.report.example import Shown
 from finst.report.figures import NamedFigure
 from finst.vlm.open import VLM, Reader
 
@@ -76,4 +78,17 @@ class Experiment(Protocol[SpecT]):
 
     def draw(self, summary: xr.Dataset) -> tuple[NamedFigure, ...]:
         """The figures of a summary, each with the numbers that it shows."""
+        ...
+
+
+@runtime_checkable
+class Told(Experiment[SpecT], Protocol[SpecT]):
+    """An experiment that tells in words what it found, for a page like all others."""
+
+    def account(self, summary: xr.Dataset) -> Account:
+        """What was found."""
+        ...
+
+    def example(self, spec: SpecT, reader: Reader) -> Shown:
+        """One trial, and where it is read."""
         ...

@@ -8,8 +8,13 @@ import numpy as np
 import xarray as xr
 
 from finst.analysis import mediation, statistics
+from finst.analysis.headsets import top_k
 from finst.analysis.mediation import Depth, OrderStep, StageMap
+from finst.analysis.reliability import split_half
 from finst.experiments.cma_design import CMASpec
+
+TOP_SETS = (5, 10, 20, 50, 100, 200, 500)
+"""Sizes of sets of the strongest heads for which ties are reported."""
 
 DOCUMENTATION = {
     "n": ("pairs", "usable pairs"),
@@ -22,8 +27,15 @@ DOCUMENTATION = {
     "t": ("1", "Student's t of the mean score"),
     "p": ("1", "two-sided sign-flip p of the head by itself"),
     "p_fwer": ("1", "family-wise p over the condition's map, by the largest |t|"),
+    "p_fdr": ("1", "false discovery rate (Benjamini and Hochberg) at which the head is found in the condition's map"),
     "above": ("1", "head above the noise: p_fwer < alpha, mean positive and larger than the numerical noise"),
     "below": ("1", "the same with a negative mean"),
+    "split_half": ("1", "correlation over heads of the mean maps of two random halves of the pairs"),
+    "reliability": ("1", "of the mean map, from split_half by Spearman and Brown's formula"),
+    "reliability_low": ("1", "lower end of its interval over random halves"),
+    "reliability_high": ("1", "upper end of its interval over random halves"),
+    "cut_tied": ("heads", "heads within the numerical noise of the one at the cut of the top set, itself included"),
+    "cut_inside": ("heads", "how many of these the top set takes"),
     "noise_floor": ("logits", "numerical noise of a score: the largest one seen, and no less than the logits resolve"),
     "margin": ("logits", "mean over usable pairs of M(c1)[a1] - M(c1)[a1*]: what a score would have to undo"),
     "margin_error": ("logits", "its standard error"),
@@ -50,10 +62,11 @@ DOCUMENTATION = {
 def statistics_of(spec: CMASpec, data: xr.Dataset) -> xr.Dataset:
     """``data`` (dims pair, condition, layer, head; with ``score``, ``noise``, ``usable``) and all statistics of it.
 
-    Adds what ``DOCUMENTATION`` lists; ``step`` is the dim of neighbouring stages, from early to late.
+    Adds what ``DOCUMENTATION`` lists; ``step`` is the dim of neighbouring stages, from early to late, ``cut``
+    that of sizes of top sets.
     """
     floor = max(float(data["noise"].max()), mediation.resolution(data["unedited_logits"].values))
-    stages, profiles, centres, depths, margins = {}, {}, {}, {}, {}
+    stages, profiles, centres, depths, margins, halves = {}, {}, {}, {}, {}, {}
     bootstraps = {"alpha": spec.alpha, "resamples": spec.bootstraps, "seed": spec.seed}
     settings = {"permutations": spec.permutations, **bootstraps}
     for name in mediation.STAGES:
@@ -65,6 +78,7 @@ def statistics_of(spec: CMASpec, data: xr.Dataset) -> xr.Dataset:
         centres[name] = np.where(usable, centre, np.nan)
         depths[name] = mediation.depth(scores[usable], stages[name].above, **bootstraps)
         margins[name] = _margin(data.sel(condition=name), usable)
+        halves[name] = split_half(scores[usable], confidence=1 - spec.alpha, seed=spec.seed)
     steps = mediation.order_steps(centres, **settings)
     clean = data["correct"].sel(context="clean").values
     usable = data["usable"].transpose("condition", "pair").values
@@ -76,6 +90,11 @@ def statistics_of(spec: CMASpec, data: xr.Dataset) -> xr.Dataset:
             **{f.name: ("condition", [getattr(depths[s], f.name) for s in mediation.STAGES]) for f in fields(Depth)},
             "margin": ("condition", [margins[name][0] for name in mediation.STAGES]),
             "margin_error": ("condition", [margins[name][1] for name in mediation.STAGES]),
+            "split_half": ("condition", [halves[name].r for name in mediation.STAGES]),
+            "reliability": ("condition", [halves[name].reliability for name in mediation.STAGES]),
+            "reliability_low": ("condition", [halves[name].low for name in mediation.STAGES]),
+            "reliability_high": ("condition", [halves[name].high for name in mediation.STAGES]),
+            **_cuts(stages, floor),
             "noise_floor": ((), floor),
             "dropped_clean": ("condition", np.full(len(usable), np.count_nonzero(~clean))),
             "dropped_source": ("condition", (clean & ~usable).sum(axis=1)),
@@ -85,6 +104,17 @@ def statistics_of(spec: CMASpec, data: xr.Dataset) -> xr.Dataset:
     for name, (unit, text) in DOCUMENTATION.items():
         summary[name].attrs = {"units": unit, "long_name": text}
     return summary.assign_attrs(asdict(spec))
+
+
+def _cuts(stages: dict[str, StageMap], floor: float) -> dict[str, tuple[tuple[str, ...], object]]:
+    """Ties at the cuts of top sets of several sizes, those that the map has."""
+    maps = [stages[name].mean for name in mediation.STAGES]
+    sizes = [size for size in TOP_SETS if size < maps[0].size]
+    tops = [[top_k(means, size, tolerance=floor) for size in sizes] for means in maps]
+    counts = np.array([[(top.tied, top.tied_inside) for top in row] for row in tops], dtype=np.int64)
+    counts = counts.reshape(len(maps), len(sizes), 2)
+    dims = ("condition", "cut")
+    return {"cut": (("cut",), sizes), "cut_tied": (dims, counts[..., 0]), "cut_inside": (dims, counts[..., 1])}
 
 
 def _margin(part: xr.Dataset, usable: np.ndarray) -> tuple[float, float]:

@@ -38,7 +38,7 @@ class Chip:
     kind: str
     """The token's role."""
     patched: tuple[str, ...] = ()
-    """The conditions that patch here."""
+    """What is done here: the conditions that patch, or that it is read."""
     tokens: int = 1
 
 
@@ -54,3 +54,13 @@ class Example:
     chips: tuple[Chip, ...]
     contrasts: dict[str, tuple[str, str]]
     """Of each condition, the answers (a1, a1*)."""
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """One trial with a prompt of its own."""
+
+    grid: tuple[int, int]
+    """Rows and columns of image tokens."""
+    shot: Shot
+    chips: tuple[Chip, ...]

@@ -9,7 +9,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import xarray as xr
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, Normalize, to_rgb
@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from finst.report.figures import FAINT, INK, STYLE, NamedFigure, canvas
+from finst.report.figures import FAINT, INK, STYLE, NamedFigure, canvas, ticks
 from finst.report.verdict import NAMES, TopHead, capital, level_of, number, top_heads
 
 COLOURS = {"id_retrieval": "#0072B2", "id_selection": "#D55E00", "feature_retrieval": "#009E73"}
@@ -32,7 +32,7 @@ BLACK = "#000000"
 FRAME = "#e3e6ea"
 """Between cells."""
 
-STATISTICS = ("mean", "standard_error", "ci_low", "ci_high", "t", "p", "p_fwer", "above", "below")
+STATISTICS = ("mean", "standard_error", "ci_low", "ci_high", "t", "p", "p_fwer", "p_fdr", "above", "below")
 
 DEPTH = ("centre_mean", "centre_low", "centre_high", "median_layer", "median_low", "median_high")
 
@@ -69,16 +69,10 @@ def _grid_axes(axes: Axes, summary: xr.Dataset, layer_ticks: int = 16) -> None:
         xlim=(-0.5, summary.sizes["layer"] - 0.5),
         ylim=(summary.sizes["head"] - 0.5, -0.5),
     )
-    axes.set_xticks(_ticks(summary.sizes["layer"], layer_ticks))
-    axes.set_yticks(_ticks(summary.sizes["head"], 16))
+    axes.set_xticks(ticks(summary.sizes["layer"], layer_ticks))
+    axes.set_yticks(ticks(summary.sizes["head"], 16))
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-
-
-def _ticks(size: int, most: int) -> Int[np.ndarray, "tick"]:
-    """Round numbers from 0 on, at most ``most`` of them."""
-    step = next(step for step in (1, 2, 4, 5, 10, 20, 50, 100, size) if size <= step * most)
-    return np.arange(0, size, step)
 
 
 def _edges(size: int) -> Float[np.ndarray, "edge"]:
@@ -285,7 +279,7 @@ def layer_profile(summary: xr.Dataset) -> NamedFigure:
                 axes.axvline(float(part[name]), color=colour, lw=1.2, ls=(0, dashes))
     figure.supylabel("score, mean over heads (logits)", fontsize=8)
     panels[-1].set_xlabel("layer")
-    panels[-1].set_xticks(_ticks(len(layers), 30))
+    panels[-1].set_xticks(ticks(len(layers), 30))
     return NamedFigure(
         name="profile",
         title="The stages by layer",

@@ -16,9 +16,11 @@ import xarray as xr
 from markupsafe import Markup
 from PIL import Image
 
-from finst.report.example import Example, Shot
+from finst.report.account import Account
+from finst.report.example import Example, Shot, Shown
 from finst.report.figures import NamedFigure
 from finst.report.maps import COLOURS, MARKERS, STATISTICS, tidy
+from finst.report.trust import trust_of
 from finst.report.verdict import NAMES, capital, chance, level_of, number, runs, strongest_head, top_heads, verdict_of
 
 TOP = 5
@@ -70,6 +72,7 @@ def page(summary: xr.Dataset, figures: Sequence[NamedFigure], example: Example, 
             level=level_of(summary),
             all_heads=data_uri(tidy(summary, [*STATISTICS, "n"]).encode(), "text/csv"),
             pairs=[_pairs(summary, stage) for stage in stages],
+            trust={stage.key: trust_of(summary, stage.key) for stage in stages},
             noise=float(summary["noise_floor"]),
             measured_noise=float(summary["noise"].max()),
             positions=sorted({int(n) for n in summary["positions"].values}),
@@ -78,6 +81,24 @@ def page(summary: xr.Dataset, figures: Sequence[NamedFigure], example: Example, 
             answers=_answers(summary, example),
             patched=_patched(summary, example),
             used={stage.key: bool(_pair(summary["usable"], example).sel(condition=stage.key)) for stage in stages},
+            published=published(),
+            manifest=manifest,
+            provenance=provenance(manifest),
+            style=Markup(_asset("page.css")),
+        )
+    )
+
+
+def plain_page(account: Account, figures: Sequence[NamedFigure], shown: Shown, manifest: Mapping[str, Any]) -> str:
+    """The report of a run of any other experiment: its account, its figures, one trial, and the run's record."""
+    return (
+        _environment()
+        .get_template("plain.html.j2")
+        .render(
+            account=account,
+            figures=[_figure(figure) for figure in figures],
+            shot=_shot(shown.shot, shown.grid),
+            chips=shown.chips,
             published=published(),
             manifest=manifest,
             provenance=provenance(manifest),

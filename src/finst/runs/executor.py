@@ -90,7 +90,7 @@ def _finish(
     folder.write_summary(summary)
     figures = experiment.draw(summary)
     for figure in figures:
-        folder.write_figure(figure.name, figure.png, figure.csv)
+        folder.write_figure(figure.name, figure.png, figure.pdf, figure.csv)
     done = folder.manifest.done(now())
     folder.write_report(page(spec, reader, summary, figures, to_json(done)))
     folder.finish(done)

@@ -4,7 +4,7 @@ manifest.json             what ran, on what, how far (see ``finst.runs.manifest`
 .lock                     held by the process that works here; the system lets go of it when that process dies
 units/00000.zarr.zip ...  one dataset a unit
 summary.zarr.zip          the numbers of the report
-figures/NAME.png, .csv    each figure beside the numbers it shows
+figures/NAME.png, .pdf, .csv   each figure beside the numbers it shows
 report.html
 """
 
@@ -165,9 +165,10 @@ class RunFolder:
         """A finished unit's data. Raises FinstError when the file is damaged."""
         return unpack(self.unit_path(index))
 
-    def write_figure(self, name: str, png: bytes, csv: str) -> None:
-        """A figure beside the numbers it shows."""
+    def write_figure(self, name: str, png: bytes, pdf: bytes, csv: str) -> None:
+        """A figure, as pixels and as vectors, beside the numbers it shows."""
         write_atomically(self.path / "figures" / f"{name}.png", png)
+        write_atomically(self.path / "figures" / f"{name}.pdf", pdf)
         write_atomically(self.path / "figures" / f"{name}.csv", csv.encode())
 
     def write_summary(self, summary: xr.Dataset) -> None:

@@ -37,6 +37,18 @@ class Encoded:
     text: str
     """The whole conversation, with one placeholder for the picture; what a tokenizer puts before it is not here."""
 
+    @property
+    def prompt(self) -> Encoded:
+        """The same without its answer; ``text`` stays as it is."""
+        stop = self.tokens.last + 1
+        tokens = replace(self.tokens, roles=self.tokens.roles[:stop])
+        return replace(self, input_ids=self.input_ids[:stop], tokens=tokens)
+
+    @property
+    def answer(self) -> list[int]:
+        """The tokens after the prompt; none where the context was encoded without an answer."""
+        return self.input_ids[self.tokens.last + 1 :].tolist()
+
 
 @dataclass(frozen=True)
 class _Text:

@@ -1,0 +1,79 @@
+"""How well any target could do: the noise ceiling of an RSM over trials.
+
+The literature's ceiling (Nili et al. 2014) has subjects: the best target is the mean RSM of all subjects (upper bound)
+or of the others (lower bound). One model has no others, so random halves of its trials stand for them, and the best
+target is that which gives each pair of conditions its mean cosine.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+from finst.analysis.cosines import Cosines
+from finst.analysis.pairs import Groups
+
+SPLITS = 20
+"""Random halves."""
+
+Square = Float[np.ndarray, "condition condition"]
+
+
+def ceiling(
+    cosines: Cosines,
+    conditions: Int[np.ndarray, "trial"],
+    groups: Groups,
+    centre: float,
+    squares: Float[np.ndarray, "group group"],
+    halves: Bool[np.ndarray, "split group"],
+) -> tuple[float, float]:
+    """Lower and upper bound of the Pearson correlation with any target that depends on the conditions alone.
+
+    Upper: of the cosines with their own means by pair of conditions. Lower: with the means that one half of the trials
+    gives, over the pairs of the other half; mean over ``halves``, both ways. ``squares`` are
+    the sums of (cosine - centre)^2 by pair of groups.
+    """
+    members = np.eye(int(conditions.max()) + 1, dtype=cosines.vectors.dtype)[conditions]
+    pieces = [slice(start, start + size) for start, size in zip(groups.starts, groups.sizes, strict=True)]
+    vectors, offsets, sizes = (
+        np.stack([members[piece].T @ values[piece] for piece in pieces])
+        for values in (cosines.vectors, cosines.offsets, np.ones(len(members)))
+    )
+
+    def means(part: Bool[np.ndarray, "group"]) -> tuple[Square, Square]:
+        return _means(vectors[part].sum(axis=0), offsets[part].sum(axis=0), sizes[part].sum(axis=0), centre)
+
+    everything = means(np.ones(len(pieces), dtype=bool))
+    high = _explained(everything, everything, float(squares.sum()))
+    low = []
+    for half in halves:
+        sides = [means(side) for side in (half, ~half)]
+        spreads = [float(squares[np.ix_(side, side)].sum()) for side in (half, ~half)]
+        low += [_explained(sides[0], sides[1], spreads[1]), _explained(sides[1], sides[0], spreads[0])]
+    return float(np.mean(low)), high
+
+
+def _means(
+    vectors: Float[np.ndarray, "condition dim"],
+    offsets: Float[np.ndarray, "condition"],
+    sizes: Float[np.ndarray, "condition"],
+    centre: float,
+) -> tuple[Square, Square]:
+    """Mean of cosine - centre over pairs of different trials, and their number, by pair of conditions.
+
+    From the sums over each condition of vectors and offsets, and its number of trials.
+    """
+    counts = np.outer(sizes, sizes) - np.diag(sizes)
+    crossed = np.outer(offsets, sizes)
+    totals = (vectors @ vectors.T).astype(np.float64) + crossed + crossed.T - np.diag(sizes) - centre * counts
+    return np.divide(totals, counts, out=np.zeros_like(totals), where=counts > 0), counts
+
+
+def _explained(best: tuple[Square, Square], over: tuple[Square, Square], squares: float) -> float:
+    """Correlation of the means ``best``, as a target, with the cosines of which ``over`` are the means."""
+    (target, _), (means, counts) = best, over
+    pairs = counts.sum()
+    product = (counts * target * means).sum() - (counts * target).sum() * (counts * means).sum() / pairs
+    spread = (counts * target**2).sum() - (counts * target).sum() ** 2 / pairs
+    total = squares - (counts * means).sum() ** 2 / pairs
+    return float(product / np.sqrt(spread * total)) if spread > 0 and total > 0 else 0.0

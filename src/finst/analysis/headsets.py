@@ -1,0 +1,92 @@
+"""Sets of heads: the top K with ties said, and the random sets that they must beat."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from finst.errors import FinstError
+
+Head = tuple[int, int]
+"""(layer, head), counted from 0."""
+
+Map = Float[np.ndarray, "layer head"]
+
+
+@dataclass(frozen=True)
+class TopK:
+    """The ``k`` heads with the largest scores, and what is arbitrary about them."""
+
+    heads: tuple[Head, ...]
+    """Largest first."""
+    cut: float
+    """The k-th largest score, in the scores' unit."""
+    tied: int
+    """Heads that cannot be told from the one at the cut, itself included: 1 for a clean cut."""
+    tied_inside: int
+    """Of these, how many are in the set; which ones, a seeded draw decided."""
+    above_noise: int | None
+    """Heads above the noise in the whole map; None when not told."""
+
+    @property
+    def warning(self) -> str:
+        """What a reader must be told about this set; empty when nothing."""
+        said = []
+        if self.tied > self.tied_inside:
+            said.append(f"{self.tied} heads tie at the cut, {self.tied_inside} of them taken at random")
+        if self.above_noise is not None and len(self.heads) > self.above_noise:
+            said.append(f"only {self.above_noise} heads are above the noise, {len(self.heads)} were asked for")
+        return "; ".join(said)
+
+
+def top_k(
+    scores: Map, k: int, *, tolerance: float = 0.0, above: Bool[np.ndarray, "layer head"] | None = None, seed: int = 0
+) -> TopK:
+    """The ``k`` largest; those within ``tolerance`` (same unit, the numerical noise) of the k-th tie, broken by seed.
+
+    Raises FinstError when the map does not have that many heads.
+    """
+    _check(scores.shape, k)
+    flat = scores.ravel()
+    cut = float(np.sort(flat)[-k])
+    shuffled = np.random.default_rng(seed).permutation(flat.size)
+    level = np.where(abs(flat - cut) <= tolerance, cut, flat)
+    places = shuffled[np.argsort(-level[shuffled], kind="stable")][:k]
+    ties = level == cut
+    heads = _heads(places, scores.shape[1])
+    noise = None if above is None else int(above.sum())
+    return TopK(heads, cut, int(ties.sum()), int(ties[places].sum()), noise)
+
+
+def random_k(layers: int, heads: int, k: int, *, seed: int = 0) -> tuple[Head, ...]:
+    """``k`` different heads of a model, all sets equally likely. Raises FinstError when it does not have that many."""
+    _check((layers, heads), k)
+    return _heads(np.random.default_rng(seed).permutation(layers * heads)[:k], heads)
+
+
+def layer_matched_random_k(chosen: Sequence[Head], heads: int, *, seed: int = 0) -> tuple[Head, ...]:
+    """As many heads in every layer as ``chosen`` has there, drawn from the layer's other heads as far as they reach.
+
+    Where a layer has fewer others than are needed, all of them are taken, and the rest is drawn from ``chosen``.
+    """
+    rng = np.random.default_rng(seed)
+    drawn: list[Head] = []
+    for layer in sorted({layer for layer, _ in chosen}):
+        taken = [head for at, head in chosen if at == layer]
+        others = rng.permutation([head for head in range(heads) if head not in taken]).tolist()
+        pool = [*others, *rng.permutation(taken).tolist()]
+        drawn += [(layer, int(head)) for head in pool[: len(taken)]]
+    return tuple(drawn)
+
+
+def _heads(places: np.ndarray, heads: int) -> tuple[Head, ...]:
+    return tuple((int(place) // heads, int(place) % heads) for place in places)
+
+
+def _check(shape: tuple[int, ...], k: int) -> None:
+    count = int(np.prod(shape))
+    if not 1 <= k <= count:
+        raise FinstError(f"a map of {count} heads has sets of 1 to {count}, not of {k}")

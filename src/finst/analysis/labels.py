@@ -1,0 +1,65 @@
+"""Does a map depend on a label: permutation tests of labels, for whole maps at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Shaped
+
+from finst.analysis.statistics import PERMUTATIONS, Scores
+from finst.errors import FinstError
+
+_CHUNK_BYTES = 1 << 26
+"""Memory for the sums of one chunk of permutations."""
+
+_TIE = 1e-12
+"""Shares that differ by less are equal: the same sum in another order of its terms."""
+
+
+@dataclass(frozen=True, eq=False)
+class LabelTest:
+    """Permutation tests of "the mean does not depend on the label", one for every entry of a map."""
+
+    explained: Float[np.ndarray, "*map"]
+    """Eta squared: the share of an entry's variance over samples that lies between labels."""
+    p: Float[np.ndarray, "*map"]
+    """Of each entry by itself."""
+    p_fwer: Float[np.ndarray, "*map"]
+    """Of each entry among all of the map: the chance of so large a share anywhere when labels mean nothing."""
+
+
+def label_permutation(
+    scores: Scores, labels: Shaped[np.ndarray, "sample"], *, permutations: int = PERMUTATIONS, seed: int = 0
+) -> LabelTest:
+    """Permutes labels over samples, whole maps together, and takes the largest share of the map for ``p_fwer``.
+
+    Raises FinstError for fewer than two different labels.
+    """
+    groups, members = np.unique(labels, return_inverse=True)
+    if len(groups) < 2:
+        raise FinstError(f"a test of labels needs at least 2 different ones, not {len(groups)}")
+    data = np.asarray(scores, dtype=np.float64).reshape(len(scores), -1)
+    data = data - data.mean(axis=0)
+    scale = np.linalg.norm(data, axis=0)
+    data = np.divide(data, scale, out=np.zeros_like(data), where=scale > 0)
+    shares = np.eye(len(groups))[members] / np.sqrt(np.bincount(members))
+    found = _explained(data, shares[None])[0]
+    rng = np.random.default_rng(seed)
+    step = max(1, _CHUNK_BYTES // (8 * len(groups) * (len(data) + data.shape[1])))
+    reached, reached_max = np.ones(len(found)), np.ones(len(found))
+    for start in range(0, permutations, step):
+        orders = [rng.permutation(len(data)) for _ in range(min(step, permutations - start))]
+        drawn = _explained(data, shares[np.stack(orders)]) + _TIE
+        reached += (drawn >= found).sum(axis=0)
+        reached_max += (drawn.max(axis=1, keepdims=True) >= found).sum(axis=0)
+    shape = scores.shape[1:]
+    p, p_fwer = (count / (permutations + 1) for count in (reached, reached_max))
+    return LabelTest(found.reshape(shape), p.reshape(shape), p_fwer.reshape(shape))
+
+
+def _explained(
+    data: Float[np.ndarray, "sample entry"], shares: Float[np.ndarray, "draw sample label"]
+) -> Float[np.ndarray, "draw entry"]:
+    """Sum over labels of their squared sums, over their number of samples."""
+    return ((np.swapaxes(shares, 1, 2) @ data) ** 2).sum(axis=1)

@@ -1,0 +1,20 @@
+"""Many tests at once: the false discovery rate."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+
+
+def bh_fdr(p: Float[np.ndarray, "*map"]) -> Float[np.ndarray, "*map"]:
+    """Benjamini and Hochberg's adjusted p values over a whole map.
+
+    Entries below q are discoveries of which, expected over maps, a share of at most q is false (for independent or
+    positively dependent entries).
+    """
+    flat = p.ravel()
+    order = np.argsort(-flat, kind="stable")
+    ranks = np.arange(len(flat), 0, -1)
+    adjusted = np.empty_like(flat, dtype=np.float64)
+    adjusted[order] = np.minimum(np.minimum.accumulate(flat[order] * len(flat) / ranks), 1.0)
+    return adjusted.reshape(p.shape)

@@ -1,0 +1,79 @@
+"""Intervals of accuracies, and whether two accuracies on the same trials differ."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import comb, lgamma, log, log1p, sqrt
+from statistics import NormalDist
+
+import numpy as np
+from jaxtyping import Bool
+
+from finst.errors import FinstError
+
+
+def wilson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval of a proportion. Raises FinstError for counts that are not of a proportion."""
+    _check(successes, trials, confidence)
+    z = NormalDist().inv_cdf(0.5 + confidence / 2)
+    share = successes / trials
+    centre = share + z**2 / (2 * trials)
+    half = z * sqrt(share * (1 - share) / trials + z**2 / (4 * trials**2))
+    scale = 1 + z**2 / trials
+    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
+
+
+def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
+    """The exact interval of a proportion: it covers at least as often as it says. Raises FinstError as ``wilson``."""
+    _check(successes, trials, confidence)
+    tail = 0.5 - confidence / 2
+    low = _root(lambda share: _at_least(successes, trials, share), tail) if successes else 0.0
+    failures = trials - successes
+    high = 1 - _root(lambda share: _at_least(failures, trials, share), tail) if failures else 1.0
+    return low, high
+
+
+def _root(rising: Callable[[float], float], level: float) -> float:
+    low, high = 0.0, 1.0
+    while low < (middle := (low + high) / 2) < high:
+        low, high = (middle, high) if rising(middle) < level else (low, middle)
+    return low
+
+
+def _at_least(successes: int, trials: int, share: float) -> float:
+    """P(X >= successes) of a binomial."""
+    k = np.arange(successes, trials + 1)
+    ways = np.array([lgamma(trials + 1) - lgamma(i + 1) - lgamma(trials - i + 1) for i in k.tolist()])
+    return float(np.exp(ways + k * log(share) + (trials - k) * log1p(-share)).sum())
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """Exact McNemar test of two accuracies on the same trials."""
+
+    gained: int
+    """Trials wrong before and right after."""
+    lost: int
+    """Trials right before and wrong after."""
+    difference: float
+    """Accuracy after minus before."""
+    p: float
+    """Two-sided."""
+
+
+def mcnemar(before: Bool[np.ndarray, "trial"], after: Bool[np.ndarray, "trial"]) -> McNemar:
+    """Whether as many trials turn right as turn wrong. Raises FinstError when there are no trials."""
+    if not len(before):
+        raise FinstError("a comparison of accuracies needs at least 1 trial")
+    gained, lost = int((~before & after).sum()), int((before & ~after).sum())
+    changed, fewer = gained + lost, min(gained, lost)
+    tail = sum(comb(changed, k) for k in range(fewer + 1)) / 2**changed
+    return McNemar(gained, lost, (gained - lost) / len(before), min(1.0, 2 * tail))
+
+
+def _check(successes: int, trials: int, confidence: float) -> None:
+    if not 0 <= successes <= trials or not trials:
+        raise FinstError(f"{successes} of {trials} is no proportion: expected 0 to all of at least 1 trial")
+    if not 0 < confidence < 1:
+        raise FinstError(f"a confidence level lies between 0 and 1, not {confidence}")

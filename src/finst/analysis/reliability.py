@@ -1,0 +1,62 @@
+"""Would other samples give the same map: split-half reliability."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from finst.analysis.statistics import Scores, tails
+from finst.errors import FinstError
+
+HALVES = 1_000
+
+
+@dataclass(frozen=True)
+class SplitHalf:
+    """Pearson correlation, over entries, of the mean maps of two random halves of the samples."""
+
+    r: float
+    """Mean over random halves."""
+    reliability: float
+    """Of the mean map of all samples: ``r`` by Spearman and Brown's formula, 2 r / (1 + |r|)."""
+    low: float
+    high: float
+    """The same of the correlations between which the middle ``confidence`` of the random halves lies."""
+
+
+def split_half(scores: Scores, *, halves: int = HALVES, confidence: float = 0.95, seed: int = 0) -> SplitHalf:
+    """Split-half reliability of the mean map over samples. With an odd number one sample sits out at each split.
+
+    The order of samples does not matter. NaN for fewer than four samples, and where a half's map is the same
+    everywhere. Raises FinstError for scores that are not finite.
+    """
+    if len(scores) < 4 or scores[0].size < 2:
+        nan = float("nan")
+        return SplitHalf(nan, nan, nan, nan)
+    data = np.asarray(scores, dtype=np.float64).reshape(len(scores), -1)
+    if not np.isfinite(data).all():
+        raise FinstError(f"scores must be finite; {np.count_nonzero(~np.isfinite(data))} of {data.size} are not")
+    data = data[np.lexsort(data.T)]
+    rng = np.random.default_rng(seed)
+    places = np.argsort(rng.random((halves, len(data))), axis=1)
+    size = len(data) // 2
+    first, second = (_standard((places < end) & (places >= end - size), data) for end in (size, 2 * size))
+    r = (first * second).sum(axis=1)
+    mean, (low, high) = float(r.mean()), np.quantile(r, tails(confidence))
+    return SplitHalf(mean, _corrected(mean), _corrected(float(low)), _corrected(float(high)))
+
+
+def _standard(
+    chosen: Bool[np.ndarray, "half sample"], data: Float[np.ndarray, "sample entry"]
+) -> Float[np.ndarray, "half entry"]:
+    """Summed maps less their mean, of length one; NaN where there is nothing to scale."""
+    maps = chosen.astype(np.float64) @ data
+    maps -= maps.mean(axis=1, keepdims=True)
+    length = np.linalg.norm(maps, axis=1, keepdims=True)
+    return np.divide(maps, length, out=np.full_like(maps, np.nan), where=length > 0)
+
+
+def _corrected(r: float) -> float:
+    return 2 * r / (1 + abs(r))

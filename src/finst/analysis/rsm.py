@@ -1,0 +1,103 @@
+"""Representational similarity matrices of activations and of what they may encode (paper, Figs 1c, 2, 14-19, 26-28).
+
+All are over trials, and only pairs of different trials count. Targets are functions of discrete labels, which is what
+lets ``rsa`` permute them without ever forming a matrix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int, Shaped
+
+from finst.errors import FinstError
+
+Activations = Float[np.ndarray, "trial d_model"]
+
+
+def unit(activations: Float[np.ndarray, "*map trial d_model"]) -> Float[np.ndarray, "*map trial d_model"]:
+    """Activations divided by their norms, in float32, or in float64 if they come in it.
+
+    Raises FinstError for activations that are not finite, or all zero in a trial: cosines with these are undefined.
+    """
+    precise = np.asarray(activations, dtype=np.result_type(activations.dtype, np.float32))
+    norms = np.linalg.norm(precise, axis=-1, keepdims=True)
+    if not np.isfinite(norms).all():
+        raise FinstError("activations must be finite, and small enough that their squares are")
+    if not norms.all():
+        raise FinstError("activations of a trial are all zero: expected vectors with a direction, for their cosines")
+    return precise / norms
+
+
+def cosine_rsm(activations: Float[np.ndarray, "*map trial d_model"]) -> Float[np.ndarray, "*map trial trial"]:
+    """Cosine of every pair of trials. Holds trials^2 numbers for each entry of the map: for few trials, or few entries.
+
+    Raises FinstError as ``unit`` does.
+    """
+    directions = unit(activations)
+    return directions @ np.swapaxes(directions, -1, -2)
+
+
+def entries(rsm: Float[np.ndarray, "*map trial trial"]) -> Float[np.ndarray, "*map entry"]:
+    """The entries above the diagonal, row by row."""
+    return rsm[(..., *np.triu_indices(rsm.shape[-1], 1))]
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """A similarity that depends on one discrete label of each trial; symmetric."""
+
+    labels: Int[np.ndarray, "trial"]
+    """Rows of ``similarity``."""
+    similarity: Float[np.ndarray, "label label"]
+
+    def rows(self, trials: slice, among: slice = slice(None)) -> Float[np.ndarray, "row column"]:
+        """Similarity of some trials with others."""
+        return self.similarity[:, self.labels[among]][self.labels[trials]]
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """A target RSM: a weighted sum of kernels over the same trials."""
+
+    weights: tuple[float, ...]
+    kernels: tuple[Kernel, ...]
+
+    @property
+    def trials(self) -> int:
+        """How many."""
+        return len(self.kernels[0].labels)
+
+    def matrix(self) -> Float[np.ndarray, "trial trial"]:
+        """The whole RSM: trials^2 numbers."""
+        everything = slice(None)
+        terms = (weight * kernel.rows(everything) for weight, kernel in zip(self.weights, self.kernels, strict=True))
+        return np.sum(list(terms), axis=0)
+
+
+def position(cells: Shaped[np.ndarray, "trial axis"]) -> Target:
+    """1 - distance / largest distance, of the places (row, col) at which each trial's object stands.
+
+    Distances are Euclidean, the largest one is that of the places that occur; give relative cells for the relative code
+    and absolute ones for the absolute code. Raises FinstError when all trials have the same place.
+    """
+    places, labels = np.unique(cells, axis=0, return_inverse=True)
+    distance = np.linalg.norm(places[:, None].astype(np.float64) - places[None], axis=-1)
+    if not distance.any():
+        raise FinstError("a position RSM needs at least 2 different places among its trials")
+    return Target((1.0,), (Kernel(labels.reshape(-1), 1 - distance / distance.max()),))
+
+
+def match(values: Shaped[np.ndarray, "trial"]) -> Target:
+    """1 where two trials have the same value (colour, shape, name), else 0."""
+    found, labels = np.unique(values, return_inverse=True)
+    return Target((1.0,), (Kernel(labels, np.eye(len(found))),))
+
+
+def mean_of(targets: Sequence[Target]) -> Target:
+    """The mean of RSMs over the same trials; the paper's feature RSM is that of colour and shape matches."""
+    share = 1 / len(targets)
+    weights = tuple(share * weight for target in targets for weight in target.weights)
+    return Target(weights, tuple(kernel for target in targets for kernel in target.kernels))

@@ -1,0 +1,105 @@
+"""Activations of trials, unit by unit: the measuring half of every representational analysis."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from finst.engine.activations import Sampled, sampled
+from finst.engine.precision import at_least_float32
+from finst.errors import FinstError
+from finst.experiments.base import Unit
+from finst.experiments.shown import shown
+from finst.experiments.trials import Trial, TrialSpec, context_of, positions_of, roles_of
+from finst.report.example import Shown
+from finst.vlm.encode import Encoded
+from finst.vlm.open import VLM, Reader
+
+DOCUMENTATION = {
+    "activations": ("1", "the spec's tensor at the role's token, after each layer"),
+    "predicted_token": ("1", "most probable token after the prompt"),
+    "exact": ("1", "greedy decoding gives exactly the answer's tokens"),
+}
+
+
+def check_numbers(spec: object, least: Mapping[str, int]) -> None:
+    """Raises FinstError for a field of the spec below its least value, and for an ``alpha`` that is no error rate."""
+    for field, minimum in least.items():
+        value = getattr(spec, field)
+        if value < minimum:
+            raise FinstError(f"{field} is {value}: expected at least {minimum}")
+    alpha = getattr(spec, "alpha", 0.05)
+    if not 0 < alpha < 1:
+        raise FinstError(f"alpha is {alpha}: expected an error rate between 0 and 1, such as 0.05")
+
+
+def check_trials(spec: TrialSpec, reader: Reader, trial: Trial) -> None:
+    """Raises FinstError for numbers out of range, an unsuitable picture, and a tokenizer that joins commas to words."""
+    check_numbers(spec, {"trials": 1, "seed": 0, "batch": 1, "trials_per_unit": 1})
+    positions_of(context_of(reader, trial), trial)
+
+
+def units_of(count: int, per_unit: int) -> tuple[Unit, ...]:
+    """Consecutive trials, ``per_unit`` a unit."""
+    chunks = [range(start, min(start + per_unit, count)) for start in range(0, count, per_unit)]
+    return tuple(Unit(f"trials {chunk[0]}-{chunk[-1]}", tuple(chunk)) for chunk in chunks)
+
+
+@dataclass(frozen=True, eq=False)
+class Recorded:
+    """One unit's trials as the model met them."""
+
+    data: xr.Dataset
+    """Dims trial, layer, role, d_model: what is kept."""
+    contexts: Sequence[Encoded]
+    passes: Sampled
+
+
+def recorded(vlm: VLM, spec: TrialSpec, trials: Mapping[int, Trial], roles: Sequence[str]) -> Recorded:
+    """Activations of trials (by their index in the design) at ``roles``, all layers.
+
+    They are kept as the model gives them, in float32 (16-bit formats fit into it) or float64, so that whatever is
+    computed of them is as exact as the run.
+    """
+    every = roles_of(len(next(iter(trials.values())).labels))
+    contexts = [context_of(vlm.reader, trial) for trial in trials.values()]
+    chosen = [every.index(role) for role in roles]
+    places = [positions_of(context, trial) for context, trial in zip(contexts, trials.values(), strict=True)]
+    passes = sampled(vlm, contexts, (spec.tensor,), np.array(places)[:, chosen], batch=spec.batch)
+    values = passes.values[spec.tensor].to(at_least_float32(vlm.dtype)).numpy()
+    data = xr.Dataset(
+        {
+            "activations": (("trial", "layer", "role", "d_model"), values),
+            "predicted_token": ("trial", passes.predicted.numpy()),
+            "exact": ("trial", passes.exact.numpy()),
+        },
+        coords={"trial": list(trials), "layer": np.arange(vlm.n_layers), "role": list(roles)},
+    )
+    for name, (unit, text) in DOCUMENTATION.items():
+        data[name].attrs = {"units": unit, "long_name": text}
+    return Recorded(data, contexts, passes)
+
+
+def joined(parts: Sequence[xr.Dataset]) -> xr.Dataset:
+    """All trials in order."""
+    whole = xr.concat(
+        list(parts),
+        "trial",
+        data_vars="minimal",
+        coords="minimal",
+        compat="override",
+        join="exact",
+        combine_attrs="override",
+    )
+    return whole if (np.diff(whole["trial"].values) > 0).all() else whole.sortby("trial")
+
+
+def shown_trial(reader: Reader, trial: Trial, roles: Sequence[str] | None = None) -> Shown:
+    """A trial, and where ``roles`` (None: all) are read."""
+    context = context_of(reader, trial)
+    every = dict(zip(roles_of(len(trial.labels)), positions_of(context, trial), strict=True))
+    read = [every[role] for role in (every if roles is None else roles)]
+    return shown(reader, trial.staged.scene, context, trial.prompt.answer, read)

@@ -1,0 +1,45 @@
+"""One context as pages show it. Needs a tokenizer and an image processor, but no weights."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from itertools import groupby
+
+from finst.report.example import Cells, Chip, Shot, Shown
+from finst.scenes.draw import draw
+from finst.scenes.object import Scene
+from finst.vlm.encode import Encoded, token_texts
+from finst.vlm.open import Reader
+
+
+def shot_of(name: str, caption: str, scene: Scene, context: Encoded, answer: str) -> Shot:
+    """A context's picture, with the image tokens of every object."""
+    roles = context.tokens.roles
+    cells = []
+    for index, obj in enumerate(scene.objects):
+        positions = () if context.tokens.unplaced else context.tokens.object_patches(index, view=0)
+        patches = [roles[pos].patch for pos in positions]
+        cells.append(Cells(index, obj.name, tuple(patch for patch in patches if patch is not None)))
+    return Shot(name, caption, draw(scene).image, tuple(cells), answer)
+
+
+def chips_of(reader: Reader, context: Encoded, marked: Mapping[str, Collection[int]]) -> tuple[Chip, ...]:
+    """A context's tokens, each with the names in ``marked`` that have its position."""
+    texts = token_texts(reader, context.input_ids.tolist())
+    chips = []
+    of_picture = (context.input_ids == reader.config.image_token_id).tolist()
+    for is_image, run in groupby(range(len(texts)), key=of_picture.__getitem__):
+        positions = list(run)
+        if is_image:
+            chips.append(Chip(f"picture: {context.tokens.layout} tokens", "image", tokens=len(positions)))
+            continue
+        for pos in positions:
+            names = tuple(name for name, where in marked.items() if pos in where)
+            chips.append(Chip(texts[pos], context.tokens.roles[pos].kind, names))
+    return tuple(chips)
+
+
+def shown(reader: Reader, scene: Scene, context: Encoded, answer: str, read: Collection[int]) -> Shown:
+    """A trial whose activations are read at the positions ``read``."""
+    shot = shot_of("trial", "The scene of the first trial.", scene, context, answer)
+    return Shown(context.tokens.grid, shot, chips_of(reader, context.prompt, {"read": read}))

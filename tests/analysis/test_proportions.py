@@ -1,0 +1,47 @@
+"""Intervals and McNemar's test against scipy and statsmodels."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
+from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
+
+from finst.analysis.proportions import clopper_pearson, mcnemar, wilson
+from finst.errors import FinstError
+
+
+@given(trials=st.integers(1, 2000), share=st.floats(0, 1), confidence=st.sampled_from([0.5, 0.95, 0.999]))
+def test_intervals_are_scipys(trials: int, share: float, confidence: float) -> None:
+    successes = round(share * trials)
+    test = scipy.stats.binomtest(successes, trials)
+    for ours, method in ((wilson, "wilson"), (clopper_pearson, "exact")):
+        found = test.proportion_ci(confidence, method=method)
+        assert ours(successes, trials, confidence) == pytest.approx((found.low, found.high), abs=1e-9)
+
+
+@given(gained=st.integers(0, 60), lost=st.integers(0, 60), same=st.integers(1, 9))
+def test_mcnemar_is_statsmodels(gained: int, lost: int, same: int) -> None:
+    before = np.array([False] * gained + [True] * lost + [True] * same)
+    after = np.array([True] * gained + [False] * lost + [True] * same)
+    found = mcnemar(before, after)
+    expected = statsmodels_mcnemar([[same, lost], [gained, 0]], exact=True)
+    assert found.p == pytest.approx(getattr(expected, "pvalue"), abs=1e-12)  # noqa: B009  (no stubs)
+    assert (found.gained, found.lost) == (gained, lost)
+    assert found.difference == pytest.approx(after.mean() - before.mean())
+
+
+@pytest.mark.parametrize(("successes", "trials"), [(0, 0), (-1, 4), (5, 4)])
+def test_what_is_no_proportion_is_refused(successes: int, trials: int) -> None:
+    for interval in (wilson, clopper_pearson):
+        with pytest.raises(FinstError, match=f"{successes} of {trials} is no proportion"):
+            interval(successes, trials)
+
+
+def test_a_level_of_one_and_no_trials_are_refused() -> None:
+    with pytest.raises(FinstError, match="between 0 and 1, not 1"):
+        wilson(1, 2, 1.0)
+    with pytest.raises(FinstError, match="at least 1 trial"):
+        mcnemar(np.zeros(0, dtype=bool), np.zeros(0, dtype=bool))

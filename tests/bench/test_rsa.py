@@ -1,0 +1,28 @@
+"""The benchmark of RSA: what it says of itself, small."""
+
+from __future__ import annotations
+
+import pytest
+
+from finst.bench.rsa import BenchRSA, rsa
+from finst.errors import FinstError
+
+SMALL = BenchRSA(
+    trials=60, layers=2, roles=1, d_model=16, permutations=20, resamples=10, plain_trials=40, plain_permutations=3
+)
+
+
+def test_it_says_what_was_done_and_what_it_cost() -> None:
+    found = rsa(SMALL)
+    assert (found["places"], found["trials"], found["d_model"], found["permutations"]) == (2, 60, 16, 20)
+    assert found["peak_bytes"] >= found["peak_bytes_before"] > 0
+    costs = found["plain"]["seconds_a_permutation"]
+    assert found["plain"]["ratio"] == pytest.approx(costs["plain"] / costs["ours"])
+    assert found["plain"]["trials"] == 40
+
+
+def test_nothing_to_time_is_refused() -> None:
+    with pytest.raises(FinstError, match="must be at least 1"):
+        rsa(BenchRSA(layers=0))
+    with pytest.raises(FinstError, match="permutations are 0"):
+        rsa(BenchRSA(trials=10, layers=1, roles=1, d_model=4, permutations=0))
