@@ -59,6 +59,11 @@ def _peak(part: xr.Dataset, what: str, alpha: float) -> str:
     return f"{what} peaks in layer {int(at['layer'])}: r = {number(float(at['r']), 2)} {interval}; {where}"
 
 
+def _layer(r: xr.DataArray, significant: xr.DataArray) -> str:
+    """Where r is largest, if it is significant in any layer."""
+    return f"in layer {int(r['layer'].values[int(r.argmax('layer'))])}" if significant.any() else "nowhere"
+
+
 def _peak_at_commas(summary: xr.Dataset, comparison: str) -> str:
     part = commas(summary).sel(comparison=comparison)
     means = part["r"].mean("role")
@@ -93,14 +98,14 @@ def stages_account(summary: xr.Dataset) -> Account:
     """Of ``rsa-stages``."""
     alpha = summary.attrs["alpha"]
     at_last = {name: last(summary).sel(comparison=name) for name in ("position", "features")}
-    peaks = {name: int(part["layer"].values[int(part["r"].argmax("layer"))]) for name, part in at_last.items()}
-    means = commas(summary).sel(comparison="position")["r"].mean("role")
-    prompt = int(means["layer"].values[int(means.argmax("layer"))])
+    peaks = {name: _layer(part["r"], part["p_fwer"] < alpha) for name, part in at_last.items()}
+    described = commas(summary).sel(comparison="position")
+    prompt = _layer(described["r"].mean("role"), (described["p_fwer"] < alpha).any("role"))
     return Account(
         title="representational similarity by stage",
         headline=(
-            f"Position peaks in layer {prompt} at the commas and in layer {peaks['position']} at the last token; "
-            f"features peak in layer {peaks['features']} at the last token."
+            f"Position peaks {prompt} at the commas and {peaks['position']} at the last token; features peak "
+            f"{peaks['features']} at the last token."
         ),
         findings=(
             _peak_at_commas(summary, "position"),
