@@ -330,6 +330,7 @@ def test_fresh_objects_go_through_to_the_labels():
     assert len({label.colour for trial in trials for label in trial.labels}) == 10
     found = RSAStages().summarise(spec, [representations.unit(trials, {("last", "colour"): 1})])
     assert int(found["r"].sel(role="last", comparison="colour").argmax("layer")) == 1
+    assert RSAStages().account(found).method[0].startswith("Every trial shows objects of its own")
 
 
 def test_units_of_equal_data_have_equal_bytes():
