@@ -91,7 +91,7 @@ def page(experiment: Any) -> Any:
     return told
 
 
-@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("name", [name for name in EVERY if name != "pca"])  # tests/cli runs that one
 def test_a_run_ends_with_a_report_and_would_go_on_with_equal_bytes(name: str, folder: Path, tmp_path: Path):
     """A unit measured again, and the summary made again of the units' files, are the bytes that are there."""
     experiment, spec = EVERY[name]
@@ -168,7 +168,7 @@ def test_roles_are_commas_and_the_last_token(vlm: VLM):
 
 
 def test_planted_stages_are_found_where_they_are():
-    spec = replace(STAGES, trials=6, permutations=99, alpha=0.05)
+    spec = replace(STAGES, trials=6, permutations=99, bootstraps=200)
     trials = rsa_stages.trials_of(spec, spec.trials)
     planted = {("comma 0", "absolute"): 0, ("comma 1", "absolute"): 0, ("comma 2", "absolute"): 0}
     planted |= {("last", "absolute"): 2, ("last", "colour"): 3}
@@ -183,11 +183,12 @@ def test_planted_stages_are_found_where_they_are():
         assert int(part["r"].argmax("layer")) == layer
         assert np.flatnonzero(part["p_fwer"].values < 0.05).tolist() == [layer]
         at = part.isel(layer=layer)
-        assert float(at["ci_low"]) < float(at["r"]) < float(at["ci_high"])
+        assert float(at["ci_low"]) - 0.01 < float(at["r"]) < float(at["ci_high"]) + 0.01
+        assert float(at["ci_low"]) < float(at["ci_high"]) < float(at["ci_low"]) + 0.3
         assert float(at["r"]) <= float(at["ceiling_high"]) + 1e-9
     said = RSAStages().account(found)
     assert said.headline.startswith(
-        "Position peaks in layer 0 at the commas and in layer 2 at the last token; features"
+        "Position peaks in layer 0 at the commas and in layer 2 at the last token; features peak in layer 3"
     )
     assert any("75.0% of 96 trials" in finding for finding in said.findings)
 
@@ -329,6 +330,7 @@ def test_fresh_objects_go_through_to_the_labels():
     assert len({label.colour for trial in trials for label in trial.labels}) == 10
     found = RSAStages().summarise(spec, [representations.unit(trials, {("last", "colour"): 1})])
     assert int(found["r"].sel(role="last", comparison="colour").argmax("layer")) == 1
+    assert RSAStages().account(found).method[0].startswith("Every trial shows objects of its own")
 
 
 def test_units_of_equal_data_have_equal_bytes():

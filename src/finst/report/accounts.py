@@ -18,13 +18,22 @@ TENSORS = {
     "attn_out": "the output of each layer’s attention",
 }
 
+SAME = (
+    "Every trial shows the same objects, in other cells each time. So the described ones tell, without the picture, "
+    "which one is missing: features may be similar for that reason alone."
+)
+FRESH = "Every trial shows objects of its own, drawn independently of their cells."
 SHOWN = (
-    "Every trial shows the same objects, in other cells each time, and describes all of them but the target in random "
-    "order; the answer is the target. At every comma and at the last token, every object stands in every cell equally "
-    "often, so that position and features are independent."
+    "All objects but the target are described, in random order; the answer is the target. At every comma and at the "
+    "last token, every place in the list of objects stands in every cell equally often, so that position and features "
+    "are independent."
 )
 CLEAN = "No feature of the target is in the prompt."
 LEAKED = "The prompt ends with the target’s colour, so that half of its features are in the prompt."
+
+
+def _shown(summary: xr.Dataset) -> str:
+    return f"{FRESH if summary.attrs.get('objects') == 'fresh' else SAME} {SHOWN}"
 
 
 def _asked(summary: xr.Dataset) -> str:
@@ -57,6 +66,11 @@ def _peak(part: xr.Dataset, what: str, alpha: float) -> str:
     where = f"significant in {span(found)}" if found else "significant nowhere"
     interval = f"[{number(float(at['ci_low']), 2)}, {number(float(at['ci_high']), 2)}]"
     return f"{what} peaks in layer {int(at['layer'])}: r = {number(float(at['r']), 2)} {interval}; {where}"
+
+
+def _layer(r: xr.DataArray, significant: xr.DataArray) -> str:
+    """Where r is largest, if it is significant in any layer."""
+    return f"in layer {int(r['layer'].values[int(r.argmax('layer'))])}" if significant.any() else "nowhere"
 
 
 def _peak_at_commas(summary: xr.Dataset, comparison: str) -> str:
@@ -93,14 +107,14 @@ def stages_account(summary: xr.Dataset) -> Account:
     """Of ``rsa-stages``."""
     alpha = summary.attrs["alpha"]
     at_last = {name: last(summary).sel(comparison=name) for name in ("position", "features")}
-    peaks = {name: int(part["layer"].values[int(part["r"].argmax("layer"))]) for name, part in at_last.items()}
-    means = commas(summary).sel(comparison="position")["r"].mean("role")
-    prompt = int(means["layer"].values[int(means.argmax("layer"))])
+    peaks = {name: _layer(part["r"], part["p_fwer"] < alpha) for name, part in at_last.items()}
+    described = commas(summary).sel(comparison="position")
+    prompt = _layer(described["r"].mean("role"), (described["p_fwer"] < alpha).any("role"))
     return Account(
         title="representational similarity by stage",
         headline=(
-            f"Position peaks in layer {prompt} at the commas and in layer {peaks['position']} at the last token; "
-            f"features peak in layer {peaks['features']} at the last token."
+            f"Position peaks {prompt} at the commas and {peaks['position']} at the last token; features peak "
+            f"{peaks['features']} at the last token."
         ),
         findings=(
             _peak_at_commas(summary, "position"),
@@ -111,7 +125,7 @@ def stages_account(summary: xr.Dataset) -> Account:
         ),
         columns=COLUMNS,
         rows=_rows(summary, ["position", "features", "position | features", "features | position"]),
-        method=(SHOWN, _asked(summary), _tested(summary)),
+        method=(_shown(summary), _asked(summary), _tested(summary)),
     )
 
 
@@ -140,7 +154,7 @@ def frame_account(summary: xr.Dataset) -> Account:
         columns=COLUMNS,
         rows=_rows(summary, summary["comparison"].values.tolist()),
         method=(
-            "Four 2x2 arrangements, one in each quadrant of a 3x3 lattice, share the centre cell. " + SHOWN,
+            "Four 2x2 arrangements, one in each quadrant of a 3x3 lattice, share the centre cell. " + _shown(summary),
             _asked(summary),
             _tested(summary) + " Relative position is the cell within the arrangement, absolute position that of the "
             "lattice.",
@@ -177,7 +191,8 @@ def entropy_account(summary: xr.Dataset) -> Account:
         columns=("entropy", *COLUMNS),
         rows=rows,
         method=(
-            "Low entropy: all conjunctions of few colours and shapes; high: objects as distinct as possible. " + SHOWN,
+            "Low entropy: all conjunctions of few colours and shapes; high: objects as distinct as possible. "
+            + _shown(summary),
             _asked(summary) + " An answer is right when the text that the model generates greedily begins with it.",
             _tested(summary),
         ),
@@ -259,7 +274,7 @@ def pca_account(summary: xr.Dataset) -> Account:
         columns=("view", "label", "layer", "probe", "probe on the plane", "chance", "silhouette"),
         rows=tuple(rows),
         method=(
-            SHOWN,
+            _shown(summary),
             _asked(summary) + f" Components are those of the token “{summary.attrs['role']}”, layer by layer.",
             f"Probes are linear discriminants, held out in five folds, on the first {summary.attrs['components']} "
             "principal components of all trials and on the first two; without anything to find they come out somewhat "
