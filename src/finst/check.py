@@ -13,16 +13,14 @@ import tyro
 from transformers import AutoModelForImageTextToText
 
 from finst.bench.clock import device_name
-from finst.bench.contexts import SUFFIX, TEXT_TOKENS, synthetic_contexts
+from finst.bench.contexts import SUFFIX, synthetic_contexts
 from finst.bench.costs import Costs, decoder_size, floor_of, tower
 from finst.bench.peaks import measured_peaks
 from finst.bench.subject import Pair
 from finst.errors import FinstError
 from finst.experiments.cma import CMA
 from finst.experiments.cma_design import CONDITIONS, CONTEXTS, CMASpec, contexts_of
-from finst.models import image_tokens
 from finst.scenes.designs import mediation_pairs
-from finst.scenes.draw import draw
 from finst.vlm.open import DTYPES, VLM, Dtype, Reader, open_reader, placement, quiet
 from finst.vlm.published import published
 
@@ -157,9 +155,8 @@ def _pair(reader: Reader, index: int) -> Pair:
     scenes = mediation_pairs(PAIRS_AT_ONCE, seed=0)[index]
     if reader.tokenizer is not None:
         return tuple(contexts_of(reader, CMASpec(), scenes))
-    pixels = reader.family.pixels(reader.config, reader.image_processor, draw(scenes.clean).image)
-    tokens, rng = image_tokens(pixels) + TEXT_TOKENS, np.random.default_rng(index)
-    return synthetic_contexts(reader.config, tokens=tokens, suffix=SUFFIX, count=len(CONTEXTS), rng=rng)
+    rng, px = np.random.default_rng(index), scenes.clean.width
+    return synthetic_contexts(reader, tokens=None, suffix=SUFFIX, count=len(CONTEXTS), rng=rng, picture_px=px)
 
 
 def _floor_s(vlm: VLM, costs: Costs, pairs: int) -> float:

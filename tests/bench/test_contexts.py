@@ -16,8 +16,8 @@ from tests.bench.tiny import TINY
 
 
 def made(shape: str, tokens: int | None, suffix: int = 10, count: int = 3, seed: int = 0) -> tuple[Encoded, ...]:
-    config = TINY.config() if shape == "tiny" else SHAPES[shape].config()
-    return synthetic_contexts(config, tokens=tokens, suffix=suffix, count=count, rng=np.random.default_rng(seed))
+    reader = (TINY if shape == "tiny" else SHAPES[shape]).reader()
+    return synthetic_contexts(reader, tokens=tokens, suffix=suffix, count=count, rng=np.random.default_rng(seed))
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ def made(shape: str, tokens: int | None, suffix: int = 10, count: int = 3, seed:
         ("qwen2-vl-7b", 230, 230, 14),
         ("qwen2-vl-7b", 640, 640, 25),
         ("qwen2-vl-7b", 110, 110, 10),
-        ("qwen2-vl-7b", 11, 11, 1),
+        ("qwen2-vl-7b", 14, 14, 2),
         ("qwen2.5-vl-3b", None, 230, 14),
         ("llava-1.5-7b", None, 610, 24),
         ("llava-1.5-13b", 587, 587, 24),
@@ -41,6 +41,19 @@ def test_length_and_picture(shape: str, tokens: int | None, length: int, side: i
         assert list(positions) == list(range(positions[0], positions[0] + side**2))
         assert (context.input_ids == image).nonzero()[:, 0].tolist() == list(positions)
         assert context.tokens.roles[positions[-1]].patch == (side - 1, side - 1)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_every_published_shape(shape: str) -> None:
+    """Pictures as the family makes them, also where some of their tokens show nothing, or none shows a place."""
+    reader = SHAPES[shape].reader()
+    (context,) = synthetic_contexts(
+        reader, tokens=None, suffix=10, count=1, rng=np.random.default_rng(0), picture_px=280
+    )
+    of_picture = context.input_ids == reader.config.image_token_id
+    assert len(context.tokens) == len(of_picture) == int(of_picture.sum()) + 34
+    assert set(context.tokens.positions("image")) <= set(of_picture.nonzero()[:, 0].tolist())
+    assert context.tokens.described(0) == (len(of_picture) - 10, len(of_picture) - 9)
 
 
 @pytest.mark.parametrize("suffix", [3, 4, 10, 20])
@@ -73,8 +86,8 @@ def test_the_model_reads_them_and_sees_the_pixels() -> None:
     ("shape", "tokens", "suffix", "message"),
     [
         ("tiny", 50, 2, "suffix is 2: expected at least 3 tokens"),
-        ("tiny", 10, 10, "tokens is 10: a picture and a suffix of 10 tokens need at least 11"),
-        ("tiny", 5, 10, "need at least 11"),
+        ("tiny", 10, 10, "tokens is 10: a picture and a suffix of 10 tokens need at least 14"),
+        ("tiny", 5, 10, "need at least 14"),
         ("tiny", None, 40, "tokens is 230: a picture and a suffix of 40 tokens need at least 236"),
         ("llava-1.5-7b", 230, 10, "tokens is 230: a picture and a suffix of 10 tokens need at least 586"),
     ],

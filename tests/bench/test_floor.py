@@ -116,7 +116,7 @@ def vlm() -> VLM:
 
 @pytest.fixture(scope="module")
 def contexts() -> tuple[Encoded, ...]:
-    return synthetic_contexts(TINY.config(), tokens=50, suffix=10, count=2, rng=np.random.default_rng(0))
+    return synthetic_contexts(TINY.reader(), tokens=50, suffix=10, count=2, rng=np.random.default_rng(0))
 
 
 def counted(work: Callable[[], object]) -> int:

@@ -2,77 +2,73 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import isqrt
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from finst.errors import FinstError
 from finst.vlm.encode import Encoded
-from finst.vlm.tokens import Role, TokenMap, View
+from finst.vlm.families.base import Pixels
+from finst.vlm.open import Reader
+from finst.vlm.tokens import Role, TokenMap
 
 TEXT_TOKENS = 34
 """Beside the picture's tokens, when nothing else is asked for: about what the paper's prompt has."""
-SIDE = 14
-"""Image tokens along a side, when nothing else is asked for and the architecture takes pictures of any size."""
+PICTURE_PX = 392
+"""Side of the picture, when nothing else is asked for: that of the paper's 3x3 canvas."""
 SUFFIX = 10
 
 
 def synthetic_contexts(
-    config: Any, *, tokens: int | None, suffix: int, count: int, rng: np.random.Generator
+    reader: Reader,
+    *,
+    tokens: int | None,
+    suffix: int,
+    count: int,
+    rng: np.random.Generator,
+    picture_px: int | None = None,
 ) -> tuple[Encoded, ...]:
     """``count`` contexts of ``tokens`` tokens that differ in their pixels alone.
 
-    First words, then the largest square picture that leaves room, then words again. The last ``suffix`` tokens begin
-    with the colour and the noun of object 0 and end with the last token, as a scene's description does. ``tokens`` None
-    is ``TEXT_TOKENS`` beside a picture of ``SIDE`` x ``SIDE`` or, where the architecture fixes it, of its own size.
-    Raises FinstError for a suffix of fewer than three tokens and for contexts without room for picture and suffix.
+    First words, then a square picture of ``picture_px`` px a side, then words again. The last ``suffix`` tokens begin
+    with the colour and the noun of object 0 and end with the last token, as a scene's description does. ``picture_px``
+    None is ``PICTURE_PX`` or, where ``tokens`` says how long the context is and the architecture keeps a picture's size
+    (Qwen-VL), the largest that leaves room; ``tokens`` None is ``TEXT_TOKENS`` beside the picture. ``reader`` needs no
+    tokenizer. Raises FinstError for a suffix of fewer than three tokens, for contexts without room for picture and
+    suffix, and for a picture that the family cannot take.
     """
     if suffix < 3:
         raise FinstError(f"suffix is {suffix}: expected at least 3 tokens, for colour, noun and the last token")
-    side = _side(config.vision_config, tokens, suffix)
-    length = side * side + TEXT_TOKENS if tokens is None else tokens
-    before = (length - suffix - side * side) // 2
-    if side < 1 or before < 0:
-        least = suffix + max(side, 1) ** 2
+    px = picture_px or _largest_px(reader, tokens, suffix)
+    pictures = [_noise(reader, px, rng) for _ in range(count)]
+    seen = pictures[0]
+    length = len(seen.roles) + TEXT_TOKENS if tokens is None else tokens
+    before = (length - suffix - len(seen.roles)) // 2
+    if before < 0:
+        least = suffix + len(seen.roles)
         raise FinstError(f"tokens is {length}: a picture and a suffix of {suffix} tokens need at least {least}")
-    roles = _roles(length, side, before, suffix)
-    ids = torch.from_numpy(rng.integers(0, config.image_token_id, length))
-    ids[[role.kind == "image" for role in roles]] = config.image_token_id
-    view = View.even((side, side), (0, 0, side, side))
-    tokens_of = TokenMap(roles, (view,), coverage=np.zeros((0, side * side)))
-    return tuple(Encoded(ids, _picture(config.vision_config, side, rng), tokens_of, "") for _ in range(count))
+    ids = torch.from_numpy(rng.integers(0, reader.config.image_token_id, length))
+    ids[before : before + len(seen.roles)] = reader.config.image_token_id
+    coverage = np.zeros((0, sum(view.areas.size for view in seen.views)))
+    tokens_of = TokenMap(_roles(seen.roles, length, before, suffix), seen.views, coverage, seen.unplaced)
+    return tuple(Encoded(ids, picture.inputs, tokens_of, "") for picture in pictures)
 
 
-def _side(vision: Any, tokens: int | None, suffix: int) -> int:
-    """Image tokens along each side of the picture."""
-    if not _any_size(vision):
-        return vision.image_size // vision.patch_size
-    return SIDE if tokens is None else isqrt(max(tokens - suffix, 0))
+def _largest_px(reader: Reader, tokens: int | None, suffix: int) -> int:
+    vision = reader.config.vision_config
+    if tokens is None or not hasattr(vision, "spatial_merge_size"):
+        return PICTURE_PX
+    return max(1, isqrt(max(tokens - suffix, 0))) * vision.patch_size * vision.spatial_merge_size
 
 
-def _any_size(vision: Any) -> bool:
-    """Whether pictures keep their size (Qwen-VL), or all are resized to one (CLIP)."""
-    return hasattr(vision, "spatial_merge_size")
+def _noise(reader: Reader, px: int, rng: np.random.Generator) -> Pixels:
+    picture = rng.integers(0, 256, (px, px, 3), dtype=np.uint8)
+    return reader.family.pixels(reader.config, reader.image_processor, picture)
 
 
-def _roles(length: int, side: int, before: int, suffix: int) -> tuple[Role, ...]:
-    image: Sequence[Role] = [Role("image", patch=divmod(patch, side)) for patch in range(side * side)]
-    between = length - before - len(image) - suffix
+def _roles(picture: tuple[Role, ...], length: int, before: int, suffix: int) -> tuple[Role, ...]:
+    between = length - before - len(picture) - suffix
     described = [Role("colour", 0), Role("noun", 0)]
     text = Role("text")
-    return (*[text] * before, *image, *[text] * between, *described, *[text] * (suffix - 3), Role("last"))
-
-
-def _picture(vision: Any, side: int, rng: np.random.Generator) -> dict[str, Tensor]:
-    """Normal noise in the place of normalised pixels, as the family's image processor would return it."""
-    if not _any_size(vision):
-        size = (1, 3, vision.image_size, vision.image_size)
-        return {"pixel_values": torch.from_numpy(rng.standard_normal(size, dtype=np.float32))}
-    patches = side * vision.spatial_merge_size
-    size = (patches**2, vision.in_channels * vision.temporal_patch_size * vision.patch_size**2)
-    pixels = torch.from_numpy(rng.standard_normal(size, dtype=np.float32))
-    return {"pixel_values": pixels, "image_grid_thw": torch.tensor([[1, patches, patches]])}
+    return (*[text] * before, *picture, *[text] * between, *described, *[text] * (suffix - 3), Role("last"))

@@ -26,8 +26,7 @@ from finst.experiments.cma_design import (
 )
 from finst.scenes.designs import mediation_pairs
 from finst.vlm.encode import Encoded, first_tokens
-from finst.vlm.families import family_of
-from finst.vlm.open import PARTS, VLM, Dtype, open_reader, open_vlm, placement
+from finst.vlm.open import PARTS, VLM, Dtype, Reader, open_reader, open_vlm, placement
 from finst.vlm.published import Shape, shape_named
 
 ConditionName = Literal["all", "retrieval", "selection", "feature"]
@@ -50,6 +49,8 @@ class SubjectSpec:
     """Instead of a model: random weights of the true shape of a published one, such as qwen2-vl-7b."""
     tokens: int | None = None
     """Tokens of a shape's contexts; by default what a picture and the paper's prompt have."""
+    picture_px: int | None = None
+    """Side of a shape's square picture, in px (392, or the largest that ``tokens`` leaves room for)."""
     suffix: int | None = None
     """Tokens of a shape's contexts from the first described one to the last (10)."""
     condition: ConditionName = "all"
@@ -114,8 +115,10 @@ def open_subject(spec: SubjectSpec, pairs: int) -> Subject:
 
 
 def _of_model(spec: SubjectSpec, pairs: int) -> Subject:
-    if spec.tokens is not None or spec.suffix is not None:
-        raise FinstError("tokens and suffix belong to a shape: the contexts of a model have the length of its prompts")
+    if (spec.tokens, spec.suffix, spec.picture_px) != (None, None, None):
+        raise FinstError(
+            "tokens, suffix and picture-px belong to a shape: the contexts of a model have the length of its prompts"
+        )
     placement(spec.dtype, spec.device)
     reader = open_reader(spec.model, revision=spec.revision)
     design, scenes = CMASpec(model=spec.model, seed=spec.seed), mediation_pairs(pairs, spec.seed)
@@ -131,20 +134,19 @@ def _of_model(spec: SubjectSpec, pairs: int) -> Subject:
 
 def of_shape(shape: Shape, spec: SubjectSpec) -> Subject:
     """Random weights of any shape and synthetic contexts, three random tokens as answers."""
-    family_of(shape.model_type)
-    config = shape.config()
+    reader = shape.reader()
     dtype, device = placement(spec.dtype, spec.device)
-    pair = partial(_synthetic_pair, config, spec)
+    pair = partial(_synthetic_pair, reader, spec)
     pair(0)  # so that what does not fit is refused before the weights are made
     vlm = replace(random_vlm(shape, dtype, device, spec.seed), parts=PARTS.get(spec.dtype, 0))
-    answers = np.random.default_rng(spec.seed).choice(config.image_token_id, 3, replace=False)
+    answers = np.random.default_rng(spec.seed).choice(reader.config.image_token_id, 3, replace=False)
     return Subject(shape.name, vlm, tuple(answers.tolist()), pair)
 
 
-def _synthetic_pair(config: Any, spec: SubjectSpec, index: int) -> Pair:
+def _synthetic_pair(reader: Reader, spec: SubjectSpec, index: int) -> Pair:
     suffix = SUFFIX if spec.suffix is None else spec.suffix
-    rng = np.random.default_rng([spec.seed, index])
-    return synthetic_contexts(config, tokens=spec.tokens, suffix=suffix, count=len(CONTEXTS), rng=rng)
+    rng, px = np.random.default_rng([spec.seed, index]), spec.picture_px
+    return synthetic_contexts(reader, tokens=spec.tokens, suffix=suffix, count=len(CONTEXTS), rng=rng, picture_px=px)
 
 
 def described(subject: Subject, spec: SubjectSpec, pair: Pair) -> dict[str, Any]:
