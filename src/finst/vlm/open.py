@@ -7,11 +7,13 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal, cast
 
 import torch
@@ -26,8 +28,13 @@ from finst.errors import FinstError, choice
 from finst.vlm.families import family_of
 from finst.vlm.families.base import Family
 
-BUILTIN = ("organism",)
-"""Models that come with the package, in ``builtin/<name>/weights``."""
+BUILTIN: Mapping[str, str] = MappingProxyType(
+    {"organism": "organism", "planted": "planted", "planted-absolute": "planted", "planted-counting": "planted"}
+)
+"""Models that come with the package, and the package under ``finst.builtin`` that each is in.
+
+It holds the checkpoint as ``weights``, or makes it: then its module ``checkpoint`` has ``folder(name)``.
+"""
 
 Dtype = Literal["float32", "bf16x3", "bf16x6", "float64", "bfloat16", "float16"]
 """``bf16x3`` and ``bf16x6`` are float32 whose linear layers multiply by 3 or 6 products of bfloat16 parts."""
@@ -248,8 +255,7 @@ def _device(name: str) -> torch.device:
 
 def _locate(model: str, revision: str | None) -> tuple[Path, str | None]:
     """The folder of a model and, from the hub, its commit."""
-    builtin = Path(__file__).parents[1] / "builtin" / model / "weights"
-    folder = builtin if model in BUILTIN else Path(model).expanduser()
+    folder = _builtin(model) if model in BUILTIN else Path(model).expanduser()
     if model in BUILTIN or (model and os.path.isdir(folder)):  # Path.is_dir raises for a name that is too long
         if revision is not None:
             raise FinstError(
@@ -260,6 +266,16 @@ def _locate(model: str, revision: str | None) -> tuple[Path, str | None]:
         raise _unknown(model, "no such folder")
     snapshot = _download(model, revision, _METADATA)
     return snapshot, snapshot.name
+
+
+def _builtin(name: str) -> Path:
+    """The folder of a built-in model."""
+    weights = Path(__file__).parents[1] / "builtin" / BUILTIN[name] / "weights"
+    if weights.is_dir():
+        return weights
+    # By name: what makes models is a floor above, and loaded only when such a model is asked for.
+    with quiet():
+        return import_module(f"finst.builtin.{BUILTIN[name]}.checkpoint").folder(name)
 
 
 def _download(repo: str, revision: str | None, patterns: tuple[str, ...]) -> Path:
