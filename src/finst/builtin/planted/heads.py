@@ -58,8 +58,8 @@ class Rotary:
 
     @property
     def slots(self) -> tuple[int, ...]:
-        """Coordinates for contents."""
-        return (*self.steady, *(pair + self.d_head // 2 for pair in self.steady))
+        """Coordinates for contents, in the order of their pairs."""
+        return tuple(slot for pair in self.steady for slot in (pair, pair + self.d_head // 2))
 
 
 @dataclass(frozen=True, eq=False)

@@ -43,6 +43,9 @@ distance to the other object."""
 
 ROTARY = Rotary(D_HEAD, steady=(3, 7))
 
+PAINT = 30.0
+"""What the patch embedding multiplies by, so that the small constant under LayerNorm's root is nothing beside it."""
+
 _SURE = 16.0
 """What goes into an activation at the least when it shall count as linear, and with a minus when it shall be zero."""
 
@@ -83,10 +86,10 @@ def absorbed(colour: str) -> Float[np.ndarray, "channel"]:
 
 
 def unmixed() -> Float[np.ndarray, "feature pixels"]:
-    """The patch embedding: which shape, as linear readings of pixels (channel by channel), each of which is 0 in white.
+    """The patch embedding: linear readings of pixels, one for each shape and channel, all of them 0 in white.
 
     A patch is coverage_s(pixel) * absorbed_c(channel). The pseudo-inverse of the eight coverages has rows u_t with
-    u_t . coverage_s = [t = s], so reading t of a channel is absorbed_c if the shape is t, and 0 if it is another.
+    u_t . coverage_s = [t = s], so readings t are absorbed_c (times ``PAINT``) if the shape is t, and 0 if it is another.
     """
     outlines = np.stack([coverage(shape, OBJECT_PX, OBJECT_PX).ravel() for shape in SHAPES])
     duals = np.linalg.pinv(outlines).T
@@ -95,7 +98,7 @@ def unmixed() -> Float[np.ndarray, "feature pixels"]:
         FEATURES.dims("paint"), ((dual, channel) for dual in duals for channel in range(3)), strict=True
     ):
         embedding[dim, channel * OBJECT_PX**2 : (channel + 1) * OBJECT_PX**2] = -dual
-    return np.round(embedding, 9)
+    return PAINT * np.round(embedding, 9)
 
 
 def lookup() -> Weights:
@@ -115,7 +118,7 @@ def lookup() -> Weights:
         middle = (1 + nearest[c]) / 2
         reads[unit] = doubled(_SURE / (1 - middle) * (directions[c] @ paint - middle * FEATURES.one)[None])[0]
         made = FEATURES.sum("colour", [colour]) + FEATURES.sum("shape", [shape]) + FEATURES.sum("kind", ["object"])
-        writes[:, unit] = (made[:-1] - blank - absorbed(colour) @ paint[:, :-1]) / _SURE
+        writes[:, unit] = (made[:-1] - blank - PAINT * absorbed(colour) @ paint[:, :-1]) / _SURE
     start = blank - FEATURES.sum("place", PLACE)[:-1]
     return {
         "fc1.weight": reads[:, :-1],
