@@ -98,6 +98,7 @@ def build_config(tokenizer: PreTrainedTokenizerFast) -> Qwen2VLConfig:
             num_attention_heads=mechanism.HEADS,
             num_key_value_heads=mechanism.HEADS,
             max_position_embeddings=2048,
+            rms_norm_eps=1e-9,
             rope_parameters={
                 "rope_type": "default",
                 "rope_theta": circuit.RATIO ** -(mechanism.D_HEAD / 2),
@@ -113,7 +114,7 @@ def build_config(tokenizer: PreTrainedTokenizerFast) -> Qwen2VLConfig:
             embed_dim=tower.WIDTH,
             hidden_size=STREAM.width,
             num_heads=tower.HEADS,
-            mlp_ratio=1,
+            mlp_ratio=tower.MLP_RATIO,
             patch_size=OBJECT_PX,
             spatial_merge_size=1,
             temporal_patch_size=1,

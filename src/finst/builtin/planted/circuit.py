@@ -14,7 +14,7 @@ import numpy as np
 from finst.builtin.planted import mechanism as at
 from finst.builtin.planted.heads import Head, Match, Rotary, Row, Turn
 from finst.builtin.planted.mechanism import Planted
-from finst.builtin.planted.space import STREAM, Rows
+from finst.builtin.planted.space import BALLAST, CONTENT, STREAM, Rows
 
 RATIO = 0.3
 """Each rotary pair's frequency over that of the pair before it: 1, 0.3, 0.09, ... rad a token."""
@@ -87,17 +87,18 @@ def thresholds() -> Sequence[Head]:
     """At image tokens: is the row, or the column, beyond a threshold? Four heads.
 
     The anchor stands one step before the picture's first row and column. Score of it from d steps behind it:
-    200 + g sin(f (d - threshold)), and 200 of the opening token: so 2 is added beyond the threshold, and 0 before.
+    200 + g sin(f (d - threshold)), and 170 + 30 of the opening token: so 2 is added beyond the threshold, and 0 before.
     """
-    heads = []
+    heads, anchor = [], math.sqrt((BALLAST**2 + 1) / (BALLAST**2 + CONTENT)) * ANCHOR[None]
     for part, (pair, gain) in enumerate([(HEIGHT, 200)] * 2 + [(WIDTH, 600)] * 2):
         threshold, frequency = (3.5, 5.5)[part % 2], RATIO**pair
         terms = [
-            Match(IMAGE, OPENING + ANCHOR, 200),
+            Match(IMAGE, ANCHOR, 200),
             Turn(IMAGE, ANCHOR, gain, pair, phase=-frequency * threshold - math.pi / 2),
-            rests(1),
+            Match(IMAGE, OPENING, 170),
+            rests(30),
         ]
-        heads.append(Head(terms, ANCHOR[None], 2 * written("seen place")[part][None]))
+        heads.append(Head(terms, anchor, 2 * written("seen place")[part][None]))
     return heads
 
 

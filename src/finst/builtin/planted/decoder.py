@@ -10,14 +10,10 @@ from jaxtyping import Float
 from finst.builtin.planted.circuit import ROTARY, circuit
 from finst.builtin.planted.heads import Matrices, matrices
 from finst.builtin.planted.mechanism import D_HEAD, HEADS, LAYERS, Place, Planted
-from finst.builtin.planted.space import BALLAST, STREAM
+from finst.builtin.planted.space import BALLAST, CONTENT, STREAM
 from finst.scenes.shapes import COLOURS, SHAPES
 
 Weights = dict[str, np.ndarray]
-
-CONTENT = 8.0
-"""Squared norm, without the ballast, of an object's image token and of a named noun where IDs are selected: equal, so
-that attention to both is even."""
 
 SPOKEN = 20.0
 """Logits of a word for being of the right kind, and again for being the right one."""

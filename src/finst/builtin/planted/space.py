@@ -85,3 +85,7 @@ has named an object, ``next`` where the next word is chosen; nothing reads ``asi
 
 BALLAST = 16.0
 """What every token has in ``ballast``, so that no head's output changes a token's norm by much."""
+
+CONTENT = 8.0
+"""Squared norm, without the ballast, of an object's image token and of a named noun where IDs are selected: equal, so
+that attention to both is even. The norms' weights make it, with the ballast's, the norm that is left as it is."""

@@ -22,7 +22,7 @@ from finst.scenes.shapes import COLOURS, SHAPES, coverage
 Weights = dict[str, np.ndarray]
 
 DEPTH, HEADS, D_HEAD = 2, 6, 16
-WIDTH = HEADS * D_HEAD
+WIDTH, MLP_RATIO = HEADS * D_HEAD, 2
 
 FEATURES = Space(
     {
@@ -102,23 +102,27 @@ def unmixed() -> Float[np.ndarray, "feature pixels"]:
 
 
 def lookup() -> Weights:
-    """The first block's MLP: a hidden unit for every conjunction of colour and shape.
+    """The first block's MLP: two hidden units for every conjunction of colour and shape.
 
-    After the norm the paint has length 1, in the place of its shape and the direction of its colour. A unit's input is
-    linear in its cosine with the unit's own direction: ``_SURE`` where they are equal, at most -``_SURE`` for the
-    nearest other colour. A unit writes colour, shape and ``object``, and takes ``blank`` (the bias) and the paint away.
+    After the norm the paint has length 1, in the place of its shape and the direction of its colour. A conjunction's
+    reading is linear in the paint's cosine with its own direction: 3 ``_SURE`` where they are equal, -3 ``_SURE`` or less
+    for all other colours. The units are act(reading) and act(reading - ``_SURE``), and what both write is their
+    difference: 1 or 0 (times ``_SURE``) without regard to the last digits of the pixels. It is colour, shape and
+    ``object``, and takes ``blank`` (the bias) and the paint away.
     """
     directions = np.stack([absorbed(colour) / np.linalg.norm(absorbed(colour)) for colour in COLOURS])
     nearest = (directions @ directions.T - 2 * np.eye(len(COLOURS))).max(axis=1)
-    reads, writes = np.zeros((WIDTH, WIDTH + 1)), np.zeros((WIDTH // 2, WIDTH))
+    reads, writes = np.zeros((MLP_RATIO * WIDTH, WIDTH + 1)), np.zeros((WIDTH // 2, MLP_RATIO * WIDTH))
     blank = np.sqrt(3.0) * FEATURES.sum("kind", ["blank"])[:-1]
-    for unit, (c, s) in enumerate(np.ndindex(len(COLOURS), len(SHAPES))):
-        colour, shape = list(COLOURS)[c], SHAPES[s]
+    for index, (c, s) in enumerate(np.ndindex(len(COLOURS), len(SHAPES))):
+        colour, shape, units = list(COLOURS)[c], SHAPES[s], [2 * index, 2 * index + 1]
         paint = FEATURES.read("paint")[3 * s : 3 * s + 3]
         middle = (1 + nearest[c]) / 2
-        reads[unit] = doubled(_SURE / (1 - middle) * (directions[c] @ paint - middle * FEATURES.one)[None])[0]
+        reading = 3 * _SURE / (1 - middle) * (directions[c] @ paint - middle * FEATURES.one)
+        reads[units] = doubled(np.stack([reading, reading - _SURE * FEATURES.one]))
         made = FEATURES.sum("colour", [colour]) + FEATURES.sum("shape", [shape]) + FEATURES.sum("kind", ["object"])
-        writes[:, unit] = (made[:-1] - blank - PAINT * absorbed(colour) @ paint[:, :-1]) / _SURE
+        column = (made[:-1] - blank - PAINT * absorbed(colour) @ paint[:, :-1]) / _SURE
+        writes[:, units] = np.stack([column, -column], axis=1)
     start = blank - FEATURES.sum("place", PLACE)[:-1]
     return {
         "fc1.weight": reads[:, :-1],
