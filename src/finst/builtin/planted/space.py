@@ -80,8 +80,8 @@ STREAM = Space(
     },
     width=256,
 )
-"""The decoder's stream: ``seen`` is on image tokens, ``word`` on the tokens of colours and shapes, ``told`` where the prompt
-has named an object, ``next`` where the next word is chosen; nothing reads ``aside`` and ``noise``."""
+"""The decoder's stream. ``seen`` is on image tokens, ``word`` on the tokens of colours and shapes, ``told`` where the
+prompt has named an object, ``next`` where the next word is chosen; nothing reads ``aside`` and ``noise``."""
 
 BALLAST = 16.0
 """What every token has in ``ballast``, so that no head's output changes a token's norm by much."""

@@ -89,7 +89,7 @@ def unmixed() -> Float[np.ndarray, "feature pixels"]:
     """The patch embedding: linear readings of pixels, one for each shape and channel, all of them 0 in white.
 
     A patch is coverage_s(pixel) * absorbed_c(channel). The pseudo-inverse of the eight coverages has rows u_t with
-    u_t . coverage_s = [t = s], so readings t are absorbed_c (times ``PAINT``) if the shape is t, and 0 if it is another.
+    u_t . coverage_s = [t = s], so readings t are ``PAINT`` * absorbed_c if the shape is t, and 0 otherwise.
     """
     outlines = np.stack([coverage(shape, OBJECT_PX, OBJECT_PX).ravel() for shape in SHAPES])
     duals = np.linalg.pinv(outlines).T
@@ -105,10 +105,10 @@ def lookup() -> Weights:
     """The first block's MLP: two hidden units for every conjunction of colour and shape.
 
     After the norm the paint has length 1, in the place of its shape and the direction of its colour. A conjunction's
-    reading is linear in the paint's cosine with its own direction: 3 ``_SURE`` where they are equal, -3 ``_SURE`` or less
-    for all other colours. The units are act(reading) and act(reading - ``_SURE``), and what both write is their
-    difference: 1 or 0 (times ``_SURE``) without regard to the last digits of the pixels. It is colour, shape and
-    ``object``, and takes ``blank`` (the bias) and the paint away.
+    reading is linear in the paint's cosine with its own direction: 3 ``_SURE`` where they are equal, and at most
+    -3 ``_SURE`` for all other colours. Its units are act(reading) and act(reading - ``_SURE``), and what both write is
+    their difference, which is ``_SURE`` or 0 without regard to the last digits of the pixels: colour, shape and
+    ``object``, while ``blank`` (the bias) and the paint are taken away.
     """
     directions = np.stack([absorbed(colour) / np.linalg.norm(absorbed(colour)) for colour in COLOURS])
     nearest = (directions @ directions.T - 2 * np.eye(len(COLOURS))).max(axis=1)
