@@ -188,9 +188,9 @@ def test_position_ids_are_where_they_are_said_to_be_and_swap_with_the_objects(na
     np.testing.assert_allclose(np.abs(here["target object"]), 1, atol=1e-4)
     for one in (here, there):
         np.testing.assert_allclose(one["told"], one["described object"], atol=1e-4)
-        np.testing.assert_allclose(one["next"], one["target object"] * 5 / 3, atol=0.02)
+        np.testing.assert_allclose(one["next"], one["target object"] * 2 / 3, atol=0.01)
     np.testing.assert_allclose(there["described object"], here["target object"], atol=1e-4)
-    np.testing.assert_allclose(there["next"], here["described object"] * 5 / 3, atol=0.02)
+    np.testing.assert_allclose(there["next"], here["described object"] * 2 / 3, atol=0.01)
     assert np.abs(here["told"] - here["target object"]).max() > 1
 
 
@@ -202,7 +202,7 @@ def test_relative_ids_stay_and_absolute_ids_move_with_the_frame(name: str, moves
         scene = on_grid(features(np.random.default_rng(0), 4, "high"), cells, Grid(3, 3))
         found.append(ids(name, scene)["next"])
     spread = np.abs(np.array(found) - found[0]).max(axis=1)
-    assert (spread[1:] > 1).all() if moves else (spread < 0.01).all()
+    assert (spread[1:] > 0.5).all() if moves else (spread < 0.01).all()
 
 
 @pytest.mark.parametrize("name", BINDING)
@@ -211,6 +211,38 @@ def test_ids_appear_in_the_layer_of_their_head(name: str) -> None:
     by_layer = [ids(name, scene, layer) for layer in range(LAYERS)]
     assert [bool(np.abs(one["told"]).max() > 0.1) for one in by_layer] == [False, False, True, True, True, True]
     assert [bool(np.abs(one["next"]).max() > 0.1) for one in by_layer] == [False, False, False, True, True, True]
+
+
+def correlations(streams: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Of each layer's cosines between trials with the target's similarities, over pairs of trials."""
+    unit = streams / np.linalg.norm(streams, axis=-1, keepdims=True)
+    pairs = np.triu_indices(len(target), 1)
+    return np.array([np.corrcoef((unit[:, n] @ unit[:, n].T)[pairs], target[pairs])[0, 1] for n in range(LAYERS)])
+
+
+@pytest.mark.parametrize("name", BINDING)
+def test_similarity_of_the_residual_stream_peaks_where_the_stages_are(name: str) -> None:
+    corners = [(row, col) for row in (0, 1) for col in (0, 1)] * 6
+    frames = [[(row + i, col + j) for i in (0, 1) for j in (0, 1)] for row, col in corners]
+    some = scenes(11, Grid(3, 3), frames, "any")
+    contexts = [asked(vlm(name), scene) for scene in some]
+    streams = record(vlm(name), contexts, sites=("resid",)).sites["resid"].double().numpy()
+    each = range(len(some))
+    last, comma = (
+        np.stack([streams[i, :, pos] for i, pos in zip(each, at, strict=True)])
+        for at in ([c.tokens.last for c in contexts], [c.tokens.positions("comma", 0)[0] for c in contexts])
+    )
+    corner = np.array(corners)[:, None]
+    cells = np.array([[obj.cell for obj in scene.objects] for scene in some])
+    places = cells - corner if name == "planted" else cells
+    told, next_ = (-np.linalg.norm(places[:, None, i] - places[None, :, i], axis=-1) for i in (0, -1))
+    values = np.array([(scene.objects[-1].colour, scene.objects[-1].shape) for scene in some])
+    features_alike = (values[:, None] == values[None]).mean(-1)
+    position, feature, retrieved = (correlations(*of) for of in ((last, next_), (last, features_alike), (comma, told)))
+    assert position.argmax() == 3
+    assert position[3] > 0.9 > position[4] + 0.2
+    assert feature[4] > 0.8 > feature[3] + 0.4
+    assert retrieved[2] > 0.8 > retrieved[1] + 0.4
 
 
 @pytest.mark.parametrize("name", BINDING)

@@ -30,8 +30,8 @@ ROTARY = Rotary(at.D_HEAD, steady=range(at.D_HEAD // 2 - 1, 5, -1))
 
 ATTENDS = 40.0
 
-GAIN = 5.0
-"""By which sums over tokens are written, as a softmax has made means of them."""
+ID_GAIN, COUNT_GAIN = 2.0, 5.0
+"""By which what is left out is written, as a softmax has made means of sums."""
 
 OPENING, ANCHOR, IMAGE, OBJECT, NOUN, PAUSE = STREAM.read("kind")
 SPEAKS: Row = STREAM.sum("says", STREAM.blocks["says"])
@@ -112,30 +112,30 @@ def retrieves() -> Head:
     return Head(terms, STREAM.read("seen place"), written("told place"))
 
 
-def leaves_out(seen: Rows, told: Rows, next_: np.ndarray) -> Head:
+def leaves_out(seen: Rows, told: Rows, next_: np.ndarray, gain: float) -> Head:
     """Where the next word is chosen: the sum over all objects, minus that over all that the prompt has named.
 
     With n objects and n - 1 named, attention is even over 2n - 1 tokens, so the rest comes out divided by that.
     """
     terms = [Match(SPEAKS, OBJECT + NOUN, 24), rests(12)]
-    return Head(terms, seen - told, GAIN * next_)
+    return Head(terms, seen - told, gain * next_)
 
 
 def selects() -> Head:
     """ID selection: the position ID that no named object has."""
-    return leaves_out(STREAM.read("seen place"), STREAM.read("told place"), written("next place"))
+    return leaves_out(STREAM.read("seen place"), STREAM.read("told place"), written("next place"), ID_GAIN)
 
 
 def counts() -> Head:
     """Instead of all three stages: the colour and the shape that are seen once more often than named."""
     seen, told = (STREAM.read(f"{kind} colour", f"{kind} shape") for kind in ("seen", "told"))
-    return leaves_out(seen, told, written("next colour", "next shape"))
+    return leaves_out(seen, told, written("next colour", "next shape"), COUNT_GAIN)
 
 
 def fetches() -> Head:
     """Feature retrieval: from the selected position ID to colour and shape of the object that has it."""
     terms = [
-        *pairwise(STREAM.read("next place"), STREAM.read("seen place"), ATTENDS),
+        *pairwise(STREAM.read("next place"), STREAM.read("seen place"), 100),
         Match(SPEAKS, OBJECT, 60),
         rests(30),
     ]
