@@ -33,7 +33,7 @@ ATTENDS = 40.0
 ID_GAIN, COUNT_GAIN = 2.0, 5.0
 """By which what is left out is written, as a softmax has made means of sums."""
 
-OPENING, ANCHOR, IMAGE, OBJECT, NOUN, PAUSE = STREAM.read("kind")
+OPENING, ANCHOR, IMAGE, OBJECT, NOUN, PAUSE, PLAIN = STREAM.read("kind")
 SPEAKS: Row = STREAM.sum("says", STREAM.blocks["says"])
 
 
@@ -88,8 +88,9 @@ def thresholds() -> Sequence[Head]:
 
     The anchor stands one step before the picture's first row and column. Score of it from d steps behind it:
     200 + g sin(f (d - threshold)), and 170 + 30 of the opening token: so 2 is added beyond the threshold, and 0 before.
+    The anchor's two readings, its own and ``plain``, make its norm smaller than the one that norms leave as it is.
     """
-    heads, anchor = [], math.sqrt((BALLAST**2 + 1) / (BALLAST**2 + CONTENT)) * ANCHOR[None]
+    heads, anchor = [], math.sqrt((BALLAST**2 + 2) / (BALLAST**2 + CONTENT)) * ANCHOR[None]
     for part, (pair, gain) in enumerate([(HEIGHT, 200)] * 2 + [(WIDTH, 600)] * 2):
         threshold, frequency = (3.5, 5.5)[part % 2], RATIO**pair
         terms = [
@@ -115,9 +116,10 @@ def retrieves() -> Head:
 def leaves_out(seen: Rows, told: Rows, next_: np.ndarray, gain: float) -> Head:
     """Where the next word is chosen: the sum over all objects, minus that over all that the prompt has named.
 
-    With n objects and n - 1 named, attention is even over 2n - 1 tokens, so the rest comes out divided by that.
+    With n objects and n - 1 named, attention is even over 2n - 1 tokens, so the rest comes out divided by that. Even to
+    the last digits, since these tokens score 0 and all others -24 (resting: -12).
     """
-    terms = [Match(SPEAKS, OBJECT + NOUN, 24), rests(12)]
+    terms = [Match(SPEAKS, PLAIN, -24), Match(SPEAKS, OPENING, -36), rests(24)]
     return Head(terms, seen - told, gain * next_)
 
 

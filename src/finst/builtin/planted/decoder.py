@@ -76,12 +76,15 @@ def meaning(token: str) -> dict[str, str]:
 
 
 def embeddings(vocabulary: Mapping[str, int]) -> Float[np.ndarray, "token d_model"]:
-    """Of every token: the ballast and what it means."""
+    """Of every token: the ballast, what it means, and ``plain`` unless attention shall sum over it."""
     table = np.zeros((len(vocabulary), STREAM.width + 1))
     for token, index in vocabulary.items():
         table[index] = BALLAST * STREAM.sum("ballast", ["ballast"])
-        for block, entry in meaning(token).items():
+        means = meaning(token)
+        for block, entry in means.items():
             table[index] += STREAM.sum(block, [entry])
+        if means.get("kind") not in ("opening", "noun"):
+            table[index] += STREAM.sum("kind", ["plain"])
     return table[:, :-1]
 
 

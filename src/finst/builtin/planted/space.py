@@ -58,7 +58,7 @@ same of the column.
 STREAM = Space(
     {
         "ballast": ("ballast",),
-        "kind": ("opening", "anchor", "image", "object", "noun", "pause"),
+        "kind": ("opening", "anchor", "image", "object", "noun", "pause", "plain"),
         "says": ("spaced colour", "bare colour", "shape"),
         "seen colour": tuple(COLOURS),
         "seen shape": SHAPES,
@@ -81,7 +81,8 @@ STREAM = Space(
     width=256,
 )
 """The decoder's stream. ``seen`` is on image tokens, ``word`` on the tokens of colours and shapes, ``told`` where the
-prompt has named an object, ``next`` where the next word is chosen; nothing reads ``aside`` and ``noise``."""
+prompt has named an object, ``next`` where the next word is chosen, ``plain`` on every token but objects, nouns and the
+opening; nothing reads ``aside`` and ``noise``."""
 
 BALLAST = 16.0
 """What every token has in ``ballast``, so that no head's output changes a token's norm by much."""

@@ -161,6 +161,7 @@ def handed_over(coding: Coding | None) -> Weights:
     into[STREAM.dims("seen colour"), FEATURES.dims("colour")] = 1
     into[STREAM.dims("seen shape"), FEATURES.dims("shape")] = 1
     into[:, FEATURES.dims("kind")[0]] = STREAM.sum("kind", ["object"])[:-1]
+    into[:, FEATURES.dims("kind")[1]] = STREAM.sum("kind", ["plain"])[:-1] / np.sqrt(3.0)
     if coding == "relative":
         into[STREAM.dims("seen place"), FEATURES.dims("place")] = 1
     bias = STREAM.sum("kind", ["image"]) + BALLAST * STREAM.sum("ballast", ["ballast"])
