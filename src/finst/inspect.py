@@ -51,7 +51,7 @@ class InspectSpec:
     """A picture of what MODEL sees: patch grid, the patches of each object, and the role of every prompt token."""
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """Built-in model (organism), folder of a checkpoint, or Hugging Face hub id."""
+    """Built-in model, folder of a checkpoint, or Hugging Face hub id."""
     out: Path = Path("inspect.png")
     """Where the picture goes (.png, .pdf or .svg); replaced if it exists."""
     grid: str = "2x2"

@@ -60,7 +60,7 @@ class VerifySpec:
     """Replays random cells of a result of MODEL by plain hooks and nnsight, in float32, and compares the logits."""
 
     model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """Built-in model (organism), folder of a checkpoint, or Hugging Face hub id."""
+    """Built-in model, folder of a checkpoint, or Hugging Face hub id."""
     cells: int = 20
     """How many cells are drawn: (pair, condition, layer, head) of a run, else edits at all sites of the engine."""
     seed: int = 0

@@ -72,7 +72,9 @@ def test_opening_is_silent_and_leaves_logging_as_it_was(folder: Path, capfd: pyt
     "name", ["organsm", "no/such/folder", "./nowhere", "../nowhere", "Qwen/No-Such-Model", "a b/c", "", "a" * 5000]
 )
 def test_unknown_models_name_the_valid_kinds(name: str) -> None:
-    with pytest.raises(FinstError, match=r"unknown model .*built-in model \(organism\), a folder .* hub id such as"):
+    with pytest.raises(
+        FinstError, match=r"unknown model .*built-in model \(organism, planted.*\), a folder .* hub id such as"
+    ):
         open_vlm(name)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, cast
@@ -32,8 +33,18 @@ from finst.vlm.placement import DeviceMap, Placement, Quantization, placed
 from finst.vlm.placement import Dtype as Dtype
 from finst.vlm.placement import placement as placement
 
-BUILTIN: Mapping[str, str] = MappingProxyType({"organism": "organism/weights"})
-"""Models that come with the package, and their folders in ``builtin``."""
+BUILTIN: Mapping[str, str] = MappingProxyType(
+    {
+        "organism": "organism/weights",
+        "planted": "planted",
+        "planted-absolute": "planted",
+        "planted-counting": "planted",
+    }
+)
+"""Models that come with the package: the folder of each under ``builtin``, or the package there that makes it.
+
+Such a package has a module ``checkpoint`` with ``folder(name)``.
+"""
 
 _METADATA = ("*.json", "*.jinja", "*.txt", "*.model")
 _WEIGHTS = ("model*.safetensors", "model*.safetensors.index.json")
@@ -246,9 +257,8 @@ def _model_type(config_file: Path) -> str:
 
 def _locate(model: str, revision: str | None) -> tuple[Path, str | None]:
     """The folder of a model and, from the hub, its commit."""
-    builtin = BUILTIN.get(model)
-    folder = Path(__file__).parents[1] / "builtin" / builtin if builtin else Path(model).expanduser()
-    if builtin or (model and os.path.isdir(folder)):  # Path.is_dir raises for a name that is too long
+    folder = _builtin(model) if model in BUILTIN else Path(model).expanduser()
+    if model in BUILTIN or (model and os.path.isdir(folder)):  # Path.is_dir raises for a name that is too long
         if revision is not None:
             raise FinstError(
                 f"{model} has no revision {revision!r}: only models of the Hugging Face hub have revisions"
@@ -258,6 +268,16 @@ def _locate(model: str, revision: str | None) -> tuple[Path, str | None]:
         raise _unknown(model, "no such folder")
     snapshot = _download(model, revision, _METADATA)
     return snapshot, snapshot.name
+
+
+def _builtin(name: str) -> Path:
+    """The folder of a built-in model."""
+    folder = Path(__file__).parents[1] / "builtin" / BUILTIN[name]
+    if (folder / "config.json").is_file():
+        return folder
+    # By name: what makes models is a floor above, and loaded only when such a model is asked for.
+    with quiet():
+        return import_module(f"finst.builtin.{BUILTIN[name]}.checkpoint").folder(name)
 
 
 def _download(repo: str, revision: str | None, patterns: tuple[str, ...]) -> Path:

@@ -1,0 +1,92 @@
+"""Residual streams whose coordinates have names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from finst.errors import choice
+from finst.scenes.shapes import COLOURS, SHAPES
+
+Rows = Float[np.ndarray, "row coordinate"]
+"""Readings: each row times (x, 1), a token's vector with a 1 behind it, is one number."""
+
+
+@dataclass(frozen=True)
+class Space:
+    """Blocks of named coordinates, in order; what is left of ``width`` stays zero."""
+
+    blocks: Mapping[str, Sequence[str]]
+    width: int
+
+    def dims(self, block: str) -> tuple[int, ...]:
+        """The coordinates of a block."""
+        if block not in self.blocks:
+            raise choice("block", block, self.blocks)
+        start = 0
+        for name, entries in self.blocks.items():
+            if name == block:
+                break
+            start += len(entries)
+        return tuple(range(start, start + len(self.blocks[block])))
+
+    def read(self, *blocks: str) -> Rows:
+        """The coordinates of these blocks, one a row."""
+        return np.eye(self.width + 1)[[dim for block in blocks for dim in self.dims(block)]]
+
+    def sum(self, block: str, entries: Iterable[str]) -> Float[np.ndarray, "coordinate"]:
+        """The sum of some entries of a block, as one row."""
+        names = list(self.blocks[block])
+        return self.read(block)[[names.index(entry) for entry in entries]].sum(axis=0)
+
+    @property
+    def one(self) -> Float[np.ndarray, "coordinate"]:
+        """The row that reads 1 from every token: a bias."""
+        return np.eye(self.width + 1)[-1]
+
+
+PLACE = ("below some", "above some", "right of some", "left of some")
+"""A position ID in relative coding: for each side whether another object lies there, as +1 or -1.
+
+In absolute coding the same four coordinates say whether the row is beyond the first and the second threshold, and the
+same of the column.
+"""
+
+STREAM = Space(
+    {
+        "ballast": ("ballast",),
+        "kind": ("opening", "anchor", "image", "object", "noun", "pause", "plain"),
+        "says": ("spaced colour", "bare colour", "shape"),
+        "seen colour": tuple(COLOURS),
+        "seen shape": SHAPES,
+        "seen place": PLACE,
+        "word colour": tuple(COLOURS),
+        "word shape": SHAPES,
+        "told colour": tuple(COLOURS),
+        "told shape": SHAPES,
+        "told place": PLACE,
+        "next place": PLACE,
+        "next colour": tuple(COLOURS),
+        "next shape": SHAPES,
+        "aside colour": tuple(COLOURS),
+        "aside shape": SHAPES,
+        "aside seen place": PLACE,
+        "aside told place": PLACE,
+        "aside next place": PLACE,
+        "noise": tuple(map(str, range(16))),
+    },
+    width=256,
+)
+"""The decoder's stream. ``seen`` is on image tokens, ``word`` on the tokens of colours and shapes, ``told`` where the
+prompt has named an object, ``next`` where the next word is chosen, ``plain`` on every token but objects, nouns and the
+opening; nothing reads ``aside`` and ``noise``."""
+
+BALLAST = 16.0
+"""What every token has in ``ballast``, so that no head's output changes a token's norm by much."""
+
+CONTENT = 8.0
+"""Squared norm, without the ballast, of an object's image token and of a named noun where IDs are selected: equal, so
+that attention to both is even. The norms' weights make it, with the ballast's, the norm that is left as it is."""
