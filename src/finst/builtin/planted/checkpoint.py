@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
 import shutil
 import tempfile
@@ -15,6 +16,7 @@ from filelock import FileLock
 from transformers import PreTrainedTokenizerFast, Qwen2VLConfig, Qwen2VLForConditionalGeneration
 from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
+from finst.builtin.organism import qwen2_vl as organism
 from finst.builtin.organism import tokenizer as words
 from finst.builtin.planted import circuit, mechanism, tower
 from finst.builtin.planted.decoder import decoder_weights
@@ -52,10 +54,11 @@ def folder(name: str) -> Path:
 
 def _digest() -> str:
     """Of everything that a checkpoint's bytes come from."""
-    sources = [*Path(__file__).parent.glob("*.py"), Path(words.__file__), Path(shapes.__file__)]
+    sources = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
+    sources += [inspect.getsource(part).encode() for part in (organism, words, shapes)]
     digest = hashlib.sha256(f"transformers {transformers.__version__}".encode())
-    for source in sorted(sources):
-        digest.update(source.read_bytes())
+    for source in sources:
+        digest.update(source)
     return digest.hexdigest()[:16]
 
 
@@ -68,7 +71,7 @@ def _write_whole(planted: Planted, made: Path) -> None:
 
 def write(planted: Planted, target: Path) -> None:
     """A checkpoint in Hugging Face's format: weights, configuration, tokenizer and image processor."""
-    tokenizer = words.build_tokenizer()
+    tokenizer = organism.Qwen2VL().build_tokenizer()
     build_model(planted, tokenizer).save_pretrained(target)
     tokenizer.save_pretrained(target)
     build_image_processor().save_pretrained(target)
