@@ -59,7 +59,7 @@ class Qwen3VL(Qwen2VL):
     def features(self, model: Any, prepared: Prepared) -> Sequence[Float[Tensor, "patch parts_d_model"]]:
         """Of ``Qwen3VLVisionModel``'s last layer, and behind them those of its DeepStack layers."""
         seen = self._tower_output(model, prepared)
-        return [torch.cat(parts, dim=-1) for parts in zip(seen.pooler_output, *seen.deepstack_features, strict=True)]
+        return [torch.cat([_of_all_pictures(part) for part in (seen.pooler_output, *seen.deepstack_features)], dim=-1)]
 
     def decoder_arguments(self, model: Any, inputs: DecoderInputs) -> Mapping[str, Any]:
         """The decoder adds to what the mask picks: whole contexts here, since to pick tokens is to wait for a GPU."""
@@ -67,3 +67,8 @@ class Qwen3VL(Qwen2VL):
             return {}
         contexts = torch.arange(len(inputs.embeds), device=inputs.embeds.device)
         return {"visual_pos_masks": contexts, "deepstack_visual_embeds": list(inputs.additions)}
+
+
+def _of_all_pictures(features: Tensor | Sequence[Tensor]) -> Tensor:
+    """transformers 5.17 gives DeepStack's features whole, 5.23 picture by picture."""
+    return features if isinstance(features, Tensor) else torch.cat(tuple(features))
