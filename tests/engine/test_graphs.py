@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,9 @@ from finst.engine.record import record
 from tests.engine.conftest import Case, OpenCase
 from tests.engine.rows import rows_at_all_sites
 from tests.tiny import FAMILIES, Body
+
+WAITING = ("llava_onevision", "idefics2", "idefics3", "smolvlm")
+"""Families whose towers wait for the GPU in transformers' own code (5.17), so that no graph can be made of them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,6 +141,34 @@ def test_every_site_and_op_replays(open_case: OpenCase, captures: list[nn.Module
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_capture_that_fails_leaves_nothing_behind() -> None:
+    model, x = nn.Linear(3, 3, device="cuda").requires_grad_(False), torch.ones(2, 3, device="cuda")
+    stream = torch.cuda.current_stream()
+    for _ in range(3):
+        assert graphs.replayed(model, partial(waits, model), x, 1) == pytest.approx(waits(model, x))
+    assert torch.cuda.current_stream() == stream
+    assert torch.randn(3, device="cuda").isfinite().all()
+    large = torch.empty(1 << 28, device="cuda")
+    reserved = torch.cuda.memory_reserved()
+    del large
+    torch.cuda.empty_cache()
+    assert torch.cuda.memory_reserved() <= reserved - (1 << 30)
+    for scale in (1, 2, 3):
+        ours = graphs.replayed(model, partial(model_of, model), scale * x, 1)
+        assert torch.allclose(ours, model(scale * x))
+    assert isinstance(list(graphs._graphs[model].known.values())[-1], graphs._Captured)
+
+
+def waits(model: nn.Module, x: Tensor) -> float:
+    return float(model(x).detach().sum())
+
+
+def model_of(model: nn.Module, x: Tensor) -> Tensor:
+    return model(x)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_hooks_of_others_are_not_passed_by(open_case: OpenCase, captures: list[nn.Module]) -> None:
     case = open_case(Body(layers=4), "float32", "cuda")
     forget(case.vlm.decoder)
@@ -162,7 +194,7 @@ def test_recordings_replay(open_case: OpenCase, family: str) -> None:
     orders = [(0, 1), (1, 2), (2, 0), (0, 1)]
     replayed = [record(case.vlm, [case.contexts[index] for index in order]) for order in orders]
     (known,) = graphs._graphs[case.vlm.model].known.values()
-    assert isinstance(known, graphs._Captured)
+    assert isinstance(known, graphs._Captured) or (known == "unfit" and family in WAITING)
     for order, recording in zip(orders, replayed, strict=True):
         forget(case.vlm.model)
         plain = record(case.vlm, [case.contexts[index] for index in order])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import partial
 from typing import Any, Literal, TypeVar
@@ -113,7 +114,7 @@ def _forget_oldest(graphs: _Graphs) -> None:
 def _capture(
     graphs: _Graphs, function: Callable[[StateT], object], state: StateT, tensors: Mapping[int, Tensor]
 ) -> _Captured | Literal["unfit"]:
-    copies = {name: tensor.clone() for name, tensor in tensors.items()}
+    copies, stream = {name: tensor.clone() for name, tensor in tensors.items()}, torch.cuda.current_stream()
     graphs.pool = graphs.pool or torch.cuda.graph_pool_handle()
     graph = torch.cuda.CUDAGraph()
     torch.cuda.synchronize()
@@ -121,11 +122,26 @@ def _capture(
         with torch.cuda.graph(graph, pool=graphs.pool, capture_error_mode="thread_local"):
             result = function(_with_tensors(state, copies))
     except RuntimeError:  # something in it waits for the GPU, or there is no memory for it
-        torch.cuda.synchronize()
+        _give_up(graphs, stream)
         return "unfit"
     outputs: dict[int, Tensor] = {}
     _structure(result, outputs)
     return _Captured(graph, list(copies.values()), result, outputs)
+
+
+def _give_up(graphs: _Graphs, stream: torch.cuda.Stream) -> None:
+    """Leaves torch as it was before a capture that failed, which it does not do itself.
+
+    It would stay on the capture's stream, its allocator would wait for the capture's end before it gives cached memory
+    back, and so would its random numbers: theirs is the end of the next capture.
+    """
+    torch.cuda.set_stream(stream)
+    torch.cuda.synchronize()
+    with suppress(AttributeError, RuntimeError):  # versions without that call, and those that have made it themselves
+        torch._C._cuda_endAllocateToPool(stream.device.index, graphs.pool)
+    graphs.pool = None
+    with torch.cuda.graph(torch.cuda.CUDAGraph(), capture_error_mode="thread_local"):
+        torch.zeros(1, device=stream.device)
 
 
 def _name(function: Callable[..., object]) -> str:
