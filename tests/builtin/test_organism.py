@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from finst.builtin.organism.card import write_card
 from finst.builtin.organism.examine import ReportCard, Result, exact_match, wilson
 from finst.builtin.organism.families import ARCHITECTURES
 from finst.builtin.organism.forward import Forward
-from finst.builtin.organism.lessons import CANVASES, MIXES, describe, from_prompt, training_lesson, training_scene
+from finst.builtin.organism.lessons import MIXES, describe, from_prompt, training_lesson, training_scene
 from finst.builtin.organism.llava import Llava
 from finst.builtin.organism.qwen2_vl import Qwen2VL
 from finst.builtin.organism.train import TrainSpec, lesson_loss, train
@@ -31,10 +32,10 @@ from finst.scenes.object import Grid
 from finst.scenes.shapes import COLOURS
 from finst.vlm.encode import encode
 from finst.vlm.families.llava import Llava as LlavaFamily
-from finst.vlm.open import open_vlm
+from finst.vlm.open import BUILTIN, open_vlm
 
-WEIGHTS = Path(card.__file__).with_name("weights")
 QWEN = Qwen2VL()
+PACKAGE = Path(card.__file__).parents[1]
 
 of_each_family = pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda architecture: architecture.name)
 on_each_canvas = pytest.mark.parametrize(
@@ -47,10 +48,15 @@ on_each_canvas = pytest.mark.parametrize(
 )
 
 
-@pytest.fixture(scope="module")
-def shipped():
-    model = AutoModelForImageTextToText.from_pretrained(WEIGHTS, dtype=torch.float32).eval()
-    return model, AutoTokenizer.from_pretrained(WEIGHTS)
+def weights_of(architecture):
+    return PACKAGE / BUILTIN[architecture.organism]
+
+
+@cache
+def shipped(architecture):
+    folder = weights_of(architecture)
+    model = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32).eval()
+    return model, AutoTokenizer.from_pretrained(folder)
 
 
 def lessons_on(grid, count, seed=0):
@@ -236,7 +242,7 @@ def test_training_refuses_what_it_cannot_do(tmp_path):
     with pytest.raises(FinstError, match=r"unknown family 'clip'.*qwen2_vl.*llava"):
         train(TrainSpec(tmp_path / "new", family="clip"))
     with pytest.raises(FinstError, match=r"of family 'qwen2_vl': expected 'llava'"):
-        train(TrainSpec(tmp_path / "new", family="llava", start=WEIGHTS))
+        train(TrainSpec(tmp_path / "new", family="llava", start=weights_of(QWEN)))
     with pytest.raises(FinstError, match=r"holds no training\.json"):
         train(TrainSpec(tmp_path / "new", start=tmp_path))
     (tmp_path / "mine").write_text("keep me")
@@ -246,8 +252,8 @@ def test_training_refuses_what_it_cannot_do(tmp_path):
 
 
 @torch.inference_mode()
-def test_exact_match_agrees_with_greedy_generation(shipped):
-    model, _ = shipped
+def test_exact_match_agrees_with_greedy_generation():
+    model, _ = shipped(QWEN)
     writer, rng = Writer(QWEN), np.random.default_rng(5)
     lessons = [training_lesson(rng, Grid(3, 3), {"relation": 0.7, "describe": 0.3}) for _ in range(12)]
     batch = collate(lessons, writer)
@@ -268,27 +274,33 @@ def test_exact_match_agrees_with_greedy_generation(shipped):
 
 
 @torch.inference_mode()
-@pytest.mark.parametrize("grid", CANVASES)
-def test_the_shipped_organism_describes_scenes(shipped, grid):
-    model, _ = shipped
+@on_each_canvas
+def test_the_shipped_organisms_describe_scenes(architecture, grid):
+    model, _ = shipped(architecture)
     rng = np.random.default_rng(11)
     lessons = [describe(rng, training_scene(rng, grid)) for _ in range(40)]
-    batch = collate(lessons, Writer(QWEN))
-    assert exact_match(model, Forward(QWEN, model), Painter(QWEN, "cpu"), batch).float().mean() >= 0.95
+    batch = collate(lessons, Writer(architecture))
+    said = exact_match(model, Forward(architecture, model), Painter(architecture, "cpu"), batch)
+    assert said.float().mean() >= 0.95
 
 
-def test_the_shipped_card_speaks_of_the_shipped_weights():
-    text = (WEIGHTS / "README.md").read_text()
-    assert hashlib.sha256((WEIGHTS / "model.safetensors").read_bytes()).hexdigest() in text
-    assert (WEIGHTS / "model.safetensors").stat().st_size <= 25e6
-    for leg in json.loads((WEIGHTS / "training.json").read_text()):
+@of_each_family
+def test_the_shipped_cards_speak_of_the_shipped_weights(architecture):
+    folder = weights_of(architecture)
+    text = (folder / "README.md").read_text()
+    assert f"# {architecture.organism}\n" in text
+    assert hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest() in text
+    assert (folder / "model.safetensors").stat().st_size <= 25e6
+    for leg in json.loads((folder / "training.json").read_text()):
         assert f"| {leg['mix']['name']}: " in text
 
 
-def test_the_shipped_tokenizer_is_the_one_that_the_code_builds(shipped):
-    _, tokenizer = shipped
-    assert tokenizer.get_vocab() == QWEN.build_tokenizer().get_vocab()
-    assert tokenizer.chat_template == QWEN.build_tokenizer().chat_template
+@of_each_family
+def test_the_shipped_tokenizers_are_those_that_the_code_builds(architecture):
+    _, tokenizer = shipped(architecture)
+    built = architecture.build_tokenizer()
+    assert tokenizer.get_vocab() == built.get_vocab()
+    assert tokenizer.chat_template == built.chat_template
 
 
 @of_each_family

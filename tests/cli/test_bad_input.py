@@ -42,7 +42,10 @@ def no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_unknown_model(finst: Finst, tmp_path: Path, model: str, message: str) -> None:
     said = finst("run", "cma", "--model", model, "--out", tmp_path / "run").message
     assert message in said
-    assert "expected a built-in model (organism, planted, planted-absolute, planted-counting), a folder" in said
+    assert (
+        "expected a built-in model (organism, organism-llava, planted, planted-absolute, planted-counting), a folder"
+        in said
+    )
     assert not (tmp_path / "run").exists()
 
 

@@ -36,6 +36,7 @@ from finst.vlm.placement import placement as placement
 BUILTIN: Mapping[str, str] = MappingProxyType(
     {
         "organism": "organism/weights",
+        "organism-llava": "organism/weights_llava",
         "planted": "planted",
         "planted-absolute": "planted",
         "planted-counting": "planted",
