@@ -39,6 +39,7 @@ COMMANDS = (
     Command(("run", "rsa-entropy"), "similarity and accuracy when objects share features", "run_rsa_entropy"),
     Command(("run", "accuracy"), "accuracy by number of objects, entropy and placement", "run_accuracy"),
     Command(("run", "reuse"), "position IDs of scene description written into spatial questions", "run_reuse"),
+    Command(("run", "key-swap"), "indexes of two objects exchanged in the keys of their patches", "run_key_swap"),
     Command(("verify",), "replays random cells of a result by plain hooks and nnsight", "verify"),
     Command(("inspect",), "draws what a model sees: patches, objects, the role of every token", "inspect"),
     Command(("models",), "lists published models: sizes, image tokens, memory, what is supported", "models"),

@@ -28,6 +28,7 @@ from finst.experiments.base import Told
 from finst.experiments.cma import CMA, CMASpec, example
 from finst.experiments.heads import HeadMaps
 from finst.experiments.intervention import InterventionSpec
+from finst.experiments.key_swap import KeySwap, KeySwapSpec
 from finst.experiments.pca import PCA, PCASpec
 from finst.experiments.reuse import Reuse, ReuseSpec
 from finst.experiments.rsa_entropy import RSAEntropy, RSAEntropySpec
@@ -171,6 +172,11 @@ def run_accuracy(command: str, arguments: Sequence[str]) -> None:
 def run_reuse(command: str, arguments: Sequence[str]) -> None:
     """``finst run reuse``."""
     _intervene(Reuse, ReuseSpec, command, arguments)
+
+
+def run_key_swap(command: str, arguments: Sequence[str]) -> None:
+    """``finst run key-swap``."""
+    _intervene(KeySwap, KeySwapSpec, command, arguments)
 
 
 def _run(experiment: Told[SpecT], kind: type[SpecT], command: str, arguments: Sequence[str]) -> None:

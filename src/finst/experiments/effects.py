@@ -40,7 +40,7 @@ def halves(groups: Sequence[str], seed: int) -> Bool[np.ndarray, "trial"]:
 
 def largest(shares: xr.DataArray) -> dict[str, float]:
     """Coordinates of the largest share; among equal ones the first in the order of the dims and their coordinates."""
-    at = np.unravel_index(int(shares.argmax()), shares.shape)
+    at = np.unravel_index(int(shares.values.argmax()), shares.shape)
     return {str(dim): shares[dim].values[place].item() for dim, place in zip(shares.dims, at, strict=True)}
 
 

@@ -29,7 +29,7 @@ from finst.scenes.designs import features
 from finst.scenes.draw import draw
 from finst.scenes.object import Grid, Scene, on_grid
 from finst.scenes.sets import absolute, unique_objects
-from finst.vlm.encode import Encoded, encode, first_tokens
+from finst.vlm.encode import Encoded, encode
 from finst.vlm.open import VLM, Reader
 
 STAGE = "id_selection"
@@ -120,13 +120,11 @@ class Reuse:
         return "reuse"
 
     def check(self, spec: ReuseSpec, reader: Reader) -> None:
-        """Raises FinstError for numbers out of range, more heads than there are, or unsuitable pictures or colours."""
+        """Raises FinstError for numbers out of range, more heads than there are, or unsuitable pictures."""
         check_numbers(spec, {"trials": 2, "estimation": 1})
         check_intervention(spec, spec.doses)
         check_sizes(spec.ks, reader)
-        question = questions(spec)[0]
-        first_tokens(reader, question.prompt, list(question.roles))
-        _context(reader, question)
+        _context(reader, questions(spec)[0])
 
     def plan(self, spec: ReuseSpec) -> tuple[Unit, ...]:
         """Consecutive questions; relations take turns."""
