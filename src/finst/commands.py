@@ -26,6 +26,7 @@ from finst.errors import FinstError
 from finst.experiments.accuracy import Accuracy, AccuracySpec
 from finst.experiments.base import Told
 from finst.experiments.cma import CMA, CMASpec, example
+from finst.experiments.frame_patch import FramePatch, FramePatchSpec
 from finst.experiments.heads import HeadMaps
 from finst.experiments.intervention import InterventionSpec
 from finst.experiments.key_swap import KeySwap, KeySwapSpec
@@ -177,6 +178,11 @@ def run_reuse(command: str, arguments: Sequence[str]) -> None:
 def run_key_swap(command: str, arguments: Sequence[str]) -> None:
     """``finst run key-swap``."""
     _intervene(KeySwap, KeySwapSpec, command, arguments)
+
+
+def run_frame_patch(command: str, arguments: Sequence[str]) -> None:
+    """``finst run frame-patch``."""
+    _intervene(FramePatch, FramePatchSpec, command, arguments)
 
 
 def _run(experiment: Told[SpecT], kind: type[SpecT], command: str, arguments: Sequence[str]) -> None:

@@ -18,23 +18,36 @@ from finst.analysis.mediation import STAGES
 from finst.engine import hooks
 from finst.engine.record import record
 from finst.errors import FinstError
-from finst.experiments import reuse
+from finst.experiments import frame_patch, key_swap, reuse
 from finst.experiments.effects import effects, halves, largest
+from finst.experiments.frame_patch import FramePatch, FramePatchSpec
 from finst.experiments.heads import HeadMaps, head_sets_of, warnings_of
 from finst.experiments.intervention import agreed
-from finst.experiments.prototypes import check_disjoint, prototypes
-from finst.experiments.reuse import MODES, ROLES, Reuse, ReuseSpec, questions
+from finst.experiments.key_swap import KeySwap, KeySwapSpec
+from finst.experiments.prototypes import Prototypes, check_disjoint, prototypes
+from finst.experiments.reuse import MODES, ROLES, Reuse, ReuseSpec, edits, questions
 from finst.experiments.said import role_of, said
+from finst.prompts import scene_description
 from finst.report.figures import NamedFigure
 from finst.report.page import plain_page
 from finst.runs.archive import pack, unpack
 from finst.runs.executor import run
 from finst.scenes.draw import draw
+from finst.scenes.object import Scene
+from finst.scenes.sets import absolute, unique_objects
 from finst.vlm.encode import encode
 from finst.vlm.open import VLM, Reader, open_vlm
 from tests import tiny
 
 REUSE = ReuseSpec(trials=2, estimation=1, ks=(1, 3), doses=(1.0, 4.0), draws=1, device="cpu", dtype="float64")
+SWAP = KeySwapSpec(trials=8, estimation=4, k=3, doses=(2.0,), draws=1, device="cpu", dtype="float64")
+FRAMES = FramePatchSpec(trials=2, ks=(1, 3), draws=1, device="cpu", dtype="float64")
+
+EVERY: Mapping[str, tuple[Any, Any, set[str]]] = {
+    "reuse": (Reuse, REUSE, {"reuse-relations", "reuse-grid"}),
+    "key-swap": (KeySwap, SWAP, {"key-swap-dose", "key-swap-sides"}),
+    "frame-patch": (FramePatch, FRAMES, {"frame-patch"}),
+}
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +64,12 @@ def maps_of(vlm: VLM, seed: int = 0) -> HeadMaps:
     shape = (len(STAGES), vlm.n_layers, vlm.n_heads)
     mean = np.random.default_rng(seed).permutation(np.prod(shape)).reshape(shape) / 10
     return HeadMaps(vlm.weights_hash, mean, mean > 1, noise=0.01)
+
+
+@pytest.fixture(scope="module")
+def ids(vlm: VLM) -> Prototypes:
+    shape = (9, vlm.n_layers, vlm.n_heads, vlm.d_head)
+    return Prototypes(torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64), (9,) * 9)
 
 
 def page(experiment: Any) -> Any:
@@ -152,17 +171,16 @@ def test_units_of_other_heads_are_refused(vlm: VLM):
         agreed(parts, ["heads"])
     with pytest.raises(FinstError, match="measured other weights"):
         Reuse(replace(maps_of(vlm), weights="0" * 64)).measure(vlm, REUSE, Reuse().plan(REUSE)[0])
-    with pytest.raises(FinstError, match="expected one .finst run cma."):
+    with pytest.raises(FinstError, match="expected a run"):
         Reuse().measure(vlm, REUSE, Reuse().plan(REUSE)[0])
 
 
-def test_what_is_written_is_what_slow_hooks_write(vlm: VLM):
+def test_what_is_written_is_what_slow_hooks_write(vlm: VLM, ids: Prototypes):
     """Every mode, set, K and dose: the first token said is that of one whole edited pass a row."""
     question = questions(REUSE)[3]
     context = encode(vlm.reader, draw(question.scene), question.prompt)
-    ids = reuse.estimated(vlm, REUSE)
     sets = head_sets_of(maps_of(vlm), "id_selection", REUSE.ks, REUSE.draws, 0)
-    rows = reuse.edits(REUSE, sets, ids, question, context)
+    rows = edits(REUSE, sets, ids, question, context)
     assert rows.count == 1 + len(MODES) * len(sets) * len(REUSE.ks) * len(REUSE.doses)
     block = rows.blocks["z"]
     fifth = block.row == 1 + 2  # mode answer, the strongest heads, K = 3, dose 1
@@ -171,23 +189,27 @@ def test_what_is_written_is_what_slow_hooks_write(vlm: VLM):
     expected = torch.stack([ids.values[question.answer, layer, head] for layer, head in heads])
     torch.testing.assert_close(block.value[torch.from_numpy(fifth)], expected)
     assert block.adds.all()
-    slow = hooks.counterfactuals(vlm, context, rows, None).argmax(-1)
-    (texts,) = said(vlm, [context], [rows], batch=1, new_tokens=1)
+    some = rows.take(np.array([0, 2, 7, 16]))
+    slow = hooks.counterfactuals(vlm, context, some, None).argmax(-1)
+    (texts,) = said(vlm, [context], [some], batch=1, new_tokens=1)
     assert texts == [vlm.reader.tokenizer.decode([int(token)], skip_special_tokens=True) for token in slow]
 
 
-def test_a_run_ends_with_a_report_and_would_go_on_with_equal_bytes(folder: Path, tmp_path: Path):
-    spec = replace(REUSE, model=str(folder), dtype="float32", trials_per_unit=4)
-    small = open_vlm(str(folder), device="cpu")
-    experiment = Reuse(maps_of(small))
+@pytest.mark.parametrize("name", EVERY)
+def test_a_run_ends_with_a_report_and_would_go_on_with_equal_bytes(
+    name: str, folder: Path, vlm: VLM, ids: Prototypes, tmp_path: Path
+):
+    kind, asked, names = EVERY[name]
+    spec = replace(asked, model=str(folder), trials_per_unit=4)
+    experiment = kind(maps_of(vlm), *([lambda vlm, spec: ids] if name == "reuse" else []))
     first = run(experiment, spec, tmp_path / "run", page(experiment), console=Console(file=io.StringIO()))
     html = first.report.read_text()
-    assert "spatial questions" in experiment.account(first.summary).headline
+    assert experiment.account(first.summary).headline[:30] in html
     figures = {path.stem for path in first.folder.glob("figures/*.csv")}
-    assert figures == {"reuse-relations", "reuse-grid"}
+    assert figures == names
     assert all(f'id="figure-{name}"' in html for name in figures)
     units = sorted(first.folder.glob("units/*"))
-    again = Reuse(maps_of(small)).measure(small, spec, experiment.plan(spec)[-1])
+    again = experiment.measure(open_vlm(str(folder), dtype="float64", device="cpu"), spec, experiment.plan(spec)[-1])
     assert pack(again) == units[-1].read_bytes()
     summary = experiment.summarise(spec, [unpack(unit) for unit in units])
     assert pack(summary) == (first.folder / "summary.zarr.zip").read_bytes()
@@ -226,7 +248,8 @@ def test_the_setting_is_chosen_on_one_half_and_told_of_the_other():
     assert at["after"].sel(set="top").values.tolist() == [1.0, 1.0]
     assert at["before"].sel(mode="elsewhere").values.max() == 0
     assert at["after"].sel(mode="elsewhere", set="random 0") == 0
-    xr.testing.assert_equal(at["after"].sel(mode="answer", set="random 0"), at["before"].sel(mode="answer", set="top"))
+    assert 0 < float(at["after"].sel(mode="answer", set="random 0")) < 1
+    assert (at["after"].sel(set="random 0") == at["before"].sel(set="random 0")).all()
     assert float(at["p"].sel(mode="elsewhere", set="top")) == pytest.approx(2 / 2**16)
     assert "elsewhere in at most 0.0%" in " ".join(Reuse().account(found).findings)
 
@@ -239,6 +262,88 @@ def test_words_have_roles():
         "none",
         "none",
     ]
+
+
+def test_ids_are_estimated_from_descriptions_by_the_targets_cell(vlm: VLM, monkeypatch: pytest.MonkeyPatch):
+    staged = unique_objects(reuse.GRID, "high", 1, 5, "fresh")[:9]
+    monkeypatch.setattr(reuse, "unique_objects", lambda *_: staged)
+    found = reuse.estimated(vlm, REUSE)
+    assert found.counts == (1,) * 9
+    prompt = scene_description(staged[3].scene, staged[3].order[:-1], staged[3].order[-1])
+    alone = record(vlm, [encode(vlm.reader, draw(staged[3].scene), prompt)])
+    cell = reuse.GRID.cells.index(absolute(staged[3].target))
+    torch.testing.assert_close(found.values[cell], alone.z[0, :, -1], rtol=0, atol=1e-9)
+
+
+def test_keys_are_means_over_all_patches_of_a_side(vlm: VLM):
+    found = key_swap.estimated(vlm, SWAP).values
+    patches: dict[int, list[torch.Tensor]] = {0: [], 1: []}
+    for pair in key_swap.estimation_of(SWAP):
+        context = encode(vlm.reader, draw(pair.scene), pair.prompt)
+        keys = record(vlm, [context], sites=["k"]).sites["k"][0]
+        for index, obj in enumerate(pair.scene.objects):
+            assert obj.cell is not None
+            patches[obj.cell[1]] += [keys[:, pos] for pos in context.tokens.object_patches(index)]
+    for side, each in patches.items():
+        torch.testing.assert_close(found[side], torch.stack(each).mean(0), rtol=0, atol=1e-9)
+
+
+def test_keys_of_both_objects_move_towards_the_other_side(vlm: VLM):
+    maps, keys = maps_of(vlm), key_swap.Keys(torch.randn(2, vlm.n_layers, vlm.n_kv_heads, vlm.d_head).double())
+    reaches = key_swap.edits_of(maps, SWAP, keys)
+    assert [one.name for one in reaches][:6:5] == ["one KV head, queried", "layers, both"]
+    top = maps.top("feature_retrieval", 3, 0).heads
+    group = vlm.n_heads // vlm.n_kv_heads
+    assert {(layer, kv) for layer, heads in reaches[2].heads.items() for kv in heads} == {
+        (a, b // group) for a, b in top
+    }
+    assert reaches[5].heads == dict.fromkeys(sorted({a for a, _ in top}), tuple(range(vlm.n_kv_heads)))
+    noise = next(one for one in reaches if one.name == "random direction 0").direction
+    torch.testing.assert_close(noise.norm(dim=-1), keys.to_right.norm(dim=-1))
+    question = key_swap.questions(SWAP)[0]
+    context = encode(vlm.reader, draw(question.scene), question.prompt)
+    rows = key_swap.rows_of(reaches, (2.0,), question, context)
+    block = rows.blocks["k"]
+    for row, sides in ((1 + 4, [question.queried]), (1 + 5, [0, 1])):
+        inside = block.row == row
+        where = {pos for index in sides for pos in context.tokens.object_patches(index)}
+        assert set(block.pos[inside].tolist()) == where
+        for index in sides:
+            cell = question.scene.objects[index].cell
+            assert cell is not None
+            pos = context.tokens.object_patches(index)[0]
+            (at,) = np.flatnonzero(inside & (block.pos == pos) & (block.layer == top[0][0]) & (block.head == 0))
+            moved = keys.values[1 - cell[1]] - keys.values[cell[1]]
+            torch.testing.assert_close(block.value[at], 2 * moved[top[0][0], 0])
+    some = rows.take(np.array([0, 6]))
+    slow = hooks.counterfactuals(vlm, context, some, None).argmax(-1)
+    (texts,) = said(vlm, [context], [some], batch=1, new_tokens=1)
+    assert texts == [vlm.reader.tokenizer.decode([int(token)], skip_special_tokens=True) for token in slow]
+
+
+def test_a_swap_of_one_dose_is_found_on_either_side():
+    spec = replace(SWAP, trials=16, doses=(1.0, 2.0))
+    asked = key_swap.questions(spec)
+    names = [f"{reach}, {of}" for reach in ("one KV head", "KV heads", "layers") for of in ("queried", "both")]
+    names += ["random layers 0", "random direction 0"]
+    shape = (16, len(names), 2)
+    answers = xr.DataArray(
+        np.full(shape, 1), dims=("trial", "edit", "dose"), coords={"edit": names, "dose": [1.0, 2.0]}
+    )
+    answers.loc[{"edit": key_swap.PAPER, "dose": 2.0}] = 0
+    sides = ["left" if one.scene.objects[one.queried].cell[1] == 0 else "right" for one in asked]  # pyright: ignore
+    assert sides.count("left") == 8
+    coords: dict[str, Any] = {"trial": np.arange(16), "side": ("trial", sides), "k": [3]}
+    rest = {"said_before": ("trial", np.full(16, 1)), "heads": ("edit", names), "warning": ("k", ["told"])}
+    found = KeySwap().summarise(spec, [xr.Dataset({"said": answers, **rest}, coords=coords)])
+    assert float(found["chosen_dose"]) == 2
+    assert found["after"].sel(edit=key_swap.PAPER, dose=2).values.tolist() == [1, 1, 1]
+    assert found["n"].sel(edit=key_swap.PAPER, dose=2).values.tolist() == [8, 4, 4]
+    assert float(found["after"].sum()) == 3
+    assert float(found["right_before"]) == 1
+    said_ = KeySwap().account(found)
+    assert "100.0% of colour questions" in said_.headline
+    assert "of the heads: top 3: told" in said_.findings
 
 
 @pytest.mark.parametrize(
@@ -255,3 +360,59 @@ def test_words_have_roles():
 def test_bad_input_is_told_before_weights_load(vlm: VLM, changes: dict[str, Any], message: str):
     with pytest.raises(FinstError, match=message):
         Reuse().check(replace(REUSE, **changes), vlm.reader)
+
+
+def test_the_other_picture_leaves_a_relative_and_an_absolute_rival():
+    pairs = frame_patch.pairs_of(FRAMES)
+    assert len(pairs) == 24
+    for pair in pairs:
+        cells = [absolute(obj) for obj in pair.scene.objects]
+        source = next(obj for obj in pair.source.objects if absolute(obj) == (1, 1))
+        assert pair.source_prompt.answer == source.name
+        assert cells[pair.absolute] == (1, 1)
+
+        def place(scene: Scene, cell: tuple[int, int]) -> tuple[int, int]:
+            rows, cols = zip(*(absolute(obj) for obj in scene.objects), strict=True)
+            return cell[0] - min(rows), cell[1] - min(cols)
+
+        assert place(pair.scene, cells[pair.relative]) == place(pair.source, (1, 1))
+        described = {span.object for span in pair.prompt.spans}
+        assert described == set(range(4)) - {pair.relative, pair.absolute}
+        assert not {obj.colour for obj in pair.source.objects} & {obj.colour for obj in pair.scene.objects}
+    wheres = [tuple(sorted(absolute(obj) for obj in pair.source.objects)) for pair in pairs]
+    assert {wheres.count(where) for where in wheres} == {6}
+
+
+def test_a_model_of_relative_places_is_found_at_the_k_that_moves_most():
+    spec = replace(FRAMES, trials=4)
+    count = len(frame_patch.pairs_of(spec))
+    sets = ["top", "random 0", "layer-matched 0"]
+    before = np.arange(count) // 12 % 2  # relative and absolute in turn
+    answers = xr.DataArray(
+        np.broadcast_to(before[:, None, None], (count, 3, 2)).copy(),
+        dims=("trial", "set", "k"),
+        coords={"set": sets, "k": [1, 3]},
+    )
+    answers.loc[{"set": "top", "k": 3}] = 0
+    arrangements = [frame_patch._named(index) for index in range(count)]
+    rest: dict[str, Any] = {"said_before": ("trial", before), "source_right": ("trial", np.full(count, True))}
+    rest |= {"heads": (("set", "k"), np.full((3, 2), "L0H0")), "warning": ("k", ["", ""])}
+    coords: dict[str, Any] = {"trial": np.arange(count), "arrangements": ("trial", arrangements)}
+    found = FramePatch().summarise(spec, [xr.Dataset({"said": answers, **rest}, coords=coords)])
+    assert int(found["chosen_k"]) == 3
+    top = found.sel(set="top", k=3)
+    assert top["after"].sel(named="relative").values.tolist() == [1, 1, 1]
+    assert top["after"].sel(named="absolute").values.tolist() == [0, 0, 0]
+    assert top["n"].isel(named=0).values.tolist() == [24, 16, 8]
+    assert float(top["rival"].sel(group="all")) == pytest.approx(2 / 2**24)
+    assert float(found["moved"].sel(set="random 0").max()) == 0
+    assert "100.0% name the object at the same relative cell" in FramePatch().account(found).headline
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"trials": 7}, "trials is 7"), ({"k": 10_000}, "ks holds 10000"), ({"estimation": 3}, "estimation is 3")],
+)
+def test_bad_input_of_a_swap_is_told_before_weights_load(vlm: VLM, changes: dict[str, Any], message: str):
+    with pytest.raises(FinstError, match=message):
+        KeySwap().check(replace(SWAP, **changes), vlm.reader)

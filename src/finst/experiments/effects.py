@@ -59,7 +59,7 @@ def effects(before: xr.DataArray, after: xr.DataArray, groups: Sequence[str], co
     of = np.array(groups, dtype=np.str_)
     before, after = xr.broadcast(before, after)
     names = [ALL, *dict.fromkeys(of.tolist())]
-    parts = []
+    parts: list[xr.Dataset] = []
     for name in names:
         inside = np.flatnonzero((of == name) | (name == ALL))
         values = xr.apply_ufunc(
@@ -71,7 +71,7 @@ def effects(before: xr.DataArray, after: xr.DataArray, groups: Sequence[str], co
             vectorize=True,
         )
         parts.append(xr.Dataset(dict(zip(DOCUMENTATION, values, strict=True))))
-    whole = xr.concat(parts, xr.Variable("group", names), join="exact", data_vars="all", coords="minimal")
+    whole: xr.Dataset = xr.concat(parts, xr.Variable("group", names), join="exact", data_vars="all", coords="minimal")
     for name, (unit, text) in DOCUMENTATION.items():
         whole[name].attrs = {"units": unit, "long_name": text}
     return whole

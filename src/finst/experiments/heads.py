@@ -33,8 +33,8 @@ class HeadMaps:
     def of(cls, summary: xr.Dataset, weights: str) -> HeadMaps:
         """From the summary of ``finst run cma``."""
         part = summary.sel(condition=list(STAGES))
-        maps = (part[name].transpose("condition", "layer", "head").values for name in ("mean", "above"))
-        return cls(weights, *maps, float(part["noise_floor"]))
+        mean, above = (part[name].transpose("condition", "layer", "head").values for name in ("mean", "above"))
+        return cls(weights, mean, above, float(part["noise_floor"]))
 
     def top(self, stage: str, k: int, seed: int) -> TopK:
         """The ``k`` strongest heads of a stage, ties (within the noise) broken by seed; its warning tells what is
@@ -84,7 +84,7 @@ def head_sets_of(maps: HeadMaps, stage: str, ks: Sequence[int], draws: int, seed
 
 
 def warnings_of(maps: HeadMaps, stage: str, ks: Sequence[int], seed: int) -> tuple[str, ...]:
-    """For each K what is arbitrary about its set, and whether it holds heads that are not above the noise; or nothing."""
+    """For each K what is arbitrary about its set, and that it holds heads not above the noise; empty for nothing."""
     return tuple(maps.top(stage, k, seed).warning for k in ks)
 
 
@@ -102,9 +102,7 @@ def check_sizes(ks: Sequence[int], reader: Reader) -> None:
 def check_maps(maps: HeadMaps | None, vlm: VLM) -> HeadMaps:
     """The maps, if they are of this model. Raises FinstError when they are missing or of other weights."""
     if maps is None:
-        raise FinstError(
-            "this experiment edits heads that a run of causal mediation found: expected one (finst run cma)"
-        )
+        raise FinstError("this experiment edits heads that causal mediation found: expected a run (finst run cma)")
     if maps.weights != vlm.weights_hash:
         raise FinstError(
             f"the run of causal mediation measured other weights ({maps.weights[:12]}) than those of {vlm.reader.id} "

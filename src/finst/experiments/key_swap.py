@@ -115,15 +115,14 @@ class Reach:
     @property
     def text(self) -> str:
         """``L3K0 L4K*``."""
-        whole = self.direction.shape[1]
-        return " ".join(
-            f"L{layer}K{'*' if len(heads) == whole else ','.join(map(str, heads))}" for layer, heads in self.heads.items()
-        )
+        count = self.direction.shape[1]
+        said = {layer: "*" if len(heads) == count else ",".join(map(str, heads)) for layer, heads in self.heads.items()}
+        return " ".join(f"L{layer}K{heads}" for layer, heads in said.items())
 
 
 def estimated(vlm: VLM, spec: KeySwapSpec) -> Keys:
     """Mean key before rotary positions over all patches of the objects on either side."""
-    asked = _questions(spec.estimation, [spec.seed, 2])
+    asked = estimation_of(spec)
     check_disjoint([one.scene for one in asked], [one.scene for one in questions(spec)])
     total = torch.zeros(len(SIDES), vlm.n_layers, vlm.n_kv_heads, vlm.d_head, dtype=torch.float64)
     counts = torch.zeros(len(SIDES), dtype=torch.float64)
@@ -272,13 +271,15 @@ class KeySwap:
             before.isel(trial=~choosing), hits.isel(trial=~choosing), sides[~choosing].tolist(), 1 - spec.alpha
         )
         right = (data["said_before"] == ROLES.index("queried")).isel(trial=~choosing)
-        return found.assign(
-            chosen_dose=largest(of_paper)["dose"],
-            right_before=right.mean().assign_attrs(units="1", long_name="share right without an edit"),
-            choosing=("trial", choosing),
-            side=data["side"],
-            **{name: data[name] for name in DOCUMENTATION},
-        ).assign_attrs({**ATTRS, **record_of(spec)})
+        return (
+            found.assign(
+                chosen_dose=largest(of_paper)["dose"],
+                right_before=right.mean().assign_attrs(units="1", long_name="share right without an edit"),
+                choosing=("trial", choosing),
+            )
+            .assign({name: data[name] for name in DOCUMENTATION})
+            .assign_attrs({**ATTRS, **record_of(spec)})
+        )
 
     def draw(self, summary: xr.Dataset) -> tuple[NamedFigure, ...]:
         """The dose curve of every edit, and both sides at the chosen dose."""
@@ -299,6 +300,11 @@ class KeySwap:
 def questions(spec: KeySwapSpec) -> tuple[Question, ...]:
     """The pictures that are edited; colours, shapes, rows and the queried object's side are counterbalanced."""
     return _questions(spec.trials, [spec.seed, 1])
+
+
+def estimation_of(spec: KeySwapSpec) -> tuple[Question, ...]:
+    """The pictures behind the mean keys, counterbalanced as those."""
+    return _questions(spec.estimation, [spec.seed, 2])
 
 
 def _questions(count: int, seed: Sequence[int]) -> tuple[Question, ...]:

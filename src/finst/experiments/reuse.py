@@ -188,15 +188,18 @@ class Reuse:
         of_top = share.sel(half="choosing", set="top").transpose("mode", "k", "dose")
         chosen = [largest(one) for one in of_top]
         settings = {name: xr.DataArray([one[name] for one in chosen], dims="mode") for name in ("k", "dose")}
-        at = hits.isel(trial=~choosing).sel(mode=wanted["mode"], **settings).reset_coords(["k", "dose"], drop=True)
+        at = hits.isel(trial=~choosing).sel({"mode": wanted["mode"], **settings}).reset_coords(["k", "dose"], drop=True)
         found = effects(before.isel(trial=~choosing), at, relations[~choosing].tolist(), 1 - spec.alpha)
-        return found.assign(
-            share=share,
-            chosen_k=settings["k"],
-            chosen_dose=settings["dose"],
-            choosing=("trial", choosing),
-            **{name: data[name] for name in DOCUMENTATION if name != "said"},
-        ).assign_attrs({**ATTRS, **record_of(spec)})
+        return (
+            found.assign(
+                share=share,
+                chosen_k=settings["k"],
+                chosen_dose=settings["dose"],
+                choosing=("trial", choosing),
+            )
+            .assign({name: data[name] for name in DOCUMENTATION if name != "said"})
+            .assign_attrs({**ATTRS, **record_of(spec)})
+        )
 
     def draw(self, summary: xr.Dataset) -> tuple[NamedFigure, ...]:
         """The grids of K and dose, and every relation before and after."""

@@ -14,7 +14,7 @@ from finst.report.curves import Pen
 from finst.report.figures import INK
 from finst.report.verdict import chance, level_of
 
-KINDS = {"top": "strongest heads", "random": "random heads", "layer-matched": "other heads of the same layers"}
+KINDS = {"top": "strongest heads", "random": "random heads", "layer-matched": "others in the same layers"}
 """Of sets of heads; draws of the last two are numbered."""
 
 EFFECTS = ("n", "before", "before_low", "before_high", "after", "after_low", "after_high", "gained", "lost", "p")

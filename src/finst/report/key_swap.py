@@ -83,7 +83,8 @@ def sides(summary: xr.Dataset) -> NamedFigure:
     for place, (group, pen) in enumerate(zip(part["group"].values.tolist(), (ORANGE, BLUE, GREEN), strict=False)):
         points(axes, x + 0.15 * (place - 1), part.sel(group=group), "after", pen, _asked(group))
     axes.set_xticks(x, [f"{dose:g}" for dose in part["dose"].values])
-    axes.set(xlabel="dose", ylabel="share naming the other colour", ylim=(-0.03, 1.03), title="all keys of the layers, both objects")
+    axes.set(xlabel="dose", ylabel="share naming the other colour", ylim=(-0.03, 1.03))
+    axes.set(title="all keys of the layers, both objects")
     axes.legend(loc="upper left")
     return NamedFigure(
         name="key-swap-sides",
@@ -124,8 +125,8 @@ def key_swap_account(summary: xr.Dataset) -> Account:
     return Account(
         title="keys of two objects swapped",
         headline=(
-            f"With the keys of both objects swapped (dose {chosen:g}), {float(pooled['after']):.1%} of colour questions "
-            f"are answered with the other object’s colour ({float(pooled['before']):.1%} without)."
+            f"With the keys of both objects swapped (dose {chosen:g}), {float(pooled['after']):.1%} of colour "
+            f"questions are answered with the other object’s colour ({float(pooled['before']):.1%} without)."
         ),
         findings=(
             f"all keys of the layers, both objects, dose {chosen:g}: {share_of(pooled, 'before')} before, "
