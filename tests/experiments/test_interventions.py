@@ -197,8 +197,9 @@ def test_what_is_written_is_what_slow_hooks_write(vlm: VLM, ids: Prototypes):
 
 @pytest.mark.parametrize("name", EVERY)
 def test_a_run_ends_with_a_report_and_would_go_on_with_equal_bytes(
-    name: str, folder: Path, vlm: VLM, ids: Prototypes, tmp_path: Path
+    name: str, folder: Path, vlm: VLM, ids: Prototypes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
+    monkeypatch.setattr(frame_patch, "PAIRS", frame_patch.PAIRS[:3])
     kind, asked, names = EVERY[name]
     spec = replace(asked, model=str(folder), trials_per_unit=4)
     experiment = kind(maps_of(vlm), *([lambda vlm, spec: ids] if name == "reuse" else []))
@@ -411,7 +412,7 @@ def test_a_model_of_relative_places_is_found_at_the_k_that_moves_most():
 
 @pytest.mark.parametrize(
     ("changes", "message"),
-    [({"trials": 7}, "trials is 7"), ({"k": 10_000}, "ks holds 10000"), ({"estimation": 3}, "estimation is 3")],
+    [({"trials": 7}, "trials is 7"), ({"k": 10_000}, "k holds 10000"), ({"estimation": 3}, "estimation is 3")],
 )
 def test_bad_input_of_a_swap_is_told_before_weights_load(vlm: VLM, changes: dict[str, Any], message: str):
     with pytest.raises(FinstError, match=message):

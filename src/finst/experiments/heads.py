@@ -88,15 +88,17 @@ def warnings_of(maps: HeadMaps, stage: str, ks: Sequence[int], seed: int) -> tup
     return tuple(maps.top(stage, k, seed).warning for k in ks)
 
 
-def check_sizes(ks: Sequence[int], reader: Reader) -> None:
+def check_sizes(ks: Sequence[int], reader: Reader, field: str = "ks") -> None:
     """Raises FinstError for no sizes, repeated ones, and sets of more heads than the model has."""
     text = reader.config.get_text_config()
     count = text.num_hidden_layers * text.num_attention_heads
     if not ks or len(set(ks)) < len(ks):
-        raise FinstError(f"ks is {tuple(ks)}: expected one or more different numbers of heads")
+        raise FinstError(f"{field} is {tuple(ks)}: expected one or more different numbers of heads")
     wrong = [k for k in ks if not 1 <= k <= count]
     if wrong:
-        raise FinstError(f"ks holds {wrong[0]}: {reader.id} has {count} heads, so expected numbers from 1 to {count}")
+        raise FinstError(
+            f"{field} holds {wrong[0]}: {reader.id} has {count} heads, so expected numbers from 1 to {count}"
+        )
 
 
 def check_maps(maps: HeadMaps | None, vlm: VLM) -> HeadMaps:

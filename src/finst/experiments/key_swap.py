@@ -213,7 +213,7 @@ class KeySwap:
         """Raises FinstError for numbers out of range, more heads than there are, or image tokens without places."""
         check_numbers(spec, {"trials": 8, "estimation": 4})
         check_intervention(spec, spec.doses)
-        check_sizes((spec.k,), reader)
+        check_sizes((spec.k,), reader, "k")
         _context(reader, questions(spec)[0]).tokens.object_patches(0)
 
     def plan(self, spec: KeySwapSpec) -> tuple[Unit, ...]:
