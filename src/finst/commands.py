@@ -26,7 +26,12 @@ from finst.errors import FinstError
 from finst.experiments.accuracy import Accuracy, AccuracySpec
 from finst.experiments.base import Told
 from finst.experiments.cma import CMA, CMASpec, example
+from finst.experiments.frame_patch import FramePatch, FramePatchSpec
+from finst.experiments.heads import HeadMaps
+from finst.experiments.intervention import InterventionSpec
+from finst.experiments.key_swap import KeySwap, KeySwapSpec
 from finst.experiments.pca import PCA, PCASpec
+from finst.experiments.reuse import Reuse, ReuseSpec
 from finst.experiments.rsa_entropy import RSAEntropy, RSAEntropySpec
 from finst.experiments.rsa_frame import RSAFrame, RSAFrameSpec
 from finst.experiments.rsa_stages import RSAStages, RSAStagesSpec
@@ -36,11 +41,13 @@ from finst.report.page import page, plain_page
 from finst.report.verdict import verdict
 from finst.runs.archive import write_atomically
 from finst.runs.executor import run
+from finst.runs.mediation import head_maps
 from finst.runs.spec import to_json
-from finst.vlm.open import Reader
+from finst.vlm.open import Reader, open_reader
 
 OptionsT = TypeVar("OptionsT")
-SpecT = TypeVar("SpecT", bound=TrialSpec | AccuracySpec)
+SpecT = TypeVar("SpecT", bound=TrialSpec | AccuracySpec | InterventionSpec)
+InterventionT = TypeVar("InterventionT", bound=InterventionSpec)
 
 
 @dataclass(frozen=True)
@@ -163,11 +170,55 @@ def run_accuracy(command: str, arguments: Sequence[str]) -> None:
     _run(Accuracy(), AccuracySpec, command, arguments)
 
 
+def run_reuse(command: str, arguments: Sequence[str]) -> None:
+    """``finst run reuse``."""
+    _intervene(Reuse, ReuseSpec, command, arguments)
+
+
+def run_key_swap(command: str, arguments: Sequence[str]) -> None:
+    """``finst run key-swap``."""
+    _intervene(KeySwap, KeySwapSpec, command, arguments)
+
+
+def run_frame_patch(command: str, arguments: Sequence[str]) -> None:
+    """``finst run frame-patch``."""
+    _intervene(FramePatch, FramePatchSpec, command, arguments)
+
+
 def _run(experiment: Told[SpecT], kind: type[SpecT], command: str, arguments: Sequence[str]) -> None:
     """Measures, writes the report, and says what was found."""
-    parsed = tyro.cli(Run[kind], prog=command, description=kind.__doc__, args=_named(arguments))
-    options = cast(Run[SpecT], parsed)
+    options = _asked(kind, command, arguments)
+    _tell(experiment, options.spec, options.out or Path("runs") / experiment.name)
 
+
+def _intervene(
+    kind: Callable[[HeadMaps | None], Told[InterventionT]],
+    spec: type[InterventionT],
+    command: str,
+    arguments: Sequence[str],
+) -> None:
+    """The same for experiments that edit the heads of causal mediation, which goes first unless there is a run."""
+    options, experiment = _asked(spec, command, arguments), kind(None)
+    out = options.out or Path("runs") / experiment.name
+    _tell(kind(_heads(experiment, options.spec, out)), options.spec, out)
+
+
+def _heads(experiment: Told[InterventionT], spec: InterventionT, out: Path) -> HeadMaps:
+    experiment.check(spec, open_reader(spec.model, revision=spec.revision))
+    if spec.cma is not None:
+        return head_maps(spec.cma)
+    asked = ("model", "revision", "pairs", "placement", "dtype", "device")
+    folder = out.with_name(f"{out.name}-cma")
+    run(CMA(), CMASpec(**{name: getattr(spec, name) for name in asked}), folder, _cma_page)
+    return head_maps(folder)
+
+
+def _asked(kind: type[SpecT], command: str, arguments: Sequence[str]) -> Run[SpecT]:
+    parsed = tyro.cli(Run[kind], prog=command, description=kind.__doc__, args=_named(arguments))
+    return cast(Run[SpecT], parsed)
+
+
+def _tell(experiment: Told[SpecT], spec: SpecT, out: Path) -> None:
     def told(
         spec: SpecT,
         reader: Reader,
@@ -177,7 +228,7 @@ def _run(experiment: Told[SpecT], kind: type[SpecT], command: str, arguments: Se
     ) -> str:
         return plain_page(experiment.account(summary), figures, experiment.example(spec, reader), manifest)
 
-    result = run(experiment, options.spec, options.out or Path("runs") / experiment.name, told)
+    result = run(experiment, spec, out, told)
     print(f"\n{experiment.account(result.summary).text}\n\nreport: {result.report}")
 
 

@@ -196,3 +196,30 @@ def test_a_real_process_says_it_in_one_line(tmp_path: Path) -> None:
     assert done.stdout == ""
     assert done.stderr.startswith("finst: unknown model 'no-such-model'")
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.usefixtures("no_weights")
+@pytest.mark.parametrize("experiment", ["reuse", "key-swap", "frame-patch"])
+def test_heads_that_no_run_has_found(finst: Finst, tiny: Path, tmp_path: Path, experiment: str) -> None:
+    out = tmp_path / "run"
+    option = "--k" if experiment == "key-swap" else "--ks"
+    said = finst("run", experiment, tiny, "--cma", tmp_path / "nowhere", "--out", out, option, 1).message
+    assert "holds no run: expected a folder with manifest.json, such as finst run cma writes" in said
+    said = finst("run", experiment, tiny, "--out", out, option, 99_999).message
+    assert f"{option[2:]} holds 99999" in said
+    assert "heads, so expected numbers from 1 to" in said
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.usefixtures("no_weights")
+def test_heads_of_a_run_that_is_no_finished_mediation(finst: Finst, tiny: Path, tmp_path: Path) -> None:
+    model = {"id": "tiny", "revision": None, "hash": "0", "dtype": "float32", "device": "cpu"}
+    record = {"format": 2, "experiment": "pca", "spec": {}, "seed": 0, "model": model, "units": 2, "sessions": []}
+    manifest = tmp_path / "other" / "manifest.json"
+    manifest.parent.mkdir()
+    arguments = ("run", "reuse", tiny, "--ks", 1, "--cma", manifest.parent, "--out", tmp_path / "run")
+    manifest.write_text(json.dumps(record))
+    assert "holds a run of 'pca': expected one of causal mediation" in finst(*arguments).message
+    manifest.write_text(json.dumps({**record, "experiment": "cma"}))
+    assert "holds a run that is not finished: let finst run cma finish it first" in finst(*arguments).message
+    assert not (tmp_path / "run").exists()

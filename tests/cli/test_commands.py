@@ -105,6 +105,18 @@ def test_run_cma_ends_with_heads_a_verdict_and_a_report(finst: Finst, tiny: Path
     assert "2 of 2 units were measured before" in again.err
 
 
+@pytest.mark.usefixtures("always_right")
+def test_interventions_make_their_run_of_causal_mediation_or_take_one(finst: Finst, tiny: Path, tmp_path: Path) -> None:
+    arguments = ("run", "key-swap", tiny, "--trials", 8, "--estimation", 4, "--k", 2, "--doses", 2, "--draws", 1)
+    first = finst(*arguments, "--pairs", 4, "--out", tmp_path / "first")
+    assert first.status == 0
+    assert first.out.splitlines()[-1] == f"report: {tmp_path / 'first' / 'report.html'}"
+    assert re.search(r"^edit +dose +queried +n +before", first.out, re.MULTILINE)
+    assert json.loads((tmp_path / "first-cma" / "manifest.json").read_text())["experiment"] == "cma"
+    again = finst(*arguments, "--cma", tmp_path / "first-cma", "--out", tmp_path / "second")
+    assert again.out.replace("second", "first") == first.out
+
+
 def test_run_pca_takes_the_model_as_its_first_word_and_ends_with_a_table(
     finst: Finst, tiny: Path, tmp_path: Path
 ) -> None:

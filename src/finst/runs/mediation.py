@@ -11,6 +11,8 @@ from jaxtyping import Float
 
 from finst.errors import FinstError
 from finst.experiments.cma_design import COLOURS, CONDITIONS, CMASpec
+from finst.experiments.heads import HeadMaps
+from finst.runs.archive import unpack
 from finst.runs.manifest import Manifest, ModelRecord
 from finst.runs.spec import from_json
 from finst.runs.store import RunFolder
@@ -37,11 +39,7 @@ def stored_mediation(path: Path) -> StoredMediation:
 
     Raises FinstError when the folder holds no run of causal mediation, a finished run lacks a unit, or one is damaged.
     """
-    if not (path / "manifest.json").is_file():
-        raise FinstError(f"{path} holds no run: expected a folder with manifest.json, such as finst run cma writes")
-    manifest = Manifest.read(path / "manifest.json")
-    if manifest.experiment != "cma":
-        raise FinstError(f"{path} holds a run of {manifest.experiment!r}: expected one of causal mediation ('cma')")
+    manifest = _manifest(path)
     spec = from_json(CMASpec, manifest.spec)
     folder = RunFolder(path, manifest.experiment, manifest.spec)
     there = [index for index in range(manifest.units) if folder.has_unit(index)]
@@ -74,3 +72,24 @@ def _arrays(folder: RunFolder, index: int) -> tuple[np.ndarray, ...]:
         raise FinstError(
             f"{folder.unit_path(index)} is damaged: expected the numbers of causal mediation ({cause})"
         ) from cause
+
+
+def head_maps(path: Path) -> HeadMaps:
+    """What the finished run in the folder ``path`` says of every head.
+
+    Raises FinstError when the folder holds no finished run of causal mediation.
+    """
+    stored = _manifest(path)
+    if stored.status != "finished":
+        raise FinstError(f"{path} holds a run that is not finished: let finst run cma finish it first")
+    summary = unpack(RunFolder(path, stored.experiment, stored.spec).summary_path)
+    return HeadMaps.of(summary, stored.model.hash)
+
+
+def _manifest(path: Path) -> Manifest:
+    if not (path / "manifest.json").is_file():
+        raise FinstError(f"{path} holds no run: expected a folder with manifest.json, such as finst run cma writes")
+    manifest = Manifest.read(path / "manifest.json")
+    if manifest.experiment != "cma":
+        raise FinstError(f"{path} holds a run of {manifest.experiment!r}: expected one of causal mediation ('cma')")
+    return manifest

@@ -1,0 +1,61 @@
+"""What heads put out for each index: means over trials of one split, to be written into trials of another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from finst.engine.activations import sampled
+from finst.engine.precision import at_least_float32
+from finst.errors import FinstError
+from finst.scenes.object import Scene
+from finst.vlm.encode import Encoded
+from finst.vlm.open import VLM
+
+
+@dataclass(frozen=True, eq=False)
+class Prototypes:
+    """d_i: each head's mean output at the last token, by the index i of what is to be named."""
+
+    values: Float[Tensor, "index layer head d_head"]
+    counts: tuple[int, ...]
+    """Trials behind each mean."""
+
+    @property
+    def layers(self) -> Float[Tensor, "index layer 1 head d_head"]:
+        """With the axis of positions that rows of edits have."""
+        return self.values[:, :, None]
+
+
+def prototypes(
+    vlm: VLM, contexts: Sequence[Encoded], index: Sequence[int], *, batch: int, exact: bool = False
+) -> Prototypes:
+    """Means over ``contexts`` (encoded with their answers) that have the same ``index`` (0, 1, ...).
+
+    With ``exact`` of those alone that greedy decoding answers exactly. Raises FinstError when none is left of an index.
+    """
+    last = np.array([[context.tokens.last] for context in contexts])
+    passes = sampled(vlm, contexts, ("z",), last, batch=batch)
+    kept: Bool[np.ndarray, "_"] = passes.exact.numpy() if exact else np.ones(len(contexts), dtype=bool)
+    of = np.array(index)
+    places = [torch.from_numpy(np.flatnonzero(kept & (of == one))) for one in range(int(of.max()) + 1)]
+    counts = tuple(len(place) for place in places)
+    if not all(counts):
+        raise FinstError(
+            f"no trial of index {counts.index(0)} is left to estimate from: expected at least one that "
+            f"{vlm.reader.id} answers exactly; more trials may help, or a model that can do the task"
+        )
+    z = passes.values["z"][:, :, 0].to(at_least_float32(vlm.dtype))
+    return Prototypes(torch.stack([z[place].mean(0) for place in places]).to(vlm.device, vlm.dtype), counts)
+
+
+def check_disjoint(first: Sequence[Scene], second: Sequence[Scene]) -> None:
+    """Raises FinstError when a picture is in both splits."""
+    shared = len({frozenset(one.objects) for one in first} & {frozenset(one.objects) for one in second})
+    if shared:
+        raise FinstError(f"{shared} pictures are in both splits: expected other ones to test on than to estimate from")

@@ -1,0 +1,42 @@
+"""What a model says after contexts with edits, by the same greedy decoding and budget with and without them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from finst.engine.edits import Rows
+from finst.engine.generate import generate
+from finst.engine.record import record
+from finst.prompts import correct
+from finst.vlm.encode import Encoded
+from finst.vlm.open import VLM
+
+COLOUR_TOKENS = 5
+"""New tokens for a colour, in any published tokenizer."""
+
+NOTHING = "none"
+"""The role of what is no word of the scene."""
+
+
+def said(
+    vlm: VLM, contexts: Sequence[Encoded], rows: Sequence[Rows], *, batch: int, new_tokens: int = COLOUR_TOKENS
+) -> Iterator[list[str]]:
+    """Of every context the texts that its own rows begin with, in the order given.
+
+    Consecutive contexts of equal length share a recording of at most ``batch``.
+    """
+    start = 0
+    while start < len(contexts):
+        length = len(contexts[start].tokens)
+        stop = start + 1
+        while stop < min(start + batch, len(contexts)) and len(contexts[stop].tokens) == length:
+            stop += 1
+        recording = record(vlm, contexts[start:stop])
+        for place, edits in enumerate(rows[start:stop]):
+            yield generate(vlm, recording[place], edits, new_tokens).texts(vlm.reader)
+        start = stop
+
+
+def role_of(text: str, roles: Mapping[str, str]) -> str:
+    """The role of the word (``roles``: role by word) that the text begins with, or ``none``."""
+    return next((role for word, role in roles.items() if correct(text, word)), NOTHING)
