@@ -164,6 +164,7 @@ def open_reader(model: str, *, revision: str | None = None) -> Reader:
         try:
             config = cast(PreTrainedConfig, AutoConfig.from_pretrained(folder, trust_remote_code=False))
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+            tokenizer.chat_template = _processors_template(folder) or tokenizer.chat_template
             image_processor = family.load_image_processor(folder)
         except (OSError, ValueError) as error:
             raise FinstError(
@@ -174,6 +175,22 @@ def open_reader(model: str, *, revision: str | None = None) -> Reader:
         raise FinstError(f"{model}: its tokenizer gives no character offsets; expected one with a tokenizer.json")
     family.check(config, image_processor)
     return Reader(model, folder, commit, config, tokenizer, image_processor, family)
+
+
+def _processors_template(folder: Path) -> str | None:
+    """The conversation format that older checkpoints keep in a file of their processor, which no tokenizer reads.
+
+    transformers' processors prefer it, too: a tokenizer's own may be that of a model without pictures. Raises
+    ValueError when the file is damaged.
+    """
+    file = folder / "chat_template.json"
+    if not file.is_file():
+        return None
+    content = json.loads(file.read_text(encoding="utf-8"))
+    template = content.get("chat_template") if isinstance(content, dict) else None
+    if not isinstance(template, str):
+        raise ValueError(f"{file.name} holds no chat_template that is a text")
+    return template
 
 
 def open_vlm(
