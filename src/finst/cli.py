@@ -38,6 +38,7 @@ COMMANDS = (
     Command(("run", "rsa-frame"), "similarity with relative and absolute position", "run_rsa_frame"),
     Command(("run", "rsa-entropy"), "similarity and accuracy when objects share features", "run_rsa_entropy"),
     Command(("run", "accuracy"), "accuracy by number of objects, entropy and placement", "run_accuracy"),
+    Command(("compare",), "puts finished runs of one experiment side by side on one page", "compare"),
     Command(("verify",), "replays random cells of a result by plain hooks and nnsight", "verify"),
     Command(("inspect",), "draws what a model sees: patches, objects, the role of every token", "inspect"),
     Command(("models",), "lists published models: sizes, image tokens, memory, what is supported", "models"),
