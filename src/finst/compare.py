@@ -60,12 +60,14 @@ def write(spec: CompareSpec) -> str:
 
     Raises FinstError for runs that cannot be compared, and for a folder that cannot be made.
     """
-    comparison = compare(comparable_runs(spec.runs))
+    runs = comparable_runs(spec.runs)
     if spec.figures is not None:
         try:
             spec.figures.mkdir(parents=True, exist_ok=True)
         except OSError as cause:
             raise FinstError(f"cannot make the folder {spec.figures}: {cause.strerror}") from cause
+    comparison = compare(runs)
+    if spec.figures is not None:
         for figure in comparison.figures:
             write_figure(spec.figures, figure.name, figure.png, figure.pdf, figure.csv)
     write_atomically(spec.out, comparison.html.encode())
@@ -93,21 +95,21 @@ def compare(runs: Sequence[FinishedRun]) -> Comparison:
 
 def _mediation(runs: Sequence[FinishedRun]) -> Comparison:
     sides = [Side(label, run.summary) for label, run in zip(labels_of(runs), runs, strict=True)]
+    text = "\n".join([headline(sides), "", *aligned(table(sides))])
     figures = side_figures(sides)
-    html = sides_page(sides, figures, _records(runs), differences_between(runs))
-    return Comparison(html, figures, "\n".join([headline(sides), "", *aligned(table(sides))]))
+    return Comparison(sides_page(sides, figures, _records(runs), differences_between(runs)), figures, text)
 
 
 def _told(experiment: Told[Any], runs: Sequence[FinishedRun]) -> Comparison:
     labels = labels_of(runs)
     accounts = [experiment.account(run.summary) for run in runs]
     figures = [
-        tuple(replace(figure, name=f"{figure.name}-{place}") for figure in experiment.draw(run.summary))
+        {figure.name: replace(figure, name=f"{figure.name}-{place}") for figure in experiment.draw(run.summary)}
         for place, run in enumerate(runs, 1)
     ]
     html = plain_sides_page(labels, accounts, figures, _records(runs), differences_between(runs))
     said = [f"{label}: {account.headline}" for label, account in zip(labels, accounts, strict=True)]
-    return Comparison(html, tuple(figure for row in figures for figure in row), "\n".join(said))
+    return Comparison(html, tuple(figure for row in figures for figure in row.values()), "\n".join(said))
 
 
 def _records(runs: Sequence[FinishedRun]) -> list[dict[str, Any]]:

@@ -149,15 +149,16 @@ def sides_page(
 def plain_sides_page(
     labels: Sequence[str],
     accounts: Sequence[Account],
-    figures: Sequence[Sequence[NamedFigure]],
+    figures: Sequence[Mapping[str, NamedFigure]],
     manifests: Sequence[Mapping[str, Any]],
     differences: Sequence[Difference],
 ) -> str:
-    """Runs of any other experiment side by side: their accounts, and their ``figures``, of each run in one order.
+    """Runs of any other experiment side by side: their accounts and figures.
 
-    No two figures have the same name.
+    ``figures`` has those of each run, by what stands beside each other; no two of them have the same name themselves.
     """
-    shown = [[_figure(figure) for figure in row] for row in figures]
+    keys = dict.fromkeys(key for row in figures for key in row)
+    beside = [[(label, row[key]) for label, row in zip(labels, figures, strict=True) if key in row] for key in keys]
     return _beside(
         labels,
         manifests,
@@ -165,7 +166,7 @@ def plain_sides_page(
         title=accounts[0].title,
         headline=f"{capital(accounts[0].title)}: {listed(labels)}",
         said=[(label, account.headline) for label, account in zip(labels, accounts, strict=True)],
-        pairs=[list(zip(labels, row, strict=True)) for row in zip(*shown, strict=True)],
+        pairs=[[(label, _figure(figure)) for label, figure in row] for row in beside],
         tables=[{"label": label, "account": account} for label, account in zip(labels, accounts, strict=True)],
     )
 

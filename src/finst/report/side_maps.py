@@ -9,8 +9,8 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 
-from finst.report.curves import PENS, curve
-from finst.report.figures import FAINT, STYLE, NamedFigure, canvas
+from finst.report.curves import Pen, curve
+from finst.report.figures import FAINT, INK, STYLE, NamedFigure, canvas
 from finst.report.maps import (
     STATISTICS,
     draw_scores,
@@ -26,6 +26,12 @@ from finst.report.verdict import NAMES, capital, level_of
 
 MAP_WIDTH = 3.6
 """Inches."""
+
+HUES = (INK, "#CC79A7", "#E69F00", "#56B4E9")
+"""Of models: those of Okabe and Ito's colours that no stage has."""
+
+LINES = (("o", ()), ("s", (5.0, 1.5)), ("^", (1.2, 1.2)), ("D", (6.0, 1.5, 1.0, 1.5)))
+"""Of models, marks and dashes: models with the same hue have different ones."""
 
 
 def side_figures(sides: Sequence[Side]) -> tuple[NamedFigure, ...]:
@@ -140,7 +146,7 @@ def depths(sides: Sequence[Side]) -> NamedFigure:
 
 def _draw_depth(axes: Axes, side: Side, stage: str, place: int) -> None:
     part = side.summary.sel(condition=stage)
-    pen = PENS[place % len(PENS)]
+    pen = Pen(HUES[place % 4], *LINES[(place + place // 4) % 4])
     placed = part.assign_coords(layer=part["layer"] / side.deepest)
     ends = {"low": placed["layer_ci_low"], "high": placed["layer_ci_high"]}
     curve(axes, placed["layer_mean"], pen, side.label, solid=placed["above"].any("head"), **ends)

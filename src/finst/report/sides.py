@@ -100,7 +100,7 @@ def _stage_row(side: Side, stage: str) -> StageRow:
         else f"{head.name}: {number(head.mean)} ± {number(head.standard_error)}"
         + ("" if head.above else " (not above the noise)"),
         strongest_depth="–" if head is None else number(head.layer / side.deepest, 2),
-        share="–" if head is None or not margin > 0 else f"{head.mean / margin:.0%}".replace("-", "−"),
+        share="–" if head is None or not margin > 0 else f"{number(100 * head.mean / margin, 0)} %",
         centre=_interval(part, "centre_mean", "centre_low", "centre_high", side.deepest),
         reliability=trust_of(side.summary, stage).reliability,
         found=bool(above.any()),
@@ -139,13 +139,13 @@ def steps_of(sides: Sequence[Side]) -> tuple[str, ...]:
 
 
 def headline(sides: Sequence[Side]) -> str:
-    """In how many of the models each stage has heads above the noise."""
+    """In how many of the runs each stage has heads above the noise."""
     counts = {
         NAMES[key]: sum(bool(side.summary["above"].sel(condition=key).any()) for side in sides)
         for key in sides[0].summary["condition"].values.tolist()
     }
     said = ", ".join(f"{name} in {count}" for name, count in counts.items())
-    return f"Of {len(sides)} models, heads above the noise: {said}."
+    return f"Of {len(sides)} runs, heads above the noise: {said}."
 
 
 def table(sides: Sequence[Side]) -> list[tuple[str, ...]]:

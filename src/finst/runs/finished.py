@@ -55,9 +55,9 @@ def comparable_runs(paths: Sequence[Path]) -> tuple[FinishedRun, ...]:
     if twice:
         raise FinstError(f"{twice[0]} is given twice: expected different runs")
     runs = tuple(finished_run(path) for path in paths)
-    of = {run.manifest.experiment: run.path for run in reversed(runs)}
-    if len(of) > 1:
-        listed = ", ".join(f"{experiment!r} in {path}" for experiment, path in of.items())
+    experiments = [run.manifest.experiment for run in runs]
+    if len(set(experiments)) > 1:
+        listed = ", ".join(f"{name!r} in {path}" for name, path in zip(experiments, paths, strict=True))
         raise FinstError(f"runs of different experiments cannot be compared ({listed}): expected one experiment")
     return runs
 
@@ -83,7 +83,9 @@ def differences_between(runs: Sequence[FinishedRun]) -> tuple[Difference, ...]:
     ]
     hashes = [run.manifest.model.hash for run in runs]
     same = len(set(hashes)) < len(hashes)
-    weights = [Difference("weights", tuple(value[:12] for value in hashes), misleads=True)] if same else []
+    weights = (
+        [Difference("weights, some the same", tuple(value[:12] for value in hashes), misleads=True)] if same else []
+    )
     return (*asked, *weights, *(Difference(name, values, misleads=False) for name, values in _unequal(versions)))
 
 
