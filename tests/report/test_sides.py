@@ -8,6 +8,7 @@ import io
 from functools import cache
 from typing import Any
 
+import numpy as np
 import pytest
 from matplotlib.collections import QuadMesh
 
@@ -88,7 +89,7 @@ def test_all_models_have_one_scale_a_condition() -> None:
     meshes = [
         mesh for axes in figures()["panels"].figure.axes for mesh in axes.collections if isinstance(mesh, QuadMesh)
     ]
-    drawn = [mesh for mesh in meshes if mesh.get_array().size in (80, 20)]
+    drawn = [mesh for mesh in meshes if np.size(mesh.get_array()) in (80, 20)]
     assert len(drawn) == 6
     for place, stage in enumerate(synthetic.STAGED):
         largest = max(float(abs(side.summary["mean"].sel(condition=stage)).max()) for side in sides())
@@ -98,7 +99,7 @@ def test_all_models_have_one_scale_a_condition() -> None:
 def test_the_combined_maps_full_colour_is_the_largest_score_of_any_model() -> None:
     """Of the smaller model's cells, that of the strongest head of all is the stage's own colour and no other is."""
     whole, small = figures()["maps"].figure.axes[:2]
-    colours = {axes: axes.collections[0].get_facecolor()[:, :3] for axes in (whole, small)}
+    colours = {axes: np.asarray(axes.collections[0].get_facecolor())[:, :3] for axes in (whole, small)}
     hue = (0xD5 / 255, 0x5E / 255, 0x00 / 255)
     full = {axes: (abs(found - hue).max(axis=1) < 1e-6).sum() for axes, found in colours.items()}
     assert (full[whole], full[small]) == (0, 1)

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -24,7 +24,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer,
 from transformers.utils import logging as hf_logging
 
 from finst.errors import FinstError
-from finst.vlm.families import family_of
+from finst.vlm.families import FAMILIES, family_of
 from finst.vlm.families.base import Family
 from finst.vlm.placement import DTYPES as DTYPES
 from finst.vlm.placement import PARTS as PARTS
@@ -143,17 +143,17 @@ def quiet() -> Iterator[None]:
             hf_logging.enable_progress_bar()
 
 
-def open_reader(model: str, *, revision: str | None = None) -> Reader:
+def open_reader(model: str, *, revision: str | None = None, families: Sequence[Family] = FAMILIES) -> Reader:
     """A built-in model by name, a folder, or a Hugging Face hub id (downloads its small files, or takes the cache's).
 
-    Raises FinstError when there is no such model or revision, files are missing, or no family reads its architecture
+    ``families`` are the architectures that are known, for those who bring one of their own. Raises FinstError when there is no such model or revision, files are missing, or no family reads its architecture
     in the way that this checkpoint is made.
     """
     folder, commit = _locate(model, revision)
     config_file = folder / "config.json"
     if not config_file.is_file():
         raise FinstError(f"{model}: the folder {folder} has no config.json; expected a Hugging Face checkpoint")
-    family = family_of(_model_type(config_file))
+    family = family_of(_model_type(config_file), families)
     if commit is None and not weight_files(folder):
         pickled = next(iter(sorted(folder.glob("*.bin"))), None)
         found = "" if pickled is None else f" but {pickled.name}, a pickle, which can run code when it is read"
