@@ -146,8 +146,9 @@ def quiet() -> Iterator[None]:
 def open_reader(model: str, *, revision: str | None = None, families: Sequence[Family] = FAMILIES) -> Reader:
     """A built-in model by name, a folder, or a Hugging Face hub id (downloads its small files, or takes the cache's).
 
-    ``families`` are the architectures that are known, for those who bring one of their own. Raises FinstError when there is no such model or revision, files are missing, or no family reads its architecture
-    in the way that this checkpoint is made.
+    ``families`` are the architectures that are known, for those who bring one of their own. Raises FinstError when
+    there is no such model or revision, files are missing, or no family reads its architecture in the way that this
+    checkpoint is made.
     """
     folder, commit = _locate(model, revision)
     config_file = folder / "config.json"

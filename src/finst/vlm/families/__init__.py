@@ -1,7 +1,7 @@
 """The architectures that finst reads, one short module each.
 
 A new one is a module here, its class in ``FAMILIES``, a tiny model of it in ``tests/tiny`` and a row in
-``tests/families.py``; every test of families then runs for it, those of the engine included.
+``tests/tiny/rows.py``; every test of families then runs for it, those of the engine included.
 ``docs/adding-a-model.md`` shows it.
 """
 
