@@ -79,8 +79,10 @@ def test_every_target_of_make_exists(line: str, tmp_path: Path) -> None:
 def test_python_runs_as_written(document: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, Any] = {}
+    text = document.read_text()
     for block in blocks(document, "python"):
-        exec(compile(block, str(document), "exec"), namespace)
+        before = text[: text.index(block)].count("\n")  # so that a traceback names the document's own lines
+        exec(compile("\n" * before + block, str(document), "exec"), namespace)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))

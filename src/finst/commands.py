@@ -13,6 +13,7 @@ import tyro
 import xarray as xr
 
 from finst import check as checking
+from finst import compare as comparison
 from finst import inspect as inspection
 from finst import models as registry
 from finst import verify as verification
@@ -256,6 +257,13 @@ def _cma_page(
 def inspect(command: str, arguments: Sequence[str]) -> None:
     """``finst inspect``."""
     print(f"drawn: {inspection.inspect(_options(inspection.InspectSpec, command, arguments))}")
+
+
+def compare(command: str, arguments: Sequence[str]) -> None:
+    """``finst compare``."""
+    options = _options(comparison.CompareSpec, command, arguments)
+    _check_place(options.out)
+    print(comparison.write(options))
 
 
 def models(command: str, arguments: Sequence[str]) -> None:

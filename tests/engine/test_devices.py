@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
@@ -34,6 +35,7 @@ def device_map(vlm: VLM, first: torch.device, second: torch.device) -> dict[str,
     decoder = inside[id(vlm.decoder)]
     late = [*(f"{decoder}.layers.{layer}" for layer in range(1, vlm.n_layers)), f"{decoder}.norm", "lm_head"]
     early = [name for name, module in vlm.model.model.named_children() if module is not vlm.decoder]
+    early += [name for name, _ in vlm.model.model.named_parameters(recurse=False)]
     early = [f"model.{name}" for name in early] + [f"{decoder}.layers.0"]
     early += [f"{decoder}.{name}" for name in ("embed_tokens", "rotary_emb")]
     return {**dict.fromkeys(early, first), **dict.fromkeys(late, second)}
@@ -51,11 +53,14 @@ def two(one: Case) -> Iterator[Case]:
         model = copy.deepcopy(one.vlm.model)
         stack.enter_context(Elsewhere())
         places = device_map(one.vlm, HERE, THERE)
-        for name, place in places.items():
+        for name in (name for name, place in places.items() if place != HERE):
             module = model.get_submodule(name)
             for tensor in (*module.parameters(), *module.buffers()):
-                tensor.elsewhere = place  # pyright: ignore[reportAttributeAccessIssue]
-        vlm = replace(one.vlm, model=accelerate.dispatch_model(model, places, main_device=HERE))
+                tensor.elsewhere = places[name]  # pyright: ignore[reportAttributeAccessIssue]
+        with warnings.catch_warnings():
+            # accelerate wants a place for parameters outside of all submodules, and warns when one is given
+            warnings.filterwarnings("ignore", "The following device_map keys do not match any submodules")
+            vlm = replace(one.vlm, model=accelerate.dispatch_model(model, places, main_device=HERE))
         yield Case(vlm, one.contexts, one.answers, record(vlm, one.contexts))
 
 

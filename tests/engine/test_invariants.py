@@ -59,6 +59,11 @@ def whole(case: Case, site: Site) -> tuple[int, ...]:
     return tuple(range(heads_and_width(case.vlm, site)[0])) if site in HEAD_SITES else ()
 
 
+def drawing(case: Case, seed: int) -> np.random.Generator:
+    """Hypothesis gives every family the same seeds; what is drawn from them is different, so that few are enough."""
+    return np.random.default_rng([seed, *case.vlm.reader.config.model_type.encode()])
+
+
 def some_positions(case: Case, rng: np.random.Generator) -> tuple[int, ...]:
     """Up to six in any order, the last token among them now and then."""
     return tuple(rng.choice(case.recording.length, rng.integers(1, 7), replace=False).tolist())
@@ -77,10 +82,10 @@ def drawn_reads(case: Case, rng: np.random.Generator, rows: int) -> list[Read]:
     ]
 
 
-@settings(max_examples=6)
+@settings(max_examples=3)
 @given(seed=SEEDS)
 def test_any_rows_and_what_is_read_in_them_are_the_hook_loops(known: Known, seed: int) -> None:
-    case, rng = known.case, np.random.default_rng(seed)
+    case, rng = known.case, drawing(known.case, seed)
     rows = rows_from([mixed_row(case, rng) for _ in range(rng.integers(1, 5))])
     reads = drawn_reads(case, rng, rows.count)
     ours = observe(case.vlm, case.recording[0], rows, reads, case.answers)
@@ -90,10 +95,10 @@ def test_any_rows_and_what_is_read_in_them_are_the_hook_loops(known: Known, seed
         assert (mine - other).abs().max() < 1e-9
 
 
-@settings(max_examples=2)
+@settings(max_examples=1)
 @given(seed=SEEDS)
 def test_any_rows_are_nnsights(known: Known, seed: int) -> None:
-    case, rng = known.case, np.random.default_rng(seed)
+    case, rng = known.case, drawing(known.case, seed)
     rows = rows_from([mixed_row(case, rng) for _ in range(5)])
     theirs = nnsight.counterfactuals(case.vlm, case.clean, rows, case.answers)
     assert (run(case, rows) - theirs).abs().max() < 1e-9
@@ -124,11 +129,11 @@ def into_itself(known: Known, context: int, edit: Edit) -> Edit:
     return replace(edit, value=value, op="replace", coefficient=1.0)
 
 
-@settings(max_examples=6)
+@settings(max_examples=3)
 @given(seed=SEEDS)
 def test_unedited_and_self_patched_rows_are_the_clean_run(known: Known, seed: int) -> None:
     """Among rows that do change something, in every context."""
-    case, rng = known.case, np.random.default_rng(seed)
+    case, rng = known.case, drawing(known.case, seed)
     parts, clean = list[Rows](), list[bool]()
     for context in rng.integers(0, 3, 6).tolist():
         row = mixed_row(case, rng)
@@ -143,11 +148,11 @@ def test_unedited_and_self_patched_rows_are_the_clean_run(known: Known, seed: in
     assert same[torch.tensor(clean)].max() < 1e-9
 
 
-@settings(max_examples=8)
+@settings(max_examples=4)
 @given(seed=SEEDS)
 def test_all_heads_of_a_layer_are_its_attn_out(known: Known, seed: int) -> None:
     """And what an MLP adds, normed where the architecture norms it, is added to the layer's output."""
-    case, rng = known.case, np.random.default_rng(seed)
+    case, rng = known.case, drawing(known.case, seed)
     layer, positions, source = int(rng.integers(case.vlm.n_layers)), some_positions(case, rng), int(rng.integers(1, 3))
     z, attn_out = (known.inside[site][source, layer, list(positions)] for site in ("z", "attn_out"))
     value = torch.from_numpy(rng.standard_normal(attn_out.shape))
@@ -196,14 +201,14 @@ def test_resid_carries_everything(known: Known) -> None:
         assert (case.recording.logits[source] - case.recording.logits[0]).abs().max() > 0.01
 
 
-@settings(max_examples=6)
+@settings(max_examples=3)
 @given(seed=SEEDS)
 def test_nothing_changes_before_an_edit(known: Known, seed: int) -> None:
     """A value changes only if some edit is at its site or an earlier one, and at its token or an earlier one.
 
     Or, where tokens of a picture see each other, at a later one of its picture.
     """
-    case, rng = known.case, np.random.default_rng(seed)
+    case, rng = known.case, drawing(known.case, seed)
     row = mixed_row(case, rng)
     layers, length = case.vlm.n_layers, case.recording.length
     reads = [Read(site, tuple(range(layers)), tuple(range(length))) for site in SITES]
@@ -262,11 +267,11 @@ def test_a_query_acts_at_its_own_head_and_token_alone(known: Known) -> None:
             assert torch.nonzero(changed).tolist() == [[token, head]]
 
 
-@settings(max_examples=4)
+@settings(max_examples=2)
 @given(seed=SEEDS, max_memory=st.sampled_from([None, 1, 100_000, 300_000]))
 def test_a_row_is_what_it_is_alone(known: Known, seed: int, max_memory: int | None) -> None:
     """Whatever rows walk with it, in whatever order and chunks, and whatever its context was recorded with."""
-    case, rng = known.case, np.random.default_rng(seed)
+    case, rng = known.case, drawing(known.case, seed)
     rows = joined([rows_from([mixed_row(case, rng)]).on(int(rng.integers(3))) for _ in range(rng.integers(2, 7))])
     reads = [replace(read, rows=None) for read in drawn_reads(case, rng, rows.count)]
     together = observe(case.vlm, case.recording, rows, reads, case.answers, max_memory=max_memory)
@@ -303,10 +308,10 @@ def test_order_does_not_matter_and_reads_follow_their_rows(known: Known) -> None
             assert (one - other).abs().max() < 1e-9
 
 
-@settings(max_examples=2)
+@settings(max_examples=1)
 @given(seed=SEEDS)
 def test_swapped_answers_flip_the_score(known: Known, seed: int) -> None:
-    case, rng = known.case, np.random.default_rng(seed)
+    case, rng = known.case, drawing(known.case, seed)
     rows = unedited() + rows_from([mixed_row(case, rng) for _ in range(4)])
     first, second = case.answers[:2]
     there, back = (
@@ -315,11 +320,11 @@ def test_swapped_answers_flip_the_score(known: Known, seed: int) -> None:
     np.testing.assert_array_equal(scores(there[1:], there[:1]), -scores(back[1:], back[:1]))
 
 
-@settings(max_examples=5)
+@settings(max_examples=3)
 @given(seed=SEEDS)
 def test_no_more_work_than_the_edits_can_reach(known: Known, seed: int) -> None:
     """A row takes part from its first edited layer on, with the tokens from its first edited one on."""
-    case, rng = known.case, np.random.default_rng(seed)
+    case, rng = known.case, drawing(known.case, seed)
     drawn = [row for row in (mixed_row(case, rng) for _ in range(6)) if row]
     with counted_tokens(case) as counts:
         run(case, rows_from(drawn))

@@ -18,19 +18,11 @@ from finst.vlm.encode import encode, first_tokens, token_texts
 from finst.vlm.families.base import Pixels
 from finst.vlm.open import Reader
 from finst.vlm.published import SHAPES as PUBLISHED
+from tests.tiny import ROWS
 from tests.tokenizers.cut import HERE, SOURCES, load
 from tests.tokenizers.texts import PLACEMENTS, descriptions, questions, scenes, words
 
-ROWS = (
-    ("qwen", "qwen2-vl-7b"),
-    ("qwen", "qwen2.5-vl-7b"),
-    ("qwen", "qwen3-vl-8b"),
-    ("qwen", "internvl3-8b"),
-    ("qwen", "llava-onevision-7b"),
-    ("llama2", "llava-1.5-7b"),
-    ("mistral", "idefics2-8b"),
-    ("gemma3", "gemma-3-4b"),
-)
+REAL = [pair for row in ROWS.values() for pair in row.real]
 """A tokenizer and a published model that has it."""
 
 PIECES = {
@@ -80,7 +72,7 @@ def reader_of() -> Callable[[str, str], Reader]:
     return reader
 
 
-@pytest.fixture(params=ROWS, ids="-".join)
+@pytest.fixture(params=REAL, ids="-".join)
 def row(request: pytest.FixtureRequest, reader_of: Callable[[str, str], Reader]) -> tuple[str, Reader]:
     return request.param[0], reader_of(*request.param)
 

@@ -1,6 +1,6 @@
 """Every architecture is read as transformers reads it: the same tokens, pixels, layers and logits; patches in place.
 
-A new family is a file in ``finst/vlm/families``, a tiny model in ``tests/tiny``, and a row in each of the tables below.
+A new family is a file in ``finst/vlm/families``, a tiny model in ``tests/tiny``, and a row in ``tests/tiny/rows.py``.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,27 +16,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
-from transformers import (
-    Gemma3Processor,
-    Idefics2Processor,
-    Idefics3Processor,
-    InternVLProcessor,
-    LlavaOnevisionProcessor,
-    LlavaProcessor,
-    Qwen2_5_VLProcessor,
-    Qwen2VLProcessor,
-    Qwen3VLProcessor,
-    SmolVLMProcessor,
-)
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
-from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImageProcessorPil
-from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
-from transformers.models.idefics2.image_processing_pil_idefics2 import Idefics2ImageProcessorPil
-from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
-from transformers.models.llava_onevision.image_processing_pil_llava_onevision import LlavaOnevisionImageProcessorPil
-from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 from transformers.models.smolvlm import processing_smolvlm
-from transformers.models.smolvlm.image_processing_pil_smolvlm import SmolVLMImageProcessorPil
 
 from finst.errors import FinstError
 from finst.prompts import Placement, Prompt, colour_retrieval, scene_description
@@ -48,72 +27,7 @@ from finst.vlm.families import supported
 from finst.vlm.families.base import DecoderInputs, decoder_inputs
 from finst.vlm.open import VLM, Reader, open_reader, open_vlm
 from finst.vlm.tokens import View
-from tests.tiny import FAMILIES, checkpoint, told_apart
-
-CHATML = (
-    "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
-    "<|im_start|>user\n<|vision_start|><|image_pad|><|vision_end|>{user}<|im_end|>\n<|im_start|>assistant\n{words}"
-)
-FAKE, IDEFICS_END = "<fake_token_around_image>", "<end_of_utterance>\nAssistant: {words}"
-CONVERSATIONS: dict[str, str] = {
-    "qwen2_vl": CHATML,
-    "qwen2_5_vl": CHATML,
-    "llava": "<s> USER: <image>\n{user} ASSISTANT: {words}",
-    "llava_onevision": "<|im_start|>user <image>\n{user}<|im_end|><|im_start|>assistant\n{words}",
-    "idefics2": f"<s> User:{FAKE}<image>{FAKE} {{user}}{IDEFICS_END}",
-    "idefics3": f"<|begin_of_text|>User:{FAKE}<global-img><image>{FAKE}{{user}}{IDEFICS_END}",
-    "smolvlm": f"<|im_start|>User:{FAKE}<global-img><image>{FAKE}{{user}}{IDEFICS_END}",
-    "internvl": ("<|im_start|>user\n<img><IMG_CONTEXT></img>\n{user}<|im_end|>\n<|im_start|>assistant\n{words}"),
-    "qwen3_vl": CHATML.partition("<|im_end|>\n")[2],
-    "gemma3": (
-        "<bos><start_of_turn>user\n\n\n<start_of_image><image_soft_token><end_of_image>\n\n{user}<end_of_turn>\n"
-        "<start_of_turn>model\n{words}"
-    ),
-}
-"""By family, all that the decoder is told: what the user says, and how the assistant's turn begins."""
-AROUND = {
-    "\n\n<start_of_image><image_soft_token><end_of_image>\n\n": "<start_of_image>",
-    **dict.fromkeys((f"{FAKE}<global-img>", f"{FAKE} ", FAKE, "<img>", "</img>"), ""),
-}
-"""What stands around the picture's tokens, and what of it is in the conversation as its template writes it."""
-
-
-def without_videos(cls: Any) -> Any:
-    """A processor of transformers that needs no torchvision, which it demands for videos alone."""
-
-    def init(self: Any, image_processor: Any = None, tokenizer: Any = None, **rest: Any) -> None:
-        cls.__init__(self, image_processor, tokenizer, None, **rest)
-
-    return type(cls.__name__, (cls,), {"__init__": init})
-
-
-PROCESSORS: dict[str, tuple[Any, Any]] = {
-    "qwen2_vl": (without_videos(Qwen2VLProcessor), Qwen2VLImageProcessorPil),
-    "qwen2_5_vl": (without_videos(Qwen2_5_VLProcessor), Qwen2VLImageProcessorPil),
-    "llava": (
-        partial(LlavaProcessor, patch_size=14, vision_feature_select_strategy="default", num_additional_image_tokens=1),
-        CLIPImageProcessorPil,
-    ),
-    "llava_onevision": (
-        partial(without_videos(LlavaOnevisionProcessor), num_image_tokens=36, vision_feature_select_strategy="full"),
-        LlavaOnevisionImageProcessorPil,
-    ),
-    "idefics2": (partial(Idefics2Processor, image_seq_len=8), Idefics2ImageProcessorPil),
-    "idefics3": (partial(Idefics3Processor, image_seq_len=9), Idefics3ImageProcessorPil),
-    "smolvlm": (partial(without_videos(SmolVLMProcessor), image_seq_len=9), SmolVLMImageProcessorPil),
-    "internvl": (partial(without_videos(InternVLProcessor), image_seq_length=9), GotOcr2ImageProcessorPil),
-    "qwen3_vl": (without_videos(Qwen3VLProcessor), Qwen2VLImageProcessorPil),
-    "gemma3": (partial(Gemma3Processor, image_seq_length=25), Gemma3ImageProcessorPil),
-}
-"""By family, the processor that transformers has for it, and the image processor that published checkpoints name."""
-
-UNTILED: dict[str, dict[str, bool]] = {
-    "idefics2": {"do_image_splitting": False},
-    "idefics3": {"do_image_splitting": False},
-    "smolvlm": {"do_image_splitting": False},
-    "internvl": {"crop_to_patches": False},
-}
-"""By family, how the processor is told to see the picture once and whole, where it has to be."""
+from tests.tiny import FAMILIES, ROWS, checkpoint, told_apart
 
 PLACEMENTS: tuple[Placement, ...] = ("prefill", "user_turn")
 SCENE = on_grid([("red", "square"), ("orange", "star")], [(0, 0), (0, 1)], Grid(1, 2))
@@ -176,7 +90,8 @@ def outputs_of(modules: Sequence[nn.Module]) -> Iterator[list[torch.Tensor]]:
 
 
 def test_every_family_is_tested() -> None:
-    assert set(supported()) == set(FAMILIES) == set(CONVERSATIONS) == set(PROCESSORS)
+    assert set(supported()) == set(ROWS)
+    assert all(row.body.family == name for name, row in ROWS.items())
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-10)])
@@ -218,14 +133,13 @@ def test_tokens_and_pixels_are_those_of_transformers_own_processor(
     reader: Reader, family: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(processing_smolvlm, "num2words", str)  # a package that SmolVLM demands for videos alone
-    make, image_processor = PROCESSORS[family]
-    untiled = UNTILED.get(family, {})
-    processor = make(
-        image_processor=image_processor.from_pretrained(reader.path, **untiled), tokenizer=reader.tokenizer
+    row = ROWS[family]
+    processor = row.processor(
+        image_processor=row.image_processor.from_pretrained(reader.path, **row.untiled), tokenizer=reader.tokenizer
     )
     picture = draw(SCENE)
     ours = encode(reader, picture, scene_description(SCENE, [0], 1))
-    theirs = processor(images=[Image.fromarray(picture.image)], text=ours.text, return_tensors="pt", **untiled)
+    theirs = processor(images=[Image.fromarray(picture.image)], text=ours.text, return_tensors="pt", **row.untiled)
     assert torch.equal(ours.input_ids, theirs["input_ids"][0])
     for name, values in ours.image_inputs.items():
         assert torch.equal(values, theirs[name])
@@ -295,12 +209,12 @@ def test_objects_lie_on_the_patches_that_change_with_them(vlm: VLM) -> None:
 
 def conversation(family: str, prompt: Prompt) -> str:
     """Spaces at its end belong to the words that are still to come."""
-    return CONVERSATIONS[family].format(user=prompt.user, words=prompt.prefill).rstrip(" ")
+    return ROWS[family].conversation.format(user=prompt.user, words=prompt.prefill).rstrip(" ")
 
 
-def written(told: str) -> str:
+def written(family: str, told: str) -> str:
     """A conversation as its template writes it."""
-    for token, kept in AROUND.items():
+    for token, kept in ROWS[family].around.items():
         told = told.replace(token, kept)
     return told
 
@@ -321,7 +235,7 @@ def test_the_decoder_is_told_the_whole_conversation(reader: Reader, family: str,
     texts = token_texts(reader, encoded.input_ids.tolist())
     told = "".join(text for pos, text in enumerate(texts) if pos not in of_picture[1:])
     assert told == conversation(family, prompt)
-    assert written(told).endswith(encoded.text)
+    assert written(family, told).endswith(encoded.text)
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
@@ -364,7 +278,7 @@ def test_answers_are_tokenised_as_they_would_be_said(reader: Reader, family: str
     texts = token_texts(reader, both.input_ids.tolist())
     said = "".join(texts[pos] for pos in answer)
     assert said.strip() == "blue star"
-    assert (said[0] == " ") == (placement == "prefill" or CONVERSATIONS[family].endswith(" {words}"))
+    assert (said[0] == " ") == (placement == "prefill" or ROWS[family].conversation.endswith(" {words}"))
     assert both.input_ids[answer[0]] == first_tokens(reader, prompt, ["red", "blue"])[1]
 
 
@@ -373,7 +287,7 @@ def test_templates_that_come_with_a_tokenizer(family: str, tmp_path: Path) -> No
     assert reader.tokenizer.chat_template
     for prompt in (scene_description(SCENE, [0], 1), colour_retrieval(SCENE, 0)):
         text = encode(reader, draw(SCENE), prompt).text
-        assert written(conversation(family, prompt)).endswith(text)
+        assert written(family, conversation(family, prompt)).endswith(text)
         assert text.count(prompt.user) == 1
 
 

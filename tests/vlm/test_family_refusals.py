@@ -14,7 +14,7 @@ from finst.prompts import Prompt
 from finst.scenes.object import Picture, Scene
 from finst.vlm.encode import encode
 from finst.vlm.open import open_reader
-from tests.tiny import FAMILIES, checkpoint
+from tests.tiny import FAMILIES, ROWS, checkpoint
 
 QWEN3 = {"text_config": {"model_type": "qwen3"}}
 LLAVA = r"is not read: expected LLaVA-1\.5's 'clip_vision_model' and 'default'"
@@ -62,14 +62,7 @@ PROCESSORS: list[tuple[str, dict[str, Any], str]] = [
     ("internvl", {"size": {"height": 98, "width": 98}}, r"expected do_resize to 84x84 px"),
     ("internvl", {"do_resize": False}, r"expected do_resize to 84x84 px"),
 ]
-NAMES = {
-    "llava": r"LLaVA-1\.5",
-    "llava_onevision": "LLaVA-OneVision",
-    "idefics2": "Idefics2",
-    "idefics3": "Idefics3 or SmolVLM",
-    "smolvlm": "Idefics3 or SmolVLM",
-    "internvl": "InternVL3",
-}
+NAMES = {family: row.refuses_as for family, row in ROWS.items() if row.refuses_as}
 """Of the families that see whole pictures, however small, in patches of 14 px."""
 
 

@@ -26,6 +26,7 @@ from finst.vlm import open as opening
 from finst.vlm.encode import encode, first_tokens
 from finst.vlm.families import family_of
 from finst.vlm.open import Reader, open_reader, open_vlm, quiet
+from tests.tiny import FAMILIES, checkpoint
 
 SCENE = on_grid([("red", "square"), ("blue", "star")], [(0, 0), (1, 1)], Grid(2, 2))
 
@@ -233,6 +234,30 @@ def test_templates_must_place_one_picture_and_one_text(folder: Path, template: s
     reader.tokenizer.chat_template = template
     with pytest.raises(FinstError, match="does not render one picture and one text: expected exactly one"):
         encode(reader, draw(SCENE), scene_description(SCENE, [0], 1))
+
+
+@pytest.mark.parametrize("template", [False, True], ids=["none_of_the_tokenizers", "instead_of_the_tokenizers"])
+def test_templates_that_older_checkpoints_keep_beside_the_tokenizer(tmp_path: Path, template: bool) -> None:
+    """As SmolVLM's first version: Idefics3's architecture and a tokenizer that does not open the sequence."""
+    folder = checkpoint(tmp_path, FAMILIES["smolvlm"], template=template)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "idefics3"}))
+    opened = "<|im_start|>Older:<image>{{ messages[0].content[1].text }}<end_of_utterance>\nAssistant:"
+    (folder / "chat_template.json").write_text(json.dumps({"chat_template": opened}))
+    reader, prompt = open_reader(str(folder)), scene_description(SCENE, [0], 1)
+    encoded = encode(reader, draw(SCENE), prompt)
+    assert encoded.text == (
+        f"<|im_start|>Older:<image>{prompt.user}<end_of_utterance>\nAssistant: {prompt.prefill}"
+    ).rstrip(" ")
+    opening = reader.tokenizer.convert_tokens_to_ids("<|im_start|>")
+    assert torch.nonzero(encoded.input_ids == opening).tolist() == [[0]]
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"chat_template": ["{{ messages }}"]}'])
+def test_damaged_templates_are_named(copy: Path, content: str) -> None:
+    (copy / "chat_template.json").write_text(content)
+    with pytest.raises(FinstError, match="does not hold a whole checkpoint"):
+        open_reader(str(copy))
 
 
 def test_tokenizers_must_belong_to_the_configuration(folder: Path) -> None:

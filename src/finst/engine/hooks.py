@@ -62,12 +62,16 @@ def generate(
     stop: Sequence[int] | None = None,
     repetition_penalty: float = 1.0,
 ) -> Generated:
-    """As ``finst.engine.generate.generate``, row by row; every token takes a pass over all tokens before it."""
+    """As ``finst.engine.generate.generate``, row by row; every token takes a pass over all tokens before it.
+
+    The vision tower runs once.
+    """
     choice = greedy(vlm, max_new_tokens, stop, repetition_penalty)
     spoken = silence(vlm, rows.count, max_new_tokens)
     with arithmetic(vlm):
+        prompt = decoder_inputs(vlm, [clean])
         for row in range(rows.count):
-            said, inputs = clean.input_ids[None].to(vlm.device), decoder_inputs(vlm, [clean])
+            said, inputs = clean.input_ids[None].to(vlm.device), prompt
             for step in range(max_new_tokens):
                 with _edited(vlm, _so_far(rows.take(np.array([row])), said.shape[1])):
                     hidden = _last_hidden(vlm, inputs)

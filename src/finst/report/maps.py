@@ -3,7 +3,7 @@
 # ruff: noqa: RUF001  (typeset text: dashes, minus signs and apostrophes as readers expect them)
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -12,6 +12,8 @@ import xarray as xr
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
+from matplotlib.collections import QuadMesh
+from matplotlib.colorbar import Colorbar
 from matplotlib.colors import LinearSegmentedColormap, Normalize, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -89,7 +91,7 @@ def _above(summary: xr.Dataset, stage: str) -> Float[np.ndarray, "head layer"]:
     return np.where(above, _means(summary, stage), 0.0)
 
 
-def _largest(means: Float[np.ndarray, "head layer"]) -> float:
+def _largest(means: Float[np.ndarray, "head"]) -> float:
     """Of the finite ones; 1 for an empty scale."""
     finite = means[np.isfinite(means)]
     return float(finite.max(initial=0.0)) or 1.0
@@ -102,11 +104,11 @@ def combined_map(summary: xr.Dataset) -> NamedFigure:
     """
     figure = canvas(7.2, 1.0 + min(4.4, 0.36 * summary.sizes["head"] + 0.5))
     axes, side = figure.subplots(1, 2, width_ratios=[1, 0.3])
-    _draw_stages(axes, summary)
+    draw_stages(axes, summary)
     side.axis("off")
     for place, stage in enumerate(_stages(summary)):
         scale = side.inset_axes((0.02, 0.72 - 0.34 * place, 0.9, 0.07))
-        _one_sided_bar(figure, scale, summary, stage)
+        one_sided_bar(figure, scale, [summary], stage)
     return NamedFigure(
         name="map",
         title="The three stages in one map",
@@ -121,12 +123,15 @@ def combined_map(summary: xr.Dataset) -> NamedFigure:
     )
 
 
-def _draw_stages(axes: Axes, summary: xr.Dataset, mark: float = 1.0) -> None:
-    """The cells and marks (of relative size ``mark``) of the combined map, with their legend on top."""
+def draw_stages(axes: Axes, summary: xr.Dataset, mark: float = 1.0, tops: Mapping[str, float] | None = None) -> None:
+    """The cells and marks (of relative size ``mark``) of the combined map, with their legend on top.
+
+    ``tops`` are the mean scores of full colour, by stage; the largest of each where there is none.
+    """
     stages = _stages(summary)
     ink = np.ones((summary.sizes["head"], summary.sizes["layer"], 3))
     for stage in stages:
-        share = _above(summary, stage) / _largest(_above(summary, stage))
+        share = _above(summary, stage) / (tops[stage] if tops else largest_above([summary], stage))
         ink *= 1 - share[..., None] * (1 - np.array(to_rgb(COLOURS[stage])))
     axes.pcolormesh(_edges(summary.sizes["layer"]), _edges(summary.sizes["head"]), ink, edgecolors=FRAME, linewidth=0.5)
     _grid_axes(axes, summary)
@@ -159,9 +164,10 @@ def _mark_stages(axes: Axes, summary: xr.Dataset, mark: float) -> None:
             axes.plot([x], [head], ls="", ms=size, **style)
 
 
-def _one_sided_bar(figure: Figure, axes: Axes, summary: xr.Dataset, stage: str) -> None:
-    found = _above(summary, stage)
-    top, weakest = _largest(found), weakest_above(summary, stage)
+def one_sided_bar(figure: Figure, axes: Axes, summaries: Sequence[xr.Dataset], stage: str) -> None:
+    """The scale of a stage in the combined maps of one run or several."""
+    top = largest_above(summaries, stage)
+    weakest = min((least for s in summaries if (least := weakest_above(s, stage)) is not None), default=None)
     colours = LinearSegmentedColormap.from_list(stage, ["white", "white" if weakest is None else COLOURS[stage]])
     bar = figure.colorbar(ScalarMappable(Normalize(0, top), colours), cax=axes, orientation="horizontal")
     bar.outline.set_linewidth(0.5)  # pyright: ignore[reportCallIssue]
@@ -169,6 +175,16 @@ def _one_sided_bar(figure: Figure, axes: Axes, summary: xr.Dataset, stage: str) 
     axes.set_title(f"{capital(NAMES[stage])} (logits)", fontsize=7, fontweight="normal", pad=3)
     noise = "none above the noise" if weakest is None else f"above the noise from {number(weakest)}"
     axes.set_xlabel(noise, fontsize=6.5, loc="left")
+
+
+def largest_above(summaries: Sequence[xr.Dataset], stage: str) -> float:
+    """The largest mean among the stage's heads above the noise in any run, in logits; 1 where there are none."""
+    return _largest(np.concatenate([_above(summary, stage).ravel() for summary in summaries]))
+
+
+def largest_score(summaries: Sequence[xr.Dataset], stage: str) -> float:
+    """The largest absolute mean of a stage in any run, in logits."""
+    return _largest(np.concatenate([abs(_means(summary, stage)).ravel() for summary in summaries]))
 
 
 def weakest_above(summary: xr.Dataset, stage: str) -> float | None:
@@ -203,8 +219,16 @@ def condition_panels(summary: xr.Dataset) -> NamedFigure:
 
 def _draw_condition(figure: Figure, axes: Axes, summary: xr.Dataset, stage: str) -> None:
     """The mean scores of one condition, with outlines, counts and a colour bar."""
+    limit = largest_score([summary], stage)
+    mesh = draw_scores(axes, summary, stage, limit)
+    axes.set_title(capital(NAMES[stage]), pad=14)
+    bar = figure.colorbar(mesh, ax=axes, orientation="horizontal", aspect=22, pad=0.04)
+    score_bar(bar, limit, float(summary["noise_floor"]))
+
+
+def draw_scores(axes: Axes, summary: xr.Dataset, stage: str, limit: float) -> QuadMesh:
+    """The mean scores of one condition on a scale from -limit to limit, with outlines and counts."""
     means, part = _means(summary, stage), summary.sel(condition=stage)
-    limit, floor = _largest(abs(means)), float(summary["noise_floor"])
     mesh = axes.pcolormesh(
         _edges(summary.sizes["layer"]),
         _edges(summary.sizes["head"]),
@@ -216,14 +240,18 @@ def _draw_condition(figure: Figure, axes: Axes, summary: xr.Dataset, stage: str)
     )
     _grid_axes(axes, summary, layer_ticks=10)
     _outline(axes, summary, stage)
-    axes.set_title(capital(NAMES[stage]), pad=14)
     counts = f"{int(part['above'].sum())} above the noise, n = {int(part['n'])}"
     axes.text(0, 1.02, counts, transform=axes.transAxes, fontsize=7, color=INK)
-    bar = figure.colorbar(mesh, ax=axes, orientation="horizontal", aspect=22, pad=0.04)
+    return mesh
+
+
+def score_bar(bar: Colorbar, limit: float, floor: float) -> None:
+    """The scale of mean scores, with the numerical noise (``floor``) as a line at zero."""
     bar.outline.set_linewidth(0.5)  # pyright: ignore[reportCallIssue]
     bar.set_ticks([-limit, 0, limit], labels=[number(-limit, 2), "0", number(limit, 2)])
     bar.set_label(f"mean score (logits)\nzero ± {number(floor)} numerical noise", fontsize=7)
-    bar.ax.axvspan(-floor, floor, color=BLACK, lw=0.9)
+    line = bar.ax.axhspan if bar.orientation == "vertical" else bar.ax.axvspan
+    line(-floor, floor, color=BLACK, lw=0.9)
 
 
 def overview(summary: xr.Dataset) -> NamedFigure:
@@ -232,7 +260,7 @@ def overview(summary: xr.Dataset) -> NamedFigure:
     with mpl.rc_context(STYLE):  # pyright: ignore[reportArgumentType]
         figure = canvas(9.6, 1.3 + min(4.0, 0.22 * summary.sizes["head"] + 0.4))
         combined, *panels = figure.subplots(1, 1 + len(stages), width_ratios=[1.6] + [1] * len(stages))
-        _draw_stages(combined, summary, mark=0.75)
+        draw_stages(combined, summary, mark=0.75)
         key = "intensity: mean score, from zero to the stage’s largest\nunmarked: not above the noise"
         place: dict[str, Any] = {"xycoords": "axes fraction", "xytext": (0, -42), "textcoords": "offset points"}
         combined.annotate(key, (0, 0), va="top", fontsize=7, in_layout=False, **place)

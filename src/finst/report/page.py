@@ -20,8 +20,20 @@ from finst.report.account import Account
 from finst.report.example import Example, Shot, Shown
 from finst.report.figures import NamedFigure
 from finst.report.maps import COLOURS, MARKERS, STATISTICS, tidy
+from finst.report.sides import Difference, Side, headline, stage_rows, step_rows, steps_of
 from finst.report.trust import trust_of
-from finst.report.verdict import NAMES, capital, chance, level_of, number, runs, strongest_head, top_heads, verdict_of
+from finst.report.verdict import (
+    NAMES,
+    capital,
+    chance,
+    level_of,
+    listed,
+    number,
+    runs,
+    strongest_head,
+    top_heads,
+    verdict_of,
+)
 
 TOP = 5
 """Heads of each stage in the table."""
@@ -54,10 +66,7 @@ def page(summary: xr.Dataset, figures: Sequence[NamedFigure], example: Example, 
     ``summary`` and ``figures`` are those of the experiment, ``example`` is one of its pairs, and ``manifest`` the run's
     record as plain values; what it holds is shown as it is.
     """
-    stages = [
-        Stage(key, NAMES[key], COLOURS[key], SYMBOLS[MARKERS[key]], CLAIMS[key])
-        for key in summary["condition"].values.tolist()
-    ]
+    stages = _stages(summary)
     return (
         _environment()
         .get_template("page.html.j2")
@@ -89,6 +98,13 @@ def page(summary: xr.Dataset, figures: Sequence[NamedFigure], example: Example, 
     )
 
 
+def _stages(summary: xr.Dataset) -> list[Stage]:
+    return [
+        Stage(key, NAMES[key], COLOURS[key], SYMBOLS[MARKERS[key]], CLAIMS[key])
+        for key in summary["condition"].values.tolist()
+    ]
+
+
 def plain_page(account: Account, figures: Sequence[NamedFigure], shown: Shown, manifest: Mapping[str, Any]) -> str:
     """The report of a run of any other experiment: its account, its figures, one trial, and the run's record."""
     return (
@@ -102,6 +118,75 @@ def plain_page(account: Account, figures: Sequence[NamedFigure], shown: Shown, m
             published=published(),
             manifest=manifest,
             provenance=provenance(manifest),
+            style=Markup(_asset("page.css")),
+        )
+    )
+
+
+def sides_page(
+    sides: Sequence[Side],
+    figures: Sequence[NamedFigure],
+    manifests: Sequence[Mapping[str, Any]],
+    differences: Sequence[Difference],
+) -> str:
+    """Runs of causal mediation side by side; ``manifests`` are their records, and ``differences`` those of the runs."""
+    stages = _stages(sides[0].summary)
+    return _beside(
+        [side.label for side in sides],
+        manifests,
+        differences,
+        title="causal mediation of every attention head",
+        headline=headline(sides),
+        said=[(side.label, verdict_of(side.summary).headline) for side in sides],
+        stages=stages,
+        stage_rows={stage.key: stage_rows(sides, stage.key) for stage in stages},
+        steps=[(claim, step_rows(sides, step)) for step, claim in enumerate(steps_of(sides))],
+        level=level_of(sides[0].summary),
+        figures=[_figure(figure) for figure in figures],
+    )
+
+
+def plain_sides_page(
+    labels: Sequence[str],
+    accounts: Sequence[Account],
+    figures: Sequence[Mapping[str, NamedFigure]],
+    manifests: Sequence[Mapping[str, Any]],
+    differences: Sequence[Difference],
+) -> str:
+    """Runs of any other experiment side by side: their accounts and figures.
+
+    ``figures`` has those of each run, by what stands beside each other; no two of them have the same name themselves.
+    """
+    keys = dict.fromkeys(key for row in figures for key in row)
+    beside = [[(label, row[key]) for label, row in zip(labels, figures, strict=True) if key in row] for key in keys]
+    return _beside(
+        labels,
+        manifests,
+        differences,
+        title=accounts[0].title,
+        headline=f"{capital(accounts[0].title)}: {listed(labels)}",
+        said=[(label, account.headline) for label, account in zip(labels, accounts, strict=True)],
+        pairs=[[(label, _figure(figure)) for label, figure in row] for row in beside],
+        tables=[{"label": label, "account": account} for label, account in zip(labels, accounts, strict=True)],
+    )
+
+
+def _beside(
+    labels: Sequence[str], manifests: Sequence[Mapping[str, Any]], differences: Sequence[Difference], **content: Any
+) -> str:
+    origins = [dict(provenance(manifest)) for manifest in manifests]
+    names = dict.fromkeys(name for origin in origins for name in origin)
+    rows = [(name, [origin.get(name, "–") for origin in origins]) for name in names]
+    absent: dict[str, Any] = {"stages": [], "figures": [], "pairs": [], "tables": []}
+    return (
+        _environment()
+        .get_template("sides.html.j2")
+        .render(
+            **absent | content,
+            labels=labels,
+            differences=differences,
+            provenance=[(name, values, len(set(values)) == 1) for name, values in rows],
+            published=published(),
             style=Markup(_asset("page.css")),
         )
     )

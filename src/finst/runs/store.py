@@ -167,9 +167,7 @@ class RunFolder:
 
     def write_figure(self, name: str, png: bytes, pdf: bytes, csv: str) -> None:
         """A figure, as pixels and as vectors, beside the numbers it shows."""
-        write_atomically(self.path / "figures" / f"{name}.png", png)
-        write_atomically(self.path / "figures" / f"{name}.pdf", pdf)
-        write_atomically(self.path / "figures" / f"{name}.csv", csv.encode())
+        write_figure(self.path / "figures", name, png, pdf, csv)
 
     def write_summary(self, summary: xr.Dataset) -> None:
         """The numbers that figures and report show."""
@@ -182,6 +180,13 @@ class RunFolder:
     def finish(self, manifest: Manifest) -> None:
         """Keeps the manifest of the finished run; the last thing that is written."""
         manifest.write(self.manifest_path)
+
+
+def write_figure(folder: Path, name: str, png: bytes, pdf: bytes, csv: str) -> None:
+    """A figure into a folder that exists, as pixels and as vectors, beside the numbers it shows."""
+    write_atomically(folder / f"{name}.png", png)
+    write_atomically(folder / f"{name}.pdf", pdf)
+    write_atomically(folder / f"{name}.csv", csv.encode())
 
 
 def _kind(device: str) -> str:

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -25,7 +25,7 @@ from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer,
 from transformers.utils import logging as hf_logging
 
 from finst.errors import FinstError
-from finst.vlm.families import family_of
+from finst.vlm.families import FAMILIES, family_of
 from finst.vlm.families.base import Family
 from finst.vlm.placement import DTYPES as DTYPES
 from finst.vlm.placement import PARTS as PARTS
@@ -155,17 +155,18 @@ def quiet() -> Iterator[None]:
             hf_logging.enable_progress_bar()
 
 
-def open_reader(model: str, *, revision: str | None = None) -> Reader:
+def open_reader(model: str, *, revision: str | None = None, families: Sequence[Family] = FAMILIES) -> Reader:
     """A built-in model by name, a folder, or a Hugging Face hub id (downloads its small files, or takes the cache's).
 
-    Raises FinstError when there is no such model or revision, files are missing, or no family reads its architecture
-    in the way that this checkpoint is made.
+    ``families`` are the architectures that are known, for those who bring one of their own. Raises FinstError when
+    there is no such model or revision, files are missing, or no family reads its architecture in the way that this
+    checkpoint is made.
     """
     folder, commit = _locate(model, revision)
     config_file = folder / "config.json"
     if not config_file.is_file():
         raise FinstError(f"{model}: the folder {folder} has no config.json; expected a Hugging Face checkpoint")
-    family = family_of(_model_type(config_file))
+    family = family_of(_model_type(config_file), families)
     if commit is None and not weight_files(folder):
         pickled = next(iter(sorted(folder.glob("*.bin"))), None)
         found = "" if pickled is None else f" but {pickled.name}, a pickle, which can run code when it is read"
@@ -176,6 +177,7 @@ def open_reader(model: str, *, revision: str | None = None) -> Reader:
         try:
             config = cast(PreTrainedConfig, AutoConfig.from_pretrained(folder, trust_remote_code=False))
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+            tokenizer.chat_template = _processors_template(folder) or tokenizer.chat_template
             image_processor = family.load_image_processor(folder)
         except (OSError, ValueError) as error:
             raise FinstError(
@@ -186,6 +188,22 @@ def open_reader(model: str, *, revision: str | None = None) -> Reader:
         raise FinstError(f"{model}: its tokenizer gives no character offsets; expected one with a tokenizer.json")
     family.check(config, image_processor)
     return Reader(model, folder, commit, config, tokenizer, image_processor, family)
+
+
+def _processors_template(folder: Path) -> str | None:
+    """The conversation format that older checkpoints keep in a file of their processor, which no tokenizer reads.
+
+    transformers' processors prefer it, too: a tokenizer's own may be that of a model without pictures. Raises
+    ValueError when the file is damaged.
+    """
+    file = folder / "chat_template.json"
+    if not file.is_file():
+        return None
+    content = json.loads(file.read_text(encoding="utf-8"))
+    template = content.get("chat_template") if isinstance(content, dict) else None
+    if not isinstance(template, str):
+        raise ValueError(f"{file.name} holds no chat_template that is a text")
+    return template
 
 
 def open_vlm(

@@ -1,12 +1,13 @@
 """The architectures that finst reads, one short module each.
 
-A new one is a module here, its class in ``FAMILIES``, a tiny model of it in ``tests/tiny`` and its rows in
-``tests/vlm/test_families.py``; every test of families then runs for it, those of the engine included.
+A new one is a module here, its class in ``FAMILIES``, a tiny model of it in ``tests/tiny`` and a row in
+``tests/tiny/rows.py``; every test of families then runs for it, those of the engine included.
+``docs/adding-a-model.md`` shows it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from finst.errors import FinstError, choice
@@ -41,16 +42,16 @@ REFUSED: Mapping[str, str] = MappingProxyType(
 """Architectures that are known and not read, and why."""
 
 
-def supported() -> tuple[str, ...]:
+def supported(families: Sequence[Family] = FAMILIES) -> tuple[str, ...]:
     """All values of ``config.model_type`` that some family reads."""
-    return tuple(name for family in FAMILIES for name in family.model_types)
+    return tuple(name for family in families for name in family.model_types)
 
 
-def family_of(model_type: str) -> Family:
-    """The family that reads ``config.model_type``. Raises FinstError naming the supported ones, or why not."""
-    for family in FAMILIES:
+def family_of(model_type: str, families: Sequence[Family] = FAMILIES) -> Family:
+    """The first family that reads ``config.model_type``. Raises FinstError naming the supported ones, or why not."""
+    for family in families:
         if model_type in family.model_types:
             return family
     if model_type in REFUSED:
         raise FinstError(f"architecture {model_type!r} is not read: {REFUSED[model_type]}")
-    raise choice("architecture", model_type, supported())
+    raise choice("architecture", model_type, supported(families))

@@ -58,7 +58,7 @@ class Llava(Family):
         height, width = image.shape[:2]
         inputs = image_processor(images=[image], return_tensors="pt", input_data_format="channels_last")
         patches = tower.image_size // tower.patch_size
-        return seen_once(dict(inputs), (patches, patches), _middle(width, height, tower.image_size))
+        return seen_once(dict(inputs), (patches, patches), middle(width, height, tower.image_size))
 
     def prepare(
         self,
@@ -81,7 +81,7 @@ class Llava(Family):
         return model.model.language_model
 
 
-def _middle(width: int, height: int, side: int) -> Window:
+def middle(width: int, height: int, side: int) -> Window:
     """What of the picture is left when its shorter edge is resized to ``side`` px and the middle square is cut out.
 
     Both in whole px of the resized picture, hence not quite the middle of the original one.
