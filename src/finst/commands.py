@@ -35,9 +35,13 @@ from finst.report.figures import NamedFigure
 from finst.report.page import page, plain_page
 from finst.report.verdict import verdict
 from finst.runs.archive import write_atomically
-from finst.runs.executor import run
+from finst.runs.executor import Page, run
+from finst.runs.factors import with_factors
 from finst.runs.spec import to_json
 from finst.vlm.open import Reader
+
+Factors = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME=VALUE")]
+"""``--factor NAME=VALUE``, any number of times."""
 
 OptionsT = TypeVar("OptionsT")
 SpecT = TypeVar("SpecT", bound=TrialSpec | AccuracySpec)
@@ -56,6 +60,9 @@ class RunCMA:
     """Causal mediation over every attention head of a model, into a run folder with a report."""
 
     spec: Annotated[CMASpec, tyro.conf.arg(name="")]
+    factor: Factors = ()
+    """Any of the other options by name, such as --factor readout=patched_tokens, --factor samples=1 or --factor
+    dtype=bf16: one choice of another reproduction at a time. May be given several times."""
     out: Path = Path("runs/cma")
     """Folder of the run: a new one, or that of the same run, which then goes on where it stopped."""
 
@@ -65,6 +72,9 @@ class Run(Generic[SpecT]):
     """What every other experiment is told."""
 
     spec: Annotated[SpecT, tyro.conf.arg(name="")]
+    factor: Factors = ()
+    """Any of the other options by name, such as --factor leak_target_colour=true or --factor
+    tensor=post_attention_norm: one choice of another reproduction at a time. May be given several times."""
     out: Path | None = None
     """Folder of the run: a new one, or that of the same run, which then goes on where it stopped. runs/NAME if None."""
 
@@ -123,8 +133,10 @@ class VerifyToFile:
     """Also writes what was found there; replaced if it exists."""
 
 
-def _options(kind: type[OptionsT], command: str, arguments: Sequence[str]) -> OptionsT:
-    return tyro.cli(kind, prog=command, args=list(arguments))
+def _options(
+    kind: type[OptionsT], command: str, arguments: Sequence[str], description: str | None = None
+) -> OptionsT:
+    return tyro.cli(kind, prog=command, args=list(arguments), description=description)
 
 
 def demo(command: str, arguments: Sequence[str]) -> None:
@@ -135,7 +147,7 @@ def demo(command: str, arguments: Sequence[str]) -> None:
 def run_cma(command: str, arguments: Sequence[str]) -> None:
     """``finst run cma``."""
     options = _options(RunCMA, command, _named(arguments))
-    _mediate(options.spec, options.out)
+    _mediate(with_factors(options.spec, options.factor), options.out)
 
 
 def run_pca(command: str, arguments: Sequence[str]) -> None:
@@ -165,8 +177,14 @@ def run_accuracy(command: str, arguments: Sequence[str]) -> None:
 
 def _run(experiment: Told[SpecT], kind: type[SpecT], command: str, arguments: Sequence[str]) -> None:
     """Measures, writes the report, and says what was found."""
-    parsed = tyro.cli(Run[kind], prog=command, description=kind.__doc__, args=_named(arguments))
-    options = cast(Run[SpecT], parsed)
+    options = cast(Run[SpecT], _options(Run[kind], command, _named(arguments), kind.__doc__))
+    spec = with_factors(options.spec, options.factor)
+    result = run(experiment, spec, options.out or Path("runs") / experiment.name, _told_page(experiment))
+    print(f"\n{experiment.account(result.summary).text}\n\nreport: {result.report}")
+
+
+def _told_page(experiment: Told[SpecT]) -> Page[SpecT]:
+    """Of an experiment that has no page of its own."""
 
     def told(
         spec: SpecT,
@@ -177,8 +195,7 @@ def _run(experiment: Told[SpecT], kind: type[SpecT], command: str, arguments: Se
     ) -> str:
         return plain_page(experiment.account(summary), figures, experiment.example(spec, reader), manifest)
 
-    result = run(experiment, options.spec, options.out or Path("runs") / experiment.name, told)
-    print(f"\n{experiment.account(result.summary).text}\n\nreport: {result.report}")
+    return told
 
 
 def _named(arguments: Sequence[str]) -> list[str]:
