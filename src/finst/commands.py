@@ -26,6 +26,7 @@ from finst.errors import FinstError
 from finst.experiments.accuracy import Accuracy, AccuracySpec
 from finst.experiments.base import Told
 from finst.experiments.cma import CMA, CMASpec, example
+from finst.experiments.discrepancy import DiscrepancySpec
 from finst.experiments.pca import PCA, PCASpec
 from finst.experiments.rsa_entropy import RSAEntropy, RSAEntropySpec
 from finst.experiments.rsa_frame import RSAFrame, RSAFrameSpec
@@ -35,6 +36,7 @@ from finst.report.figures import NamedFigure
 from finst.report.page import page, plain_page
 from finst.report.verdict import verdict
 from finst.runs.archive import write_atomically
+from finst.runs.discrepancy import explain
 from finst.runs.executor import Page, run
 from finst.runs.factors import with_factors
 from finst.runs.spec import to_json
@@ -77,6 +79,15 @@ class Run(Generic[SpecT]):
     tensor=post_attention_norm: one choice of another reproduction at a time. May be given several times."""
     out: Path | None = None
     """Folder of the run: a new one, or that of the same run, which then goes on where it stopped. runs/NAME if None."""
+
+
+@dataclass(frozen=True)
+class ExplainDiscrepancy:
+    """Runs the choices of a public reproduction one at a time and shows which of them bends which curve or map."""
+
+    spec: Annotated[DiscrepancySpec, tyro.conf.arg(name="")]
+    out: Path = Path("runs/discrepancy")
+    """Folder of the study: a new one, or that of the same study, which then goes on where it stopped."""
 
 
 @dataclass(frozen=True)
@@ -133,9 +144,7 @@ class VerifyToFile:
     """Also writes what was found there; replaced if it exists."""
 
 
-def _options(
-    kind: type[OptionsT], command: str, arguments: Sequence[str], description: str | None = None
-) -> OptionsT:
+def _options(kind: type[OptionsT], command: str, arguments: Sequence[str], description: str | None = None) -> OptionsT:
     return tyro.cli(kind, prog=command, args=list(arguments), description=description)
 
 
@@ -173,6 +182,13 @@ def run_rsa_entropy(command: str, arguments: Sequence[str]) -> None:
 def run_accuracy(command: str, arguments: Sequence[str]) -> None:
     """``finst run accuracy``."""
     _run(Accuracy(), AccuracySpec, command, arguments)
+
+
+def explain_discrepancy(command: str, arguments: Sequence[str]) -> None:
+    """``finst explain-discrepancy``."""
+    options = _options(ExplainDiscrepancy, command, _named(arguments))
+    found = explain(options.spec, options.out, {"rsa-stages": _told_page(RSAStages()), "cma": _cma_page})
+    print(f"\n{found.account.text}\n\nreport: {found.report}")
 
 
 def _run(experiment: Told[SpecT], kind: type[SpecT], command: str, arguments: Sequence[str]) -> None:

@@ -89,7 +89,9 @@ def stage_map(
     n, *shape = scores.shape
     if n < 2:
         unknown, certain, none = np.full(shape, np.nan), np.ones(shape), np.zeros(shape, dtype=bool)
-        return StageMap(n, scores[0] if n else unknown, unknown, unknown, unknown, unknown, certain, certain, certain, none, none)
+        return StageMap(
+            n, scores[0] if n else unknown, unknown, unknown, unknown, unknown, certain, certain, certain, none, none
+        )
     test = statistics.sign_flip(scores, permutations=permutations, noise=noise, seed=seed)
     mean = statistics.mean(scores)
     low, high = statistics.bootstrap_ci(scores, confidence=1 - alpha, resamples=resamples, seed=seed)

@@ -117,9 +117,7 @@ def _numbers(spec: CMASpec, logits: Float[Tensor, "*any"]) -> Float[np.ndarray, 
     return (logits.bfloat16().to(logits.dtype) if spec.logits == "bfloat16" else logits).cpu().numpy()
 
 
-def _measured(
-    vlm: VLM, spec: CMASpec, index: int, pair: MediationPair, asked: Asked, said: Answered
-) -> xr.Dataset:
+def _measured(vlm: VLM, spec: CMASpec, index: int, pair: MediationPair, asked: Asked, said: Answered) -> xr.Dataset:
     tokens = list(asked.tokens)
     rows, contexts = _numbers(spec, said.rows), _numbers(spec, said.contexts[:, tokens])
     patched = rows[1:].reshape(len(CONDITIONS), vlm.n_layers, vlm.n_heads, len(COLOURS))
