@@ -38,9 +38,7 @@ COMMANDS = (
     Command(("run", "rsa-frame"), "similarity with relative and absolute position", "run_rsa_frame"),
     Command(("run", "rsa-entropy"), "similarity and accuracy when objects share features", "run_rsa_entropy"),
     Command(("run", "accuracy"), "accuracy by number of objects, entropy and placement", "run_accuracy"),
-    Command(
-        ("explain-discrepancy",), "which choice of a public reproduction bends which result", "explain_discrepancy"
-    ),
+    Command(("explain-discrepancy",), "which choices of a reproduction bend which results", "explain_discrepancy"),
     Command(("verify",), "replays random cells of a result by plain hooks and nnsight", "verify"),
     Command(("inspect",), "draws what a model sees: patches, objects, the role of every token", "inspect"),
     Command(("models",), "lists published models: sizes, image tokens, memory, what is supported", "models"),

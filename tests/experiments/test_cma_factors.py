@@ -50,7 +50,7 @@ def patched_by_hand(
             x[0, positions, head * width : (head + 1) * width] = z[layer, positions, head]
         return (x,)
 
-    handle = vlm.layers[layer].self_attn.o_proj.register_forward_pre_hook(write)
+    handle = vlm.layers[layer].get_submodule("self_attn.o_proj").register_forward_pre_hook(write)
     try:
         with torch.inference_mode(), hooks.arithmetic(vlm):
             output = vlm.decoder(**inputs, use_cache=False)

@@ -215,9 +215,10 @@ def _no_usable_pairs(spec: CMASpec, data: xr.Dataset) -> str:
     answered = Counter(data["predicted_word"].sel(context="clean").values.tolist()).most_common(5)
     heard = ", ".join(f"{word!r} ({count} times)" for word, count in answered)
     asked = Counter(data["target_colour"].values.tolist()).most_common(3)
+    none = "no two usable pairs" if spec.pairs > 1 else "no usable pair"
     share = float(data["correct"].sel(context="clean").mean())
     return (
-        f"{spec.model} has no {'two usable pairs' if spec.pairs > 1 else 'usable pair'} in any condition: expected the target's colour (such as "
+        f"{spec.model} has {none} in any condition: expected the target's colour (such as "
         f"{', '.join(repr(word) for word, _ in asked)}) in the clean and in the source context; "
         f"{share:.0%} of {data.sizes['pair']} clean contexts were right, and it answered {heard}. "
         "Valid are models that can describe two objects; the other --placement may also help"

@@ -74,8 +74,11 @@ def baselines(spec: DiscrepancySpec) -> dict[Name, RSAStagesSpec | CMASpec]:
     return {"rsa-stages": stages, "cma": CMASpec(**shared, pairs=spec.pairs)}
 
 
-Measure = Callable[[xr.Dataset, xr.Dataset], tuple[str, Measured, Measured]]
-"""Of the summaries without and with a choice: what the number is, and both numbers."""
+Compared = tuple[str, Measured, Measured]
+"""What a number is, and the number without and with a choice."""
+
+Measure = Callable[[xr.Dataset, xr.Dataset], Compared]
+"""Of the summaries without and with a choice."""
 
 
 @dataclass(frozen=True)
@@ -107,7 +110,7 @@ def _each(measure: Callable[[np.ndarray], float], part: xr.Dataset) -> Measured:
     return Measured(*(measure(part[name].values) for name in ("r", "ci_low", "ci_high")))
 
 
-def early_features(without: xr.Dataset, with_: xr.Dataset) -> tuple[str, Measured, Measured]:
+def early_features(without: xr.Dataset, with_: xr.Dataset) -> Compared:
     """r with the target's features at the last token in the first layers."""
     before, after = (_last(summary, "features") for summary in (without, with_))
     depths = " → ".join(f"{bends.valley(part['r'].values):.2f}" for part in (before, after))
@@ -115,7 +118,7 @@ def early_features(without: xr.Dataset, with_: xr.Dataset) -> tuple[str, Measure
     return quantity, _each(bends.early, before), _each(bends.early, after)
 
 
-def position_peak(without: xr.Dataset, with_: xr.Dataset) -> tuple[str, Measured, Measured]:
+def position_peak(without: xr.Dataset, with_: xr.Dataset) -> Compared:
     """r with the target's position at the last token, where it is largest."""
 
     def peak(summary: xr.Dataset) -> Measured:
@@ -126,21 +129,29 @@ def position_peak(without: xr.Dataset, with_: xr.Dataset) -> tuple[str, Measured
     return "r with position at the last token, in its best layer", peak(without), peak(with_)
 
 
-def interval_width(without: xr.Dataset, with_: xr.Dataset) -> tuple[str, Measured, Measured]:
+def interval_width(without: xr.Dataset, with_: xr.Dataset) -> Compared:
     """How uncertain r with the target's position is."""
-    widths = [float((p["ci_high"] - p["ci_low"]).mean()) for p in (_last(s, "position") for s in (without, with_))]
-    return "width of the interval of r with position at the last token, mean over layers", *map(Measured, widths)
+
+    def width(summary: xr.Dataset) -> Measured:
+        part = _last(summary, "position")
+        return Measured(float((part["ci_high"] - part["ci_low"]).mean()))
+
+    quantity = "width of the interval of r with position at the last token, mean over layers"
+    return quantity, width(without), width(with_)
 
 
-def largest_change(without: xr.Dataset, with_: xr.Dataset) -> tuple[str, Measured, Measured]:
+def largest_change(without: xr.Dataset, with_: xr.Dataset) -> Compared:
     """r at the last token in the layer, and of position and features that one, in which it changes most."""
     plain = ["position", "features"]
-    before, after = (s.sel(role="last", comparison=plain).transpose("layer", "comparison") for s in (without, with_))
-    where = np.unravel_index(int(abs(after["r"] - before["r"]).argmax()), before["r"].shape)
-    at = dict(zip(("layer", "comparison"), map(int, where), strict=True))
-    found = [Measured(*(float(s[name].isel(at)) for name in ("r", "ci_low", "ci_high"))) for s in (before, after)]
-    quantity = f"r at the last token where it changes most, with {plain[at['comparison']]} in layer {at['layer']}"
-    return quantity, *found
+    curves = [s[["r", "ci_low", "ci_high"]].sel(role="last", comparison=plain) for s in (without, with_)]
+    before, after = (part.transpose("layer", "comparison") for part in curves)
+    layer, which = divmod(int(np.argmax(abs(after["r"].values - before["r"].values))), len(plain))
+
+    def there(part: xr.Dataset) -> Measured:
+        return Measured(*(float(part[name].values[layer, which]) for name in ("r", "ci_low", "ci_high")))
+
+    quantity = f"r at the last token where it changes most, with {plain[which]} in layer {layer}"
+    return quantity, there(before), there(after)
 
 
 def _map(summary: xr.Dataset, stage: str) -> np.ndarray:
@@ -160,33 +171,34 @@ def _resampled(summary: xr.Dataset, stage: str, measure: Callable[[np.ndarray], 
     return Measured(value, float(low), float(high))
 
 
-def retrieval_layer(without: xr.Dataset, with_: xr.Dataset) -> tuple[str, Measured, Measured]:
+def retrieval_layer(without: xr.Dataset, with_: xr.Dataset) -> Compared:
     """In which layer ID retrieval's positive scores lie on average."""
     selection = bends.mean_layer(_map(without, "id_selection"))
     quantity = f"mean layer of ID retrieval’s positive scores (of ID selection’s: {selection:.2f})"
-    return quantity, *(_resampled(summary, "id_retrieval", bends.mean_layer) for summary in (without, with_))
+    before, after = (_resampled(summary, "id_retrieval", bends.mean_layer) for summary in (without, with_))
+    return quantity, before, after
 
 
-def map_likeness(without: xr.Dataset, with_: xr.Dataset) -> tuple[str, Measured, Measured]:
+def map_likeness(without: xr.Dataset, with_: xr.Dataset) -> Compared:
     """Correlation with the baseline's maps; the baseline's own interval is that of its resampled pairs."""
     kept = []
     for stage in mediation.STAGES:
         whole = _map(without, stage)
         own = _resampled(without, stage, lambda one, whole=whole: bends.likeness(one, whole))
-        kept.append((*own.span, bends.likeness(_map(with_, stage), whole)))
-    low, high, other = (float(value) for value in np.mean(kept, axis=0))
-    return "correlation with the baseline’s maps, mean of the stages", Measured(1.0, low, high), Measured(other)
+        kept.append((own.span[0], bends.likeness(_map(with_, stage), whole)))
+    low, other = (float(value) for value in np.mean(kept, axis=0))
+    return "correlation with the baseline’s maps, mean of the stages", Measured(1.0, low, 1.0), Measured(other)
 
 
-def resolved_heads(without: xr.Dataset, with_: xr.Dataset) -> tuple[str, Measured, Measured]:
+def resolved_heads(without: xr.Dataset, with_: xr.Dataset) -> Compared:
     """Heads whose score is larger than the numerical noise."""
-    counts = [int((abs(s["mean"]) > s["noise_floor"]).sum()) for s in (without, with_)]
+    before, after = (Measured(float((abs(s["mean"]) > s["noise_floor"]).sum())) for s in (without, with_))
     floors = " → ".join(f"{float(s['noise_floor']):.1g}" for s in (without, with_))
     quantity = f"heads of all maps with a score beyond the numerical noise ({floors} logits)"
-    return quantity, *map(Measured, map(float, counts))
+    return quantity, before, after
 
 
-def ties_at_the_cut(without: xr.Dataset, with_: xr.Dataset) -> tuple[str, Measured, Measured]:
+def ties_at_the_cut(without: xr.Dataset, with_: xr.Dataset) -> Compared:
     """Heads that share exactly the score of the last one of a top set, in the stage with most of them."""
     heads = with_["mean"].isel(condition=0).size
     k = min(TOP, heads // 2)
@@ -198,7 +210,8 @@ def ties_at_the_cut(without: xr.Dataset, with_: xr.Dataset) -> tuple[str, Measur
         f"{tied[1][worst][1]} of them taken ({bends.distinct(values)} different scores, {int((values == 0).sum())} of "
         f"{heads} heads exactly 0)"
     )
-    return quantity, *(Measured(float(one[worst][0])) for one in tied)
+    before, after = (Measured(float(one[worst][0])) for one in tied)
+    return quantity, before, after
 
 
 ONE_SAMPLE = ("samples=1", "dtype=bf16", "logits=bf16", "only_correct=false")
@@ -211,8 +224,8 @@ CHOICES: tuple[Choice, ...] = (
         ("leak_target_colour=true",),
         early_features,
         "up",
-        "Half of the feature RSM is colour, so the curve is high before any layer has read the picture, falls while the "
-        "place is worked out and rises again with the answer: the “bimodal” feature curve.",
+        "Half of the feature RSM is colour, so the curve is high before any layer has read the picture, falls while "
+        "the place is worked out and rises again with the answer: the “bimodal” feature curve.",
     ),
     Choice(
         "same-objects",
@@ -221,8 +234,8 @@ CHOICES: tuple[Choice, ...] = (
         ("objects=same",),
         early_features,
         "up",
-        "The described objects then tell which one is missing, so features are similar without any picture; this is the "
-        "paper’s own design.",
+        "The described objects then tell which one is missing, so features are similar without any picture; this is "
+        "the paper’s own design.",
     ),
     Choice(
         "low-entropy",
@@ -250,8 +263,8 @@ CHOICES: tuple[Choice, ...] = (
         ("tensor=post_attention_norm",),
         largest_change,
         "either",
-        "Read is the output of the norm between attention and MLP and not the residual stream: every channel has a gain "
-        "of its own, and large channels no longer decide the cosine.",
+        "Read is the output of the norm between attention and MLP and not the residual stream: every channel has a "
+        "gain of its own, and large channels no longer decide the cosine.",
     ),
     Choice(
         "user-turn",
@@ -260,8 +273,8 @@ CHOICES: tuple[Choice, ...] = (
         ("placement=user_turn",),
         largest_change,
         "either",
-        "The last token is then the end of the template and not the sentence’s “a”, so curves of models with and without "
-        "a template are not comparable.",
+        "The last token is then the end of the template and not the sentence’s “a”, so curves of models with and "
+        "without a template are not comparable.",
     ),
     Choice(
         "all-rsa",
@@ -286,8 +299,8 @@ CHOICES: tuple[Choice, ...] = (
         ("readout=patched_tokens",),
         retrieval_layer,
         "up",
-        "ID retrieval is then judged where the prompt’s next words are predicted, and late heads that write there stand "
-        "out: “intertwined” stages.",
+        "ID retrieval is then judged where the prompt’s next words are predicted, and late heads that write there "
+        "stand out: “intertwined” stages.",
     ),
     Choice(
         "one-sample",

@@ -1,6 +1,5 @@
 """What a choice of another reproduction did to a result: two numbers, a verdict and a reason, in words."""
 
-# ruff: noqa: RUF001  (typeset text: minus signs, arrows and apostrophes as readers expect them)
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -13,8 +12,6 @@ from finst.report.account import Account
 from finst.report.verdict import number
 
 Direction = Literal["up", "down", "either"]
-
-TITLES = {"rsa-stages": "similarity of the stages", "cma": "causal mediation"}
 
 
 @dataclass(frozen=True)
@@ -78,7 +75,8 @@ class Bend:
     @property
     def sentence(self) -> str:
         """Numbers, verdict and reason."""
-        return f"{self.name}: {self.quantity}, {self.without.text} → {self.with_.text}: {self.verdict}. {self.reason}"
+        typed = " ".join(f"--factor {factor}" for factor in self.factors)
+        return f"{self.name} ({typed}): {self.quantity}, {self.without.text} → {self.with_.text}: {self.verdict}. {self.reason}"
 
 
 def bends_account(model: str, bends: Sequence[Bend], left_out: Sequence[str], method: Sequence[str]) -> Account:
@@ -91,16 +89,9 @@ def bends_account(model: str, bends: Sequence[Bend], left_out: Sequence[str], me
         title="what bends the curves and maps",
         headline=f"{headline}{f'; {len(others)} bend it in an unexpected direction' if others else ''}.",
         findings=(*(bend.sentence for bend in bends), *left_out),
-        columns=("experiment", "--factor", "number", "without", "with", "verdict"),
+        columns=("choice", "number", "without", "with", "verdict"),
         rows=tuple(
-            (
-                TITLES[bend.experiment],
-                " ".join(bend.factors),
-                bend.quantity,
-                bend.without.text,
-                bend.with_.text,
-                bend.verdict,
-            )
+            (bend.name, bend.quantity.partition(" (")[0], bend.without.text, bend.with_.text, bend.verdict)
             for bend in bends
         ),
         method=tuple(method),

@@ -202,9 +202,9 @@ def ranks(summaries: Summaries, top: int) -> NamedFigure:
         name="ranks",
         title="Scores from the largest down",
         caption=(
-            f"The {shown} largest scores of each stage: dashed without any choice, dots with the choice that leaves the "
-            f"fewest different scores ({name}). Level dots are heads that nothing tells apart. Dotted line: the cut of "
-            f"the top {top}. The axis is linear within ±0.1 logits and logarithmic beyond."
+            f"The {shown} largest scores of each stage: dashed without any choice, dots with the choice that leaves "
+            f"the fewest different scores ({name}). Level dots are heads that nothing tells apart. Dotted line: the "
+            f"cut of the top {top}. The axis is linear within ±0.1 logits and logarithmic beyond."
         ),
         figure=figure,
         csv="\n".join(["stage,choice,rank,score", *(f"{s},{c},{r},{v!r}" for s, c, r, v in rows)]) + "\n",

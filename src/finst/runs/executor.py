@@ -49,9 +49,10 @@ def run(
 ) -> RunResult:
     """Measures what is missing in the folder ``out``, then writes summary, figures and report there.
 
-    ``vlm`` is the spec's model, where it is open already. A run that was killed at any moment goes on where it was and ends with the same bytes of data. Raises FinstError for
-    bad input, before any weight loads where that can be known, and when the folder holds anything but this run or
-    another process works on it. A KeyboardInterrupt says how much is kept.
+    ``vlm`` is the spec's model, where it is open already. A run that was killed at any moment goes on where it was and
+    ends with the same bytes of data. Raises FinstError for bad input, before any weight loads where that can be known,
+    and when the folder holds anything but this run or another process works on it. A KeyboardInterrupt says how much is
+    kept.
     """
     folder = RunFolder.claim(out, experiment.name, to_json(spec))
     reader = vlm.reader if vlm else open_reader(spec.model, revision=spec.revision)
