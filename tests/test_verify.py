@@ -132,7 +132,7 @@ def test_stored_logits_that_were_changed_are_caught(model: str, copied: Callable
         at: Any = {"condition": "id_selection", "layer": 1, "head": 0}
         unit["patched_logits"].loc[{**at, "colour": "target"}] += 0.01
         answers = ["target", "described"]
-        logits = (unit["patched_logits"].sel(at), unit["unedited_logits"])
+        logits = (unit["patched_logits"].sel(at), unit["unedited_logits"].sel(condition="id_selection"))
         unit["score"].loc[at] = mediation.scores(*(part.sel(colour=answers).values for part in logits))
         return unit
 
@@ -174,6 +174,22 @@ def test_unedited_logits_that_were_changed_are_caught(model: str, copied: Callab
     found = of_run(model, copied(tamper))
     assert found.outcome == "not reproduced"
     assert all(replay.unedited == pytest.approx(0.02, abs=1e-4) for replay in found.replays)
+
+
+def test_a_run_of_before_there_was_a_choice_of_readout_is_reproduced(model: str, copied: Callable[..., Path]) -> None:
+    def older(unit: xr.Dataset) -> xr.Dataset:
+        last = unit["unedited_logits"].sel(condition="id_selection", drop=True)
+        return unit.assign(unedited_logits=last.reset_coords(drop=True)).drop_vars("recorded_logits")
+
+    assert of_run(model, copied(older)).outcome == "reproduced"
+
+
+@pytest.mark.parametrize("choice", [{"spec__readout": "patched_tokens"}, {"spec__logits": "bfloat16"}])
+def test_runs_with_other_logits_than_the_last_tokens_in_full_are_refused(
+    model: str, copied: Callable[..., Path], choice: dict[str, str]
+) -> None:
+    with pytest.raises(FinstError, match="are not replayed: expected one with 'last' and 'exact'"):
+        of_run(model, manifest_with(copied(), **choice))
 
 
 def test_a_run_of_another_seed_than_its_record_says_is_caught(model: str, copied: Callable[..., Path]) -> None:

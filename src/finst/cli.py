@@ -42,6 +42,7 @@ COMMANDS = (
     Command(("run", "key-swap"), "indexes of two objects exchanged in the keys of their patches", "run_key_swap"),
     Command(("run", "frame-patch"), "indexes of one arrangement in another: relative or absolute", "run_frame_patch"),
     Command(("compare",), "puts finished runs of one experiment side by side on one page", "compare"),
+    Command(("explain-discrepancy",), "which choices of a reproduction bend which results", "explain_discrepancy"),
     Command(("verify",), "replays random cells of a result by plain hooks and nnsight", "verify"),
     Command(("inspect",), "draws what a model sees: patches, objects, the role of every token", "inspect"),
     Command(("models",), "lists published models: sizes, image tokens, memory, what is supported", "models"),

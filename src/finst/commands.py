@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar, cast
@@ -27,6 +27,7 @@ from finst.errors import FinstError
 from finst.experiments.accuracy import Accuracy, AccuracySpec
 from finst.experiments.base import Told
 from finst.experiments.cma import CMA, CMASpec, example
+from finst.experiments.discrepancy import DiscrepancySpec
 from finst.experiments.frame_patch import FramePatch, FramePatchSpec
 from finst.experiments.heads import HeadMaps
 from finst.experiments.intervention import InterventionSpec
@@ -41,10 +42,15 @@ from finst.report.figures import NamedFigure
 from finst.report.page import page, plain_page
 from finst.report.verdict import verdict
 from finst.runs.archive import write_atomically
-from finst.runs.executor import run
+from finst.runs.discrepancy import explain
+from finst.runs.executor import Page, run
+from finst.runs.factors import with_factors
 from finst.runs.mediation import head_maps
 from finst.runs.spec import to_json
 from finst.vlm.open import Reader, open_reader
+
+Factors = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME=VALUE")]
+"""``--factor NAME=VALUE``, any number of times."""
 
 OptionsT = TypeVar("OptionsT")
 SpecT = TypeVar("SpecT", bound=TrialSpec | AccuracySpec | InterventionSpec)
@@ -64,6 +70,9 @@ class RunCMA:
     """Causal mediation over every attention head of a model, into a run folder with a report."""
 
     spec: Annotated[CMASpec, tyro.conf.arg(name="")]
+    factor: Factors = ()
+    """Any of the other options by name, such as --factor readout=patched_tokens, --factor samples=1 or --factor
+    dtype=bf16: one choice of another reproduction at a time. May be given several times."""
     out: Path = Path("runs/cma")
     """Folder of the run: a new one, or that of the same run, which then goes on where it stopped."""
 
@@ -73,8 +82,20 @@ class Run(Generic[SpecT]):
     """What every other experiment is told."""
 
     spec: Annotated[SpecT, tyro.conf.arg(name="")]
+    factor: Factors = ()
+    """Any of the other options by name, such as --factor leak_target_colour=true or --factor
+    tensor=post_attention_norm: one choice of another reproduction at a time. May be given several times."""
     out: Path | None = None
     """Folder of the run: a new one, or that of the same run, which then goes on where it stopped. runs/NAME if None."""
+
+
+@dataclass(frozen=True)
+class ExplainDiscrepancy:
+    """Runs the choices of a public reproduction one at a time and shows which of them bends which curve or map."""
+
+    spec: Annotated[DiscrepancySpec, tyro.conf.arg(name="")]
+    out: Path = Path("runs/discrepancy")
+    """Folder of the study: a new one, or that of the same study, which then goes on where it stopped."""
 
 
 @dataclass(frozen=True)
@@ -131,8 +152,8 @@ class VerifyToFile:
     """Also writes what was found there; replaced if it exists."""
 
 
-def _options(kind: type[OptionsT], command: str, arguments: Sequence[str]) -> OptionsT:
-    return tyro.cli(kind, prog=command, args=list(arguments))
+def _options(kind: type[OptionsT], command: str, arguments: Sequence[str], description: str | None = None) -> OptionsT:
+    return tyro.cli(kind, prog=command, args=list(arguments), description=description)
 
 
 def demo(command: str, arguments: Sequence[str]) -> None:
@@ -143,7 +164,7 @@ def demo(command: str, arguments: Sequence[str]) -> None:
 def run_cma(command: str, arguments: Sequence[str]) -> None:
     """``finst run cma``."""
     options = _options(RunCMA, command, _named(arguments))
-    _mediate(options.spec, options.out)
+    _mediate(with_factors(options.spec, options.factor), options.out)
 
 
 def run_pca(command: str, arguments: Sequence[str]) -> None:
@@ -186,6 +207,13 @@ def run_frame_patch(command: str, arguments: Sequence[str]) -> None:
     _intervene(FramePatch, FramePatchSpec, command, arguments)
 
 
+def explain_discrepancy(command: str, arguments: Sequence[str]) -> None:
+    """``finst explain-discrepancy``."""
+    options = _options(ExplainDiscrepancy, command, _named(arguments))
+    found = explain(options.spec, options.out, {"rsa-stages": _told_page(RSAStages()), "cma": _cma_page})
+    print(f"\n{found.account.text}\n\nreport: {found.report}")
+
+
 def _run(experiment: Told[SpecT], kind: type[SpecT], command: str, arguments: Sequence[str]) -> None:
     """Measures, writes the report, and says what was found."""
     options = _asked(kind, command, arguments)
@@ -215,11 +243,18 @@ def _heads(experiment: Told[InterventionT], spec: InterventionT, out: Path) -> H
 
 
 def _asked(kind: type[SpecT], command: str, arguments: Sequence[str]) -> Run[SpecT]:
-    parsed = tyro.cli(Run[kind], prog=command, description=kind.__doc__, args=_named(arguments))
-    return cast(Run[SpecT], parsed)
+    options = cast(Run[SpecT], _options(Run[kind], command, _named(arguments), kind.__doc__))
+    return replace(options, spec=with_factors(options.spec, options.factor))
 
 
 def _tell(experiment: Told[SpecT], spec: SpecT, out: Path) -> None:
+    result = run(experiment, spec, out, _told_page(experiment))
+    print(f"\n{experiment.account(result.summary).text}\n\nreport: {result.report}")
+
+
+def _told_page(experiment: Told[SpecT]) -> Page[SpecT]:
+    """Of an experiment that has no page of its own."""
+
     def told(
         spec: SpecT,
         reader: Reader,
@@ -229,8 +264,7 @@ def _tell(experiment: Told[SpecT], spec: SpecT, out: Path) -> None:
     ) -> str:
         return plain_page(experiment.account(summary), figures, experiment.example(spec, reader), manifest)
 
-    result = run(experiment, spec, out, told)
-    print(f"\n{experiment.account(result.summary).text}\n\nreport: {result.report}")
+    return told
 
 
 def _named(arguments: Sequence[str]) -> list[str]:

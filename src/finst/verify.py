@@ -137,11 +137,17 @@ def verify(spec: VerifySpec) -> Verification:
     """Draws the cells, replays them and compares.
 
     Raises FinstError, before weights load where that can be known, for an unknown model, fewer than one cell, a folder
-    that holds no whole run of causal mediation, and a run of other weights or another revision.
+    that holds no whole run of causal mediation, a run whose logits are rounded or those of other tokens than the last,
+    and a run of other weights or another revision.
     """
     if spec.cells < 1 or spec.seed < 0:
         raise FinstError(f"expected at least 1 cell and a seed from 0 on; got {spec.cells} cells and seed {spec.seed}")
     run = None if spec.run is None else stored_mediation(spec.run)
+    if run is not None and (run.spec.readout, run.spec.logits) != ("last", "exact"):
+        raise FinstError(
+            f"{run.path} holds a run with readout {run.spec.readout!r} and logits {run.spec.logits!r}, which are not "
+            "replayed: expected one with 'last' and 'exact'"
+        )
     reader = _reader(spec, run)
     mediated = CMASpec(spec.model) if run is None else run.spec
     CMA().check(mediated, reader)
@@ -237,7 +243,7 @@ def _drawn(vlm: VLM, spec: VerifySpec, run: StoredMediation) -> _Sample:
         names=tuple(f"pair {run.pairs[p]}, {stages[c][0]}, L{layer}H{head}" for p, c, layer, head in cells),
         answers=np.array(colours)[condition],
         logits=run.patched[pair, condition, layer, head].astype(np.float64),
-        unedited=run.unedited[pair].astype(np.float64),
+        unedited=run.unedited[pair, condition].astype(np.float64),
         scores=run.scores[pair, condition, layer, head],
         again=partial(_replayed, vlm, run, cells),
     )

@@ -49,7 +49,7 @@ def test_the_conditions_are_the_stages_in_order():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"pairs": 1}, "pairs is 1: causal mediation needs at least 2"),
+        ({"pairs": 0}, "pairs is 0: causal mediation needs at least 1"),
         ({"permutations": 0}, "permutations is 0"),
         ({"seed": -1}, "seed is -1"),
         ({"alpha": 1.0}, "between 0 and 1"),

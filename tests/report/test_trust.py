@@ -41,4 +41,4 @@ def test_ties_are_those_that_a_cut_divides():
 
 
 def test_without_pairs_nothing_is_said_of_ties():
-    assert trust_of(summary([0, 0], [0, 0], n=1), "id_selection").ties == "–"  # noqa: RUF001
+    assert trust_of(summary([0, 0], [0, 0], n=0), "id_selection").ties == "–"  # noqa: RUF001

@@ -72,7 +72,8 @@ def test_too_few_pairs_to_find_anything_are_named_as_the_reason():
 def test_a_stage_without_usable_pairs_is_called_untestable():
     said = verdict_of(synthetic.summary(pairs=8, wrong=[(pair, "changed") for pair in range(7)]))
     assert said.stages[2].sentence == (
-        "Feature retrieval: not found. Not testable: 1 usable pair, and at least 2 are needed."
+        "Feature retrieval: not found. Not testable: 1 usable pair, and at least 2 are needed. Of one pair there are "
+        "scores, but no standard error, interval, p value or reliability."
     )
 
 

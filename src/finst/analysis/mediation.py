@@ -35,17 +35,26 @@ def scores(
     return (changed[..., 1] - changed[..., 0]) - (kept[..., 1] - kept[..., 0])
 
 
-def resolution(logits: Float[np.ndarray, "*any"]) -> float:
-    """What a score cannot resolve: the rounding of its four logits, in logits, at the size of the largest one."""
+BFLOAT16_DIGITS = 8
+"""Binary ones, the leading one included."""
+
+
+def resolution(logits: Float[np.ndarray, "*any"], digits: int | None = None) -> float:
+    """What a score cannot resolve: the rounding of its four logits, in logits, at the size of the largest one.
+
+    ``digits`` are binary ones to which the logits were rounded; None for those of their format.
+    """
     largest = np.abs(logits).max(initial=0.0).astype(logits.dtype)
-    return 4 * float(np.spacing(largest))
+    coarser = 1 if digits is None else 2.0 ** (np.finfo(logits.dtype).nmant + 1 - digits)
+    return 4 * float(np.spacing(largest)) * coarser
 
 
 @dataclass(frozen=True, eq=False)
 class StageMap:
     """One stage's statistics over its ``n`` usable pairs, a value a head. Scores are in logits.
 
-    With fewer than two usable pairs the means and intervals are NaN, every p is 1 and no head is above the noise.
+    With one usable pair the means are its scores; they have no uncertainty, every p is 1 and no head is above the
+    noise. Without any, the means are NaN, too.
     """
 
     n: int
@@ -80,7 +89,9 @@ def stage_map(
     n, *shape = scores.shape
     if n < 2:
         unknown, certain, none = np.full(shape, np.nan), np.ones(shape), np.zeros(shape, dtype=bool)
-        return StageMap(n, unknown, unknown, unknown, unknown, unknown, certain, certain, certain, none, none)
+        return StageMap(
+            n, scores[0] if n else unknown, unknown, unknown, unknown, unknown, certain, certain, certain, none, none
+        )
     test = statistics.sign_flip(scores, permutations=permutations, noise=noise, seed=seed)
     mean = statistics.mean(scores)
     low, high = statistics.bootstrap_ci(scores, confidence=1 - alpha, resamples=resamples, seed=seed)

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from finst.engine.precision import at_least_float32
+from finst.engine.precision import arithmetic, at_least_float32
 from finst.errors import FinstError
 from finst.vlm.encode import Encoded
 from finst.vlm.families.base import DecoderInputs, Prepared
@@ -72,6 +72,15 @@ def answer_logits(
         raise FinstError(f"answers are token ids in 0..{len(head.weight) - 1}; got {wrong or 'none'}")
     tokens = torch.tensor(answers, device=head.weight.device)
     return _head(head, _normed(vlm, hidden), tokens).to(vlm.device)
+
+
+@torch.inference_mode()
+def decoded(
+    vlm: VLM, hidden: Float[Tensor, "*at d_model"], answers: Sequence[int] | None
+) -> Float[Tensor, "*at answer"]:
+    """The answers' logits (None: the whole vocabulary's) that what the last layer puts out at any token stands for."""
+    with arithmetic(vlm):
+        return answer_logits(vlm, hidden.flatten(0, -2), answers).unflatten(0, hidden.shape[:-1])
 
 
 def _normed(vlm: VLM, hidden: Float[Tensor, "row d_model"]) -> Float[Tensor, "row d_model"]:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import xarray as xr
+from jaxtyping import Float
+from torch import Tensor
 
 from finst.analysis import mediation
 from finst.errors import FinstError
@@ -40,7 +42,7 @@ class CMA:
 
     def check(self, spec: CMASpec, reader: Reader) -> None:
         """Raises FinstError for numbers out of range, colours with the same first token, or unsuitable pictures."""
-        least = {"pairs": 2, "seed": 0, "pairs_per_unit": 1, "permutations": 1, "bootstraps": 1}
+        least = {"pairs": 1, "seed": 0, "pairs_per_unit": 1, "permutations": 1, "bootstraps": 1}
         for field, minimum in least.items():
             value = getattr(spec, field)
             if value < minimum:
@@ -68,22 +70,23 @@ class CMA:
         pairs = {index: every[index] for index in unit.trials}
         asked = [_asked(vlm.reader, spec, pair) for pair in pairs.values()]
         said = answered(vlm, asked)
-        return _joined([_measured(vlm, *one) for one in zip(pairs, pairs.values(), asked, said, strict=True)])
+        measured = zip(pairs, pairs.values(), asked, said, strict=True)
+        return _joined([_measured(vlm, spec, *one) for one in measured])
 
     def summarise(self, spec: CMASpec, parts: Sequence[xr.Dataset]) -> xr.Dataset:
         """All pairs with their statistics (see ``cma_summary``), from those pairs alone that the model gets right.
 
-        A pair is usable in a condition when its clean and its source context are both answered correctly. Raises
-        FinstError when no condition has two usable pairs.
+        A pair is usable in a condition when its clean and its source context are both answered correctly, or in any
+        case if the spec says so. Raises FinstError when no condition has two usable pairs, if two were measured.
         """
         data = _joined(parts).sortby("pair")
         correct = data["correct"]
         clean = correct.sel(context="clean", drop=True)
         source = correct.sel(context=data["source"]).drop_vars("context")
-        usable = (clean & source).transpose("condition", "pair").rename("usable")
-        if usable.sum("pair").max() < 2:
+        usable = ((clean & source) | (not spec.only_correct)).transpose("condition", "pair").rename("usable")
+        if usable.sum("pair").max() < min(2, spec.pairs):
             raise FinstError(_no_usable_pairs(spec, data))
-        usable.attrs["long_name"] = "clean and source context answered correctly"
+        usable.attrs["long_name"] = "pairs that count: clean and source context answered correctly, unless all do"
         return statistics_of(spec, data.assign(usable=usable))
 
     def draw(self, summary: xr.Dataset) -> tuple[NamedFigure, ...]:
@@ -106,21 +109,33 @@ def _joined(parts: Sequence[xr.Dataset]) -> xr.Dataset:
 
 def _asked(reader: Reader, spec: CMASpec, pair: MediationPair) -> Asked:
     tokens = first_tokens(reader, prompt_of(spec, pair), colours_of(pair))
-    return Asked(contexts_of(reader, spec, pair), tokens)
+    return Asked(contexts_of(reader, spec, pair), tokens, spec.readout == "patched_tokens")
 
 
-def _measured(vlm: VLM, index: int, pair: MediationPair, asked: Asked, said: Answered) -> xr.Dataset:
+def _numbers(spec: CMASpec, logits: Float[Tensor, "*any"]) -> Float[np.ndarray, "*any"]:
+    """Off the device; rounded if the spec says so, still in a format that numpy has."""
+    return (logits.bfloat16().to(logits.dtype) if spec.logits == "bfloat16" else logits).cpu().numpy()
+
+
+def _measured(vlm: VLM, spec: CMASpec, index: int, pair: MediationPair, asked: Asked, said: Answered) -> xr.Dataset:
     tokens = list(asked.tokens)
-    logits = said.rows.cpu().numpy()
-    patched = logits[1:].reshape(len(CONDITIONS), vlm.n_layers, vlm.n_heads, len(COLOURS))
+    rows, contexts = _numbers(spec, said.rows), _numbers(spec, said.contexts[:, tokens])
+    patched = rows[1:].reshape(len(CONDITIONS), vlm.n_layers, vlm.n_heads, len(COLOURS))
+    unedited, recorded = (np.tile(kept, (len(CONDITIONS), 1)) for kept in (rows[0], contexts[0]))
+    if said.described is not None:
+        there = _numbers(spec, said.described).mean(axis=1)
+        retrieval = list(CONDITIONS).index("id_retrieval")
+        recorded[retrieval], unedited[retrieval] = there[:2]
+        patched[retrieval] = there[2:].reshape(patched.shape[1:])
     predicted = said.contexts.argmax(-1).cpu().numpy()
     expected = np.array([tokens[COLOURS.index(answer)] for answer in ("target", "target", "new")])
     words = [vlm.reader.tokenizer.decode([int(token)]) for token in predicted]
     measured = xr.Dataset(
         {
             "patched_logits": (("condition", "layer", "head", "colour"), patched),
-            "unedited_logits": ("colour", logits[0]),
-            "context_logits": (("context", "colour"), said.contexts[:, tokens].cpu().numpy()),
+            "unedited_logits": (("condition", "colour"), unedited),
+            "recorded_logits": (("condition", "colour"), recorded),
+            "context_logits": (("context", "colour"), contexts),
             "predicted_token": ("context", predicted),
             "predicted_word": ("context", np.array(words)),
             "correct": ("context", predicted == expected),
@@ -163,8 +178,7 @@ def _scores(measured: xr.Dataset) -> dict[str, xr.DataArray]:
     def answered(logits: xr.DataArray) -> xr.DataArray:
         return logits.sel(colour=answers).drop_vars("colour").transpose("condition", ..., "answer")
 
-    patched, kept = answered(measured["patched_logits"]), answered(measured["unedited_logits"])
-    clean = answered(measured["context_logits"].sel(context="clean", drop=True))
+    patched, kept, clean = (answered(measured[f"{name}_logits"]) for name in ("patched", "unedited", "recorded"))
     score = mediation.scores(patched.values, kept.values[:, None, None, :])
     noise = abs(mediation.scores(clean.values, kept.values))
     return {
@@ -174,8 +188,9 @@ def _scores(measured: xr.Dataset) -> dict[str, xr.DataArray]:
 
 
 DOCUMENTATION = {
-    "patched_logits": ("logits", "last token's logits with one head's output patched"),
-    "unedited_logits": ("logits", "last token's logits of the unedited run in the same batch"),
+    "patched_logits": ("logits", "logits with one head's output patched, where the condition reads: at the last token"),
+    "unedited_logits": ("logits", "the same of the unedited run in the same batch"),
+    "recorded_logits": ("logits", "the same of the recorded clean run"),
     "context_logits": ("logits", "last token's logits of the recorded contexts"),
     "predicted_token": ("1", "most probable next token"),
     "predicted_word": ("1", "most probable next token, as text"),
@@ -200,9 +215,10 @@ def _no_usable_pairs(spec: CMASpec, data: xr.Dataset) -> str:
     answered = Counter(data["predicted_word"].sel(context="clean").values.tolist()).most_common(5)
     heard = ", ".join(f"{word!r} ({count} times)" for word, count in answered)
     asked = Counter(data["target_colour"].values.tolist()).most_common(3)
+    none = "no two usable pairs" if spec.pairs > 1 else "no usable pair"
     share = float(data["correct"].sel(context="clean").mean())
     return (
-        f"{spec.model} has no two usable pairs in any condition: expected the target's colour (such as "
+        f"{spec.model} has {none} in any condition: expected the target's colour (such as "
         f"{', '.join(repr(word) for word, _ in asked)}) in the clean and in the source context; "
         f"{share:.0%} of {data.sizes['pair']} clean contexts were right, and it answered {heard}. "
         "Valid are models that can describe two objects; the other --placement may also help"

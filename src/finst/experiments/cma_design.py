@@ -39,6 +39,13 @@ CONDITIONS: dict[str, Condition] = {
 """By stage, in the order of ``mediation.STAGES``."""
 
 
+Readout = Literal["last", "patched_tokens"]
+"""The tokens whose logits ID retrieval is judged by; the other conditions patch and read the last one in any case."""
+
+Logits = Literal["exact", "bfloat16"]
+"""exact: final norm and head in float32 at least, whatever the model's format; bfloat16: rounded to it."""
+
+
 @dataclass(frozen=True)
 class CMASpec:
     """Causal mediation over every attention head of a model."""
@@ -48,13 +55,21 @@ class CMASpec:
     revision: str | None = None
     """Branch, tag or commit of a hub id."""
     pairs: int = 50
-    """Counterbalanced pairs of contexts for each condition (the paper's 50 samples)."""
+    """Counterbalanced pairs of contexts for each condition (the paper's 50 samples). One gives scores alone: means
+    have no uncertainty then, and nothing can be tested."""
     seed: int = 0
     """Fixes scenes, permutations and resamples."""
     placement: Placement = "prefill"
     """Where the unfinished sentence is: begun in the assistant's turn, or in the user's (not stated in the paper)."""
     dtype: Dtype = "float32"
     """Number format of the model. The 16-bit formats are noisier than the scores of many heads."""
+    readout: Readout = "last"
+    """Where ID retrieval reads the answers' logits: at the last token, or at the described object's tokens, which it
+    patches (their mean), as a public reproduction did, although these predict the prompt's next word."""
+    logits: Logits = "exact"
+    """Round the logits to bfloat16, as models in that format give them: scores then lie on a coarse grid, and tie."""
+    only_correct: bool = True
+    """Leave out the pairs whose clean or source context is answered wrongly."""
     device: str = "auto"
     """Where the model runs: auto, cpu, cuda, cuda:N or, over all GPUs, cuda:all."""
     pairs_per_unit: int = 5

@@ -11,7 +11,10 @@ from finst.analysis import mediation, statistics
 from finst.analysis.headsets import top_k
 from finst.analysis.mediation import Depth, OrderStep, StageMap
 from finst.analysis.reliability import split_half
-from finst.experiments.cma_design import CMASpec
+from finst.experiments.cma_design import CMASpec, Logits
+
+DIGITS: dict[Logits, int | None] = {"exact": None, "bfloat16": mediation.BFLOAT16_DIGITS}
+"""Binary digits that the logits were rounded to."""
 
 TOP_SETS = (5, 10, 20, 50, 100, 200, 500)
 """Sizes of sets of the strongest heads for which ties are reported."""
@@ -65,7 +68,7 @@ def statistics_of(spec: CMASpec, data: xr.Dataset) -> xr.Dataset:
     Adds what ``DOCUMENTATION`` lists; ``step`` is the dim of neighbouring stages, from early to late, ``cut``
     that of sizes of top sets.
     """
-    floor = max(float(data["noise"].max()), mediation.resolution(data["unedited_logits"].values))
+    floor = max(float(data["noise"].max()), mediation.resolution(data["unedited_logits"].values, DIGITS[spec.logits]))
     stages, profiles, centres, depths, margins, halves = {}, {}, {}, {}, {}, {}
     bootstraps = {"alpha": spec.alpha, "resamples": spec.bootstraps, "seed": spec.seed}
     settings = {"permutations": spec.permutations, **bootstraps}
@@ -96,7 +99,7 @@ def statistics_of(spec: CMASpec, data: xr.Dataset) -> xr.Dataset:
             "reliability_high": ("condition", [halves[name].high for name in mediation.STAGES]),
             **_cuts(stages, floor),
             "noise_floor": ((), floor),
-            "dropped_clean": ("condition", np.full(len(usable), np.count_nonzero(~clean))),
+            "dropped_clean": ("condition", (~clean & ~usable).sum(axis=1)),
             "dropped_source": ("condition", (clean & ~usable).sum(axis=1)),
             **{f"order_{f.name}": ("step", [getattr(s, f.name) for s in steps]) for f in fields(OrderStep)},
         }
@@ -118,12 +121,12 @@ def _cuts(stages: dict[str, StageMap], floor: float) -> dict[str, tuple[tuple[st
 
 
 def _margin(part: xr.Dataset, usable: np.ndarray) -> tuple[float, float]:
-    """Mean and standard error of the clean preference of a1 over a1*; NaN for fewer than two pairs."""
+    """Mean and standard error of the clean preference of a1 over a1*; NaN where there are too few pairs for it."""
     logits = part["unedited_logits"].astype(np.float64)
     kept, other = (logits.sel(colour=part[answer].item()).values for answer in ("original", "counterfactual"))
     margin = (kept - other)[usable]
     if len(margin) < 2:
-        return float("nan"), float("nan")
+        return float(margin.mean()) if len(margin) else float("nan"), float("nan")
     return float(statistics.mean(margin)), float(statistics.standard_error(margin))
 
 
@@ -137,7 +140,7 @@ def _profile(spec: CMASpec, scores: np.ndarray) -> dict[str, np.ndarray]:
     layers = scores.mean(axis=2)
     if len(layers) < 2:
         unknown = np.full(layers.shape[1], np.nan)
-        return {"mean": unknown, "ci_low": unknown, "ci_high": unknown}
+        return {"mean": layers[0] if len(layers) else unknown, "ci_low": unknown, "ci_high": unknown}
     low, high = statistics.bootstrap_ci(layers, confidence=1 - spec.alpha, resamples=spec.bootstraps, seed=spec.seed)
     return {"mean": statistics.mean(layers), "ci_low": low, "ci_high": high}
 

@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from functools import reduce
 from operator import add
 
+import numpy as np
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from finst.engine.counterfactuals import counterfactuals
+from finst.engine.counterfactuals import observe
 from finst.engine.edits import Rows, each_head, unedited
+from finst.engine.readout import decoded
+from finst.engine.reads import Read
 from finst.engine.record import record
 from finst.experiments.cma_design import CONDITIONS, CONTEXTS, Condition, patched_positions
 from finst.vlm.encode import Encoded
@@ -28,6 +32,8 @@ class Asked:
     """In the order of ``CONTEXTS``; of one length."""
     tokens: Sequence[int]
     """The answers whose logits are kept."""
+    at_described: bool = False
+    """Also keep those at the described object's tokens, of the runs that are patched there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +44,9 @@ class Answered:
     """Logits of the recorded contexts."""
     rows: Float[Tensor, "row answer"]
     """Logits of ``map_rows``: the unedited row, then every head in every condition."""
+    described: Float[Tensor, "run pos answer"] | None = None
+    """Logits at the described object's tokens, if asked for: of the recorded clean context, the unedited row, and
+    every head patched there."""
 
 
 def map_rows(clean: Encoded, z: Mapping[str, Z], conditions: Sequence[Condition]) -> Rows:
@@ -75,6 +84,22 @@ def _together(vlm: VLM, pairs: Sequence[Asked]) -> list[Answered]:
         for index, (pair, each) in enumerate(zip(pairs, z, strict=True))
     ]
     answers = sorted({token for pair in pairs for token in pair.tokens})
-    logits = counterfactuals(vlm, recording, reduce(add, rows), answers).split([some.count for some in rows])
+    starts = np.cumsum([0, *(some.count for some in rows[:-1])]).tolist()
+    reads = [_at_described(vlm, pair, start) for pair, start in zip(pairs, starts, strict=True) if pair.at_described]
+    observed = observe(vlm, recording, reduce(add, rows), reads, answers)
+    logits, seen = observed.logits.split([some.count for some in rows]), iter(observed.reads)
     columns = [[answers.index(token) for token in pair.tokens] for pair in pairs]
-    return [Answered(of, some[:, own]) for of, some, own in zip(contexts, logits, columns, strict=True)]
+    found = []
+    for index, (pair, of, some, own) in enumerate(zip(pairs, contexts, logits, columns, strict=True)):
+        described = None
+        if pair.at_described:
+            clean = recording.output[index * len(CONTEXTS), list(pair.contexts[0].tokens.described(0))]
+            described = decoded(vlm, torch.cat([clean[None], next(seen)[:, 0]]), pair.tokens)
+        found.append(Answered(of, some[:, own], described))
+    return found
+
+
+def _at_described(vlm: VLM, pair: Asked, start: int) -> Read:
+    """The last layer's output of the unedited row (number ``start``) and the rows of ID retrieval, which come next."""
+    rows = range(start, start + 1 + vlm.n_layers * vlm.n_heads)
+    return Read("resid", (vlm.n_layers - 1,), pair.contexts[0].tokens.described(0), tuple(rows))

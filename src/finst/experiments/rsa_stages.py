@@ -18,7 +18,7 @@ from finst.report.correlations import stage_figures
 from finst.report.example import Shown
 from finst.report.figures import NamedFigure
 from finst.scenes.designs import Entropy
-from finst.scenes.sets import Objects, unique_objects
+from finst.scenes.sets import Arrangements, Objects, unique_objects
 from finst.vlm.open import VLM, Reader
 
 COMPARISONS = (
@@ -50,6 +50,9 @@ class RSAStagesSpec(SimilaritySpec):
     """same: all trials show the same objects (the paper's design), so that the described ones tell, without the
     picture, which one is missing; fresh: every trial shows objects of its own (with --entropy any, the described ones
     then tell next to nothing about the target)."""
+    arrangements: Arrangements = "counterbalanced"
+    """counterbalanced: every object in every cell equally often at every step of the sentence, --trials times (the
+    paper's); all: all 24 arrangements of four objects, --trials times, as a public reproduction did once."""
     entropy: Entropy = "high"
     """high: objects as distinct as possible; low: all conjunctions of few values; any: any distinct conjunctions."""
 
@@ -66,7 +69,7 @@ class RSAStages:
 
     def plan(self, spec: RSAStagesSpec) -> tuple[Unit, ...]:
         """``trials_per_unit`` consecutive trials a unit."""
-        return units_of(len(square(spec.grid).cells) ** 2 * spec.trials, spec.trials_per_unit)
+        return units_of(len(trials_of(spec, spec.trials)), spec.trials_per_unit)
 
     def measure(self, vlm: VLM, spec: RSAStagesSpec, unit: Unit) -> xr.Dataset:
         """Activations at all commas and the last token, all layers."""
@@ -95,8 +98,7 @@ class RSAStages:
 
 
 def trials_of(spec: RSAStagesSpec, per_pair: int) -> list[Trial]:
-    """The design with ``per_pair`` trials for every object and cell."""
-    return [
-        trial_of(spec, one)
-        for one in unique_objects(square(spec.grid), spec.entropy, per_pair, spec.seed, spec.objects)
-    ]
+    """The design with ``per_pair`` trials for every object and cell, or of every arrangement."""
+    grid = square(spec.grid)
+    design = unique_objects(grid, spec.entropy, per_pair, spec.seed, spec.objects, spec.arrangements)
+    return [trial_of(spec, one) for one in design]

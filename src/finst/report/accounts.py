@@ -23,17 +23,19 @@ SAME = (
     "which one is missing: features may be similar for that reason alone."
 )
 FRESH = "Every trial shows objects of its own, drawn independently of their cells."
-SHOWN = (
-    "All objects but the target are described, in random order; the answer is the target. At every comma and at the "
-    "last token, every place in the list of objects stands in every cell equally often, so that position and features "
-    "are independent."
+SHOWN = "All objects but the target are described, in random order; the answer is the target."
+BALANCED = (
+    "At every comma and at the last token, every place in the list of objects stands in every cell equally often, so "
+    "that position and features are independent."
 )
+CHANCE = "Every arrangement comes up equally often; which object is the target, chance decides."
 CLEAN = "No feature of the target is in the prompt."
 LEAKED = "The prompt ends with the target’s colour, so that half of its features are in the prompt."
 
 
 def _shown(summary: xr.Dataset) -> str:
-    return f"{FRESH if summary.attrs.get('objects') == 'fresh' else SAME} {SHOWN}"
+    objects = FRESH if summary.attrs.get("objects") == "fresh" else SAME
+    return f"{objects} {SHOWN} {CHANCE if summary.attrs.get('arrangements') == 'all' else BALANCED}"
 
 
 def _asked(summary: xr.Dataset) -> str:

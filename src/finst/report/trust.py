@@ -39,7 +39,7 @@ def trust_of(summary: xr.Dataset, stage: str) -> Trust:
 
 
 def _ties(part: xr.Dataset) -> str:
-    if int(part["n"]) < 2:
+    if int(part["n"]) < 1:
         return "–"
     cut = [part["cut"].values, part["cut_inside"].values, part["cut_tied"].values]
     split = [

@@ -137,11 +137,11 @@ def listed(items: Iterable[str]) -> str:
 def top_heads(summary: xr.Dataset, stage: str, count: int) -> tuple[TopHead, ...]:
     """The heads with the largest mean score of a stage, whether above the noise or not; ties by layer and head."""
     part = summary.sel(condition=stage)
-    return _top_heads(part, np.full(part["mean"].shape, int(part["n"]) >= 2), count)
+    return _top_heads(part, np.full(part["mean"].shape, int(part["n"]) >= 1), count)
 
 
 def strongest_head(summary: xr.Dataset, stage: str) -> TopHead | None:
-    """Of the heads above the noise that with the largest mean score, else of all; None where nothing was tested."""
+    """Of the heads above the noise that with the largest mean score, else of all; None where no pair was usable."""
     part = summary.sel(condition=stage)
     above = _top_heads(part, part["above"].transpose("layer", "head").values, 1)
     return next(iter(above or top_heads(summary, stage, 1)), None)
@@ -211,7 +211,8 @@ def _stage(summary: xr.Dataset, key: str) -> StageVerdict:
 def _detail(part: xr.Dataset, layers: Sequence[int]) -> str:
     n, above, below = (int(part[name].sum()) for name in ("n", "above", "below"))
     if n < 2:
-        return f"Not testable: {n} usable pair{'' if n == 1 else 's'}, and at least 2 are needed."
+        alone = " Of one pair there are scores, but no standard error, interval, p value or reliability." if n else ""
+        return f"Not testable: {n} usable pair{'' if n == 1 else 's'}, and at least 2 are needed.{alone}"
     negative = f" Significantly negative: {below}." if below else ""
     if above:
         return f"{above} of {part['above'].size} heads above the noise, in {span(layers)} (n = {n} pairs).{negative}"

@@ -39,21 +39,28 @@ class RunResult:
 
 
 def run(
-    experiment: Experiment[SpecT], spec: SpecT, out: Path, page: Page[SpecT], *, console: Console | None = None
+    experiment: Experiment[SpecT],
+    spec: SpecT,
+    out: Path,
+    page: Page[SpecT],
+    *,
+    console: Console | None = None,
+    vlm: VLM | None = None,
 ) -> RunResult:
     """Measures what is missing in the folder ``out``, then writes summary, figures and report there.
 
-    A run that was killed at any moment goes on where it was and ends with the same bytes of data. Raises FinstError for
-    bad input, before any weight loads where that can be known, and when the folder holds anything but this run or
-    another process works on it. A KeyboardInterrupt says how much is kept.
+    ``vlm`` is the spec's model, where it is open already. A run that was killed at any moment goes on where it was and
+    ends with the same bytes of data. Raises FinstError for bad input, before any weight loads where that can be known,
+    and when the folder holds anything but this run or another process works on it. A KeyboardInterrupt says how much is
+    kept.
     """
     folder = RunFolder.claim(out, experiment.name, to_json(spec))
-    reader = open_reader(spec.model, revision=spec.revision)
+    reader = vlm.reader if vlm else open_reader(spec.model, revision=spec.revision)
     experiment.check(spec, reader)
     units = experiment.plan(spec)
     console = console or Console(stderr=True)
     say(console, f"{experiment.name} of {reader.id}: {len(units)} units into {out}")
-    vlm = open_vlm(reader, dtype=spec.dtype, device=spec.device)
+    vlm = vlm or open_vlm(reader, dtype=spec.dtype, device=spec.device)
     with folder.held(), _telling_what_is_kept(folder, len(units)):
         _begin(folder, vlm, spec, len(units), console)
         _measure(experiment, spec, vlm, folder, units, console)

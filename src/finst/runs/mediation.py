@@ -20,7 +20,7 @@ from finst.runs.store import RunFolder
 
 @dataclass(frozen=True, eq=False)
 class StoredMediation:
-    """What the units of a run hold, finished or not; logits and scores are those of the last token."""
+    """What the units of a run hold, finished or not."""
 
     path: Path
     spec: CMASpec
@@ -28,7 +28,7 @@ class StoredMediation:
     pairs: tuple[int, ...]
     """The measured ones, as indices into the design."""
     patched: Float[np.ndarray, "pair condition layer head colour"]
-    unedited: Float[np.ndarray, "pair colour"]
+    unedited: Float[np.ndarray, "pair condition colour"]
     scores: Float[np.ndarray, "pair condition layer head"]
     noise: float
     """The largest numerical noise of a score that was recorded, in logits."""
@@ -61,9 +61,12 @@ def _arrays(folder: RunFolder, index: int) -> tuple[np.ndarray, ...]:
     try:
         unit: xr.Dataset = folder.read_unit(index)
         part = unit.sel(condition=list(CONDITIONS), colour=list(COLOURS))
+        # Runs of before there was a choice of readout have the last token's alone.
+        unedited = part["unedited_logits"].broadcast_like(part["patched_logits"].isel(layer=0, head=0, drop=True))
+        part = part.assign(unedited_logits=unedited)
         dims = {
             "patched_logits": ("pair", "condition", "layer", "head", "colour"),
-            "unedited_logits": ("pair", "colour"),
+            "unedited_logits": ("pair", "condition", "colour"),
             "score": ("pair", "condition", "layer", "head"),
             "noise": ("pair", "condition"),
         }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import permutations
 from typing import Literal
 
 import numpy as np
@@ -40,6 +41,10 @@ QUADRANTS: tuple[Cell, ...] = ((0, 0), (0, 1), (1, 0), (1, 1))
 Objects = Literal["same", "fresh"]
 """same: all trials show the same objects, so that the described ones tell which one is missing; fresh: every trial
 shows objects of its own, drawn independently of their places."""
+
+
+Arrangements = Literal["counterbalanced", "all"]
+"""counterbalanced: the paper's, see ``counterbalanced``; all: see ``all_arrangements``."""
 
 
 @dataclass(frozen=True)
@@ -149,16 +154,44 @@ def _perfect_matching(edges: Mapping[int, Sequence[Cell]]) -> dict[Cell, int]:
     return taken
 
 
+def all_arrangements(
+    objects: Sequence[Features], cells: Sequence[Cell], grid: Grid, times: int, rng: np.random.Generator
+) -> tuple[Staged, ...]:
+    """Every arrangement ``times`` times, each time with one target and the others in random order: 24 of four objects.
+
+    The set of a public reproduction; which object comes up when, and where, is as balanced as chance has it.
+    """
+    if len(cells) != len(objects) or not 2 <= len(cells) <= 4:
+        raise FinstError(
+            f"all arrangements are taken of 2 to 4 objects in as many cells (24 at most), not of {len(objects)} in "
+            f"{len(cells)}: expected a 2x2 grid"
+        )
+    if times < 1:
+        raise FinstError(f"trials is {times}: expected at least 1 of every arrangement")
+    every = [[cells[place] for place in where] for where in permutations(range(len(cells)))] * times
+    return tuple(
+        Staged(on_grid(objects, every[index], grid), tuple(int(i) for i in rng.permutation(len(objects))))
+        for index in rng.permutation(len(every))
+    )
+
+
 def unique_objects(
-    grid: Grid, entropy: Entropy, per_pair: int, seed: int, objects: Objects = "same"
+    grid: Grid,
+    entropy: Entropy,
+    per_pair: int,
+    seed: int,
+    objects: Objects = "same",
+    arrangements: Arrangements = "counterbalanced",
 ) -> tuple[Staged, ...]:
     """The base design and the entropy sets (Figs 1c, 6, 7): as many objects as cells.
 
     low: all conjunctions of 2x2 values on a 2x2 grid and of 3x3 values on a 3x3 grid; high: as distinct as possible.
-    Which values, the seed fixes. The paper has 100 trials a pair on 2x2 (1,600) and 50 on 3x3 (4,050).
+    Which values, the seed fixes. The paper has 100 trials a pair on 2x2 (1,600) and 50 on 3x3 (4,050). ``per_pair`` is
+    of every arrangement where all of them are taken.
     """
     rng = np.random.default_rng(seed)
-    trials = counterbalanced(features(rng, len(grid.cells), entropy), grid.cells, grid, per_pair, rng)
+    design = counterbalanced if arrangements == "counterbalanced" else all_arrangements
+    trials = design(features(rng, len(grid.cells), entropy), grid.cells, grid, per_pair, rng)
     if objects == "same":
         return trials
     return tuple(_recoloured(trial, features(rng, len(grid.cells), entropy), grid) for trial in trials)

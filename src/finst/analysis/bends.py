@@ -1,0 +1,55 @@
+"""What another choice does to a curve over layers or to a map of heads, in one number each."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+
+from finst.analysis.headsets import Map, top_k
+
+Curve = Float[np.ndarray, "layer"]
+
+
+def early(curve: Curve) -> float:
+    """The mean over the first third of the layers, rounded up."""
+    return float(np.mean(curve[: -(-len(curve) // 3)]))
+
+
+def valley(curve: Curve) -> float:
+    """How far the curve falls between two higher layers: the depth of its deepest valley, 0 for a single hill."""
+    before, after = np.maximum.accumulate(curve), np.maximum.accumulate(curve[::-1])[::-1]
+    return float((np.minimum(before, after) - curve).max(initial=0.0))
+
+
+def distinct(scores: Map) -> int:
+    """Different values in a map, compared exactly."""
+    return len(np.unique(scores))
+
+
+def exact_ties(scores: Map, k: int) -> tuple[int, int]:
+    """(heads whose score equals the k-th largest exactly, that one included; how many of them the top ``k`` take)."""
+    top = top_k(scores, k)
+    return top.tied, top.tied_inside
+
+
+def step(scores: Map) -> float:
+    """The smallest difference between two different values of a map; infinite where all are the same."""
+    return float(np.diff(np.unique(scores)).min(initial=np.inf))
+
+
+def likeness(first: Map, second: Map) -> float:
+    """Pearson correlation of two maps over their heads; NaN where one of them is the same everywhere."""
+    if min(np.ptp(first), np.ptp(second)) == 0:
+        return float("nan")
+    return float(np.corrcoef(first.ravel(), second.ravel())[0, 1])
+
+
+def mass_by_layer(scores: Map) -> Curve:
+    """The share of a map's positive scores that lies in each layer; NaN where no score is positive."""
+    mass = np.maximum(scores, 0.0).sum(axis=1)
+    return np.divide(mass, mass.sum(), out=np.full(len(mass), np.nan), where=mass.sum() > 0)
+
+
+def mean_layer(scores: Map) -> float:
+    """The centre of that mass, in layers from 0."""
+    return float(mass_by_layer(scores) @ np.arange(len(scores)))
