@@ -89,7 +89,7 @@ def test_all_models_have_one_scale_a_condition() -> None:
     meshes = [
         mesh for axes in figures()["panels"].figure.axes for mesh in axes.collections if isinstance(mesh, QuadMesh)
     ]
-    drawn = [mesh for mesh in meshes if np.size(mesh.get_array()) in (80, 20)]
+    drawn = [mesh for mesh in meshes if np.size(np.asarray(mesh.get_array())) in (80, 20)]
     assert len(drawn) == 6
     for place, stage in enumerate(synthetic.STAGED):
         largest = max(float(abs(side.summary["mean"].sel(condition=stage)).max()) for side in sides())

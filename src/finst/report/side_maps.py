@@ -61,7 +61,7 @@ def maps(sides: Sequence[Side]) -> NamedFigure:
     stages, summaries = _stages(sides), [side.summary for side in sides]
     tops = {stage: largest_above(summaries, stage) for stage in stages}
     figure = canvas(MAP_WIDTH * len(sides), _height(sides) + 0.9)
-    above, below = np.ravel(figure.subfigures(2, 1, height_ratios=[_height(sides), 0.7]))
+    (above,), (below,) = figure.subfigures(2, 1, squeeze=False, height_ratios=[_height(sides), 0.7])
     for axes, side in zip(np.ravel(above.subplots(1, len(sides))), sides, strict=True):
         draw_stages(axes, side.summary, mark=0.85, tops=tops)
         axes.set_title(side.label, pad=18)

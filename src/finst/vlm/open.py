@@ -177,7 +177,7 @@ def open_reader(model: str, *, revision: str | None = None, families: Sequence[F
         try:
             config = cast(PreTrainedConfig, AutoConfig.from_pretrained(folder, trust_remote_code=False))
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-            tokenizer.chat_template = _processors_template(folder) or tokenizer.chat_template
+            template = _processors_template(folder)
             image_processor = family.load_image_processor(folder)
         except (OSError, ValueError) as error:
             raise FinstError(
@@ -186,6 +186,8 @@ def open_reader(model: str, *, revision: str | None = None, families: Sequence[F
             ) from error
     if not tokenizer.is_fast:
         raise FinstError(f"{model}: its tokenizer gives no character offsets; expected one with a tokenizer.json")
+    if template is not None:
+        tokenizer.chat_template = template
     family.check(config, image_processor)
     return Reader(model, folder, commit, config, tokenizer, image_processor, family)
 
