@@ -201,8 +201,8 @@ def separability(summary: xr.Dataset) -> NamedFigure:
         caption=(
             "Held-out accuracy of a linear probe on the first components (band: "
             f"{level_of(summary)} Wilson interval) and on the first two alone, with chance dotted, and the mean "
-            f"silhouette in the plane of the first two. Probes: {summary.sizes['trial']} trials, five folds. In a "
-            "design that is balanced exactly, a probe that finds nothing comes out somewhat below chance."
+            f"silhouette in the plane of the first two. Probes: {summary.sizes['trial']} trials, up to five folds of "
+            "whole blocks of the design."
         ),
         figure=figure,
         csv=tidy(summary, shown),
