@@ -174,7 +174,10 @@ def tested(found: Draws, confidence: float) -> RSA:
 def spearman(activations: Activations, targets: Mapping[str, Target]) -> Float[np.ndarray, "target"]:
     """Rank correlations of the cosine RSM with every target, exact: holds and sorts all trials^2 / 2 pairs.
 
-    For a look beside Pearson's r at few places, without p: at 4,050 trials a place takes seconds and 0.5 GB.
+    NaN where all cosines are the same. For a look beside Pearson's r at few places, without p: at 4,050 trials a place
+    takes seconds and 0.5 GB.
     """
     ranks = average_ranks(entries(cosine_rsm(activations)))
+    if np.ptp(ranks) == 0:
+        return np.full(len(targets), np.nan)
     return np.array([np.corrcoef(ranks, average_ranks(entries(t.matrix())))[0, 1] for t in targets.values()])

@@ -63,9 +63,18 @@ def _exact(summary: xr.Dataset) -> str:
     return f"greedy decoding gives exactly the answer in {right.mean():.1%} of {len(right)} trials"
 
 
+_LEVEL = 0.005
+"""Correlations that differ by less are the same in a sentence."""
+
+
+def peak_layer(r: xr.DataArray) -> int:
+    """The first layer whose r is as good as the largest: what later layers merely keep does not peak there."""
+    return int(r["layer"].values[int((r > r.max() - _LEVEL).argmax("layer"))])
+
+
 def _peak(part: xr.Dataset, what: str, alpha: float, besides: str = "") -> str:
     """Of one comparison over layers."""
-    at = part.isel(layer=int(part["r"].argmax("layer")))
+    at = part.sel(layer=peak_layer(part["r"]))
     found = part["layer"].values[(part["p_fwer"] < alpha).values].tolist()
     where = f"significant in {span(found)}" if found else "significant nowhere"
     return f"{what} peaks in layer {int(at['layer'])}: r = {_with_interval(at)}{besides}; {where}"
@@ -78,13 +87,13 @@ def _with_interval(at: xr.Dataset) -> str:
 
 def _layer(r: xr.DataArray, significant: xr.DataArray) -> str:
     """Where r is largest, if it is significant in any layer."""
-    return f"in layer {int(r['layer'].values[int(r.argmax('layer'))])}" if significant.any() else "nowhere"
+    return f"in layer {peak_layer(r)}" if significant.any() else "nowhere"
 
 
 def _peak_at_commas(summary: xr.Dataset, comparison: str) -> str:
     """Of the mean over commas."""
     part = summary.sel(role=COMMAS, comparison=comparison)
-    each = commas(summary)["r"].sel(comparison=comparison).isel(layer=int(part["r"].argmax("layer")))
+    each = commas(summary)["r"].sel(comparison=comparison).sel(layer=peak_layer(part["r"]))
     ends = f" ({number(float(each.min()), 2)} to {number(float(each.max()), 2)} over commas)"
     return _peak(part, f"{comparison} at the commas (mean)", summary.attrs["alpha"], ends)
 
@@ -94,7 +103,7 @@ def _rows(summary: xr.Dataset, comparisons: list[str]) -> tuple[tuple[str, ...],
     for role in summary["role"].values.tolist():
         for name in comparisons:
             part = summary.sel(role=role, comparison=name)
-            at = part.isel(layer=int(part["r"].argmax("layer")))
+            at = part.sel(layer=peak_layer(part["r"]))
             values = (number(float(at[key]), 3) for key in ("r", "ci_low", "ci_high", "spearman"))
             rows.append(
                 (role, name, str(int(at["layer"])), *values, chance(float(at["p"])), chance(float(at["p_fwer"])))
@@ -182,7 +191,7 @@ def frame_account(summary: xr.Dataset) -> Account:
     """Of ``rsa-frame``."""
     part = last(summary)
     given = {name: part.sel(comparison=name) for name in ("relative | absolute", "absolute | relative")}
-    layer = int(part["layer"].values[int(part["r"].sel(comparison="relative").argmax("layer"))])
+    layer = peak_layer(part["r"].sel(comparison="relative"))
     r = {name: number(float(part["r"].sel(comparison=name, layer=layer)), 2) for name in ("relative", "absolute")}
     alpha = summary.attrs["alpha"]
     plain = [

@@ -41,11 +41,13 @@ class Strongest:
 
 
 def strongest(part: xr.Dataset, count: int) -> list[Strongest]:
-    """The heads with the largest r of one role and comparison, best first; silent ones are never among them."""
+    """The heads with the largest r of one role and comparison, best first, without silent ones.
+
+    Heads whose r is the same to two digits come in order of depth: later ones may carry on what the first one wrote.
+    """
     r = part["r"].transpose("layer", "head").values
-    order = np.argsort(-np.nan_to_num(r, nan=-np.inf), axis=None, kind="stable")[
-        : min(count, int(np.isfinite(r).sum()))
-    ]
+    known = int(np.isfinite(r).sum())
+    order = np.argsort(-np.nan_to_num(r.round(2), nan=-np.inf), axis=None, kind="stable")[: min(count, known)]
     places = [(int(layer), int(head)) for layer, head in zip(*np.unravel_index(order, r.shape), strict=True)]
     return [Strongest(layer, head, part.sel(layer=layer, head=head)) for layer, head in places]
 
