@@ -15,21 +15,25 @@ from finst.analysis.rsa import Comparison
 from finst.experiments.recorded import check_numbers
 from finst.experiments.trials import COMMAS, LAST, TrialSpec
 
+RECURRING = 4
+"""A noise ceiling asks for so many trials of a condition, on average."""
+
+SILENT = 1e-3
+"""Heads whose output is smaller than so many times the median head's say nothing: cosines would compare the direction
+of what softmax and rounding leave over."""
+
 DOCUMENTATION = {
     "r": "Pearson correlation of the cosine RSM with the target RSM, over pairs of trials",
     "p": "one-sided label-permutation p of r at this layer (and head)",
     "p_fwer": "the same for the largest r over layers (and heads), of this role and comparison",
     "ci_low": "lower end of the bootstrap interval of r, over trials",
     "ci_high": "upper end of the bootstrap interval of r, over trials",
-    "ceiling_low": "lower noise ceiling: what the best target of cell and object would reach on other trials",
+    "ceiling_low": "lower noise ceiling: what the best target of cell and object would reach on other trials; nan "
+    f"below {RECURRING} trials for each",
     "ceiling_high": "upper noise ceiling: what it would reach on the same trials",
     "spearman": "Spearman correlation of the cosine RSM with the target RSM; nan for partial correlations",
     "norm": "root mean square over trials of the norm of the head's output",
 }
-
-SILENT = 1e-3
-"""Heads whose output is smaller than so many times the median head's say nothing: cosines would compare the direction
-of what softmax and rounding leave over."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +117,7 @@ def _drawn(
         (places[place] for place in np.flatnonzero(known)),
         targets,
         comparisons,
-        conditions=_conditions(labels),
+        conditions=_recurring(_conditions(labels)),
         permutations=spec.permutations,
         resamples=spec.bootstraps,
         seed=spec.seed,
@@ -150,6 +154,11 @@ def _statistics(
         },
         coords={**axes, "comparison": [one.name for one in draws.comparisons]},
     )
+
+
+def _recurring(conditions: np.ndarray) -> np.ndarray | None:
+    """None where most conditions are too rare for their means to bound anything, as where all objects are fresh."""
+    return conditions if len(conditions) >= RECURRING * len(np.unique(conditions)) else None
 
 
 def _conditions(labels: xr.Dataset) -> np.ndarray:

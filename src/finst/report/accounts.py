@@ -54,7 +54,8 @@ def _tested(summary: xr.Dataset) -> str:
         "largest distance, features are the mean of colour match and shape match. r is Pearson’s over all pairs of "
         f"different trials. p values permute the trials ({attrs['permutations']:,} times); family-wise ones take the "
         f"largest r over {places}, for each token and target. Intervals are bootstraps over trials "
-        f"({attrs['bootstraps']:,} resamples). The noise ceiling is what the best target of cell and object reaches."
+        f"({attrs['bootstraps']:,} resamples). The noise ceiling is what the best target of cell and object reaches, "
+        "where these recur in enough trials to tell."
     )
 
 

@@ -96,8 +96,9 @@ def stages(summary: xr.Dataset) -> NamedFigure:
         title="Position and features by layer",
         caption=(
             "Correlation of the cosine similarities of all pairs of trials with those of the object’s position and "
-            "features: of the object just described at its comma (mean; thin lines: every comma), of the target "
-            f"at the last token. Bands: {level_of(summary)} bootstrap intervals over trials. {_marks(summary)} Compare "
+            "features: of the object just described at its comma (mean; thin lines: every comma, and the "
+            "“and” after the last described object), of the target at the last token. Bands: "
+            f"{level_of(summary)} bootstrap intervals over trials. {_marks(summary)} Compare "
             "Fig 1c of the paper."
         ),
         figure=figure,
@@ -122,7 +123,7 @@ def roles(summary: xr.Dataset) -> NamedFigure:
             axes.plot(layer, role, ".", ms=3, color="white" if dark else "black")
         axes.set(title=name, xlabel="layer", ylim=(rows - 0.5, -0.5))
         axes.set_xticks(ticks(summary.sizes["layer"], 14))
-        names = {COMMAS: "mean of commas", LAST: "last token"}
+        names = {COMMAS: "mean of these", LAST: "last token", commas(summary)["role"].values[-1]: "“and”"}
         axes.set_yticks(range(rows), [names.get(role, role) for role in summary["role"].values.tolist()])
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
@@ -131,9 +132,9 @@ def roles(summary: xr.Dataset) -> NamedFigure:
         name="roles",
         title="Every token by itself",
         caption=(
-            "Correlations as in the figure above, at every comma (comma 0 follows the first described object), their "
-            "mean, and the last token, brighter where larger. Dots: family-wise p below "
-            f"{summary.attrs['alpha']} over layers."
+            "Correlations as in the figure above, at every comma (comma 0 follows the first described object; the "
+            "word “and” the last one), their mean, and at the last token, brighter where larger. Dots: family-wise p "
+            f"below {summary.attrs['alpha']} over layers."
         ),
         figure=figure,
         csv=tidy(summary, [*STATISTICS, *CEILINGS]),
@@ -243,6 +244,7 @@ def entropy_averages(summary: xr.Dataset) -> NamedFigure:
         right.bar(x, [float(value) for value in shown], label=f"{condition} entropy", **style)
         for at, name in zip(x, ("accuracy", "colour_accuracy"), strict=True):
             ends = [float(part[f"{name}_low"]), float(part[f"{name}_high"])]
+            right.plot([at, at], ends, color="white", lw=3.4)
             right.plot([at, at], ends, color=INK, lw=1.4)
     left.axhline(0, color=FAINT, lw=0.8)
     left.set_xticks([0, 1], ["commas", "last token"])

@@ -87,7 +87,7 @@ def best_planes(summary: xr.Dataset) -> NamedFigure:
     best = {view: _by_layer(found) for view, found in labels.items()}
     rows = [(view, label) for view in views for label in labels[view]]
     columns = max(len(layers) for layers in best.values())
-    figure = canvas(7.2, 0.3 + 1.85 * len(rows))
+    figure = canvas(min(7.2, 1.7 + 2.6 * columns), 0.3 + 1.85 * len(rows))
     grid = figure.subplots(len(rows), columns + 1, squeeze=False, width_ratios=[1] * columns + [0.62])
     for line, (view, label) in zip(grid, rows, strict=True):
         part = _drawn(summary.sel(view=view))
