@@ -123,8 +123,10 @@ class VerifyToFile:
     """Also writes what was found there; replaced if it exists."""
 
 
-def _options(kind: type[OptionsT], command: str, arguments: Sequence[str]) -> OptionsT:
-    return tyro.cli(kind, prog=command, args=list(arguments))
+def _options(
+    kind: Callable[..., OptionsT], command: str, arguments: Sequence[str], description: str | None = None
+) -> OptionsT:
+    return tyro.cli(kind, prog=command, description=description, args=list(arguments))
 
 
 def demo(command: str, arguments: Sequence[str]) -> None:
@@ -165,8 +167,7 @@ def run_accuracy(command: str, arguments: Sequence[str]) -> None:
 
 def _run(experiment: Told[SpecT], kind: type[SpecT], command: str, arguments: Sequence[str]) -> None:
     """Measures, writes the report, and says what was found."""
-    parsed = tyro.cli(Run[kind], prog=command, description=kind.__doc__, args=_named(arguments))
-    options = cast(Run[SpecT], parsed)
+    options = cast(Run[SpecT], _options(Run[kind], command, _named(arguments), kind.__doc__))
 
     def told(
         spec: SpecT,

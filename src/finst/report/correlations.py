@@ -90,7 +90,7 @@ def stages(summary: xr.Dataset) -> NamedFigure:
     _at_last(axes, summary, "features", GREEN, "features, last token")
     over_layers(axes, summary.sizes["layer"])
     axes.set_ylabel("Pearson r with the target RSM")
-    above(axes, 3)
+    above(axes, 3 if last(summary)["ceiling_low"].notnull().any() else 4)
     return NamedFigure(
         name="stages",
         title="Position and features by layer",
