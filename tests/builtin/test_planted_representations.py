@@ -12,6 +12,7 @@ import xarray as xr
 from finst.experiments.pca import PCA, PCASpec
 from finst.experiments.rsa_frame import RSAFrame, RSAFrameSpec
 from finst.experiments.rsa_stages import RSAStages, RSAStagesSpec
+from finst.report.planes import best_layers
 from finst.vlm.open import VLM, open_vlm
 from tests.builtin.test_planted import BINDING
 
@@ -87,7 +88,7 @@ def test_principal_components_separate_positions_and_features_in_the_planted_lay
     found = summary(PCA(), PCASpec(model="planted", trials=2, device="cpu")).sel(view="all objects")
     position, words = (found.sel(label=name) for name in ("position", "colour and shape"))
     for part, layer in ((position, 3), (words, 4)):
-        assert int(part["silhouette"].argmax("layer")) == layer
+        assert best_layers(found)[str(part["label"].values)] == layer
         assert float(part["plane_probe"].sel(layer=layer)) > 0.9 > 0.4 > float(part["plane_probe"].sel(layer=layer - 1))
 
 

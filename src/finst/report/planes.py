@@ -37,7 +37,7 @@ def plane_figures(summary: xr.Dataset) -> tuple[NamedFigure, ...]:
 
 
 def best_layers(part: xr.Dataset) -> dict[str, int]:
-    """For each label that varies, the layer whose plane separates it best (largest silhouette).
+    """For each label that varies, the layer whose plane separates it best (largest silhouette; the first of equals).
 
     Where no plane separates it (no silhouette is above 0), the layer at which the probe on all components does best.
     """
@@ -46,7 +46,7 @@ def best_layers(part: xr.Dataset) -> dict[str, int]:
         at = part.sel(label=name)
         if at["silhouette"].notnull().any():
             values = at["silhouette"] if at["silhouette"].max() > 0 else at["probe"]
-            found[name] = int(values["layer"].values[int(values.argmax("layer"))])
+            found[name] = int(values["layer"].values[int(values.round(2).argmax("layer"))])
     return found
 
 
