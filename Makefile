@@ -20,9 +20,11 @@ help:
 demo: runtime
 	$(BIN)/finst demo
 
-# The pictures of docs/figures, from the demo's run folder.
+# The pictures of docs/figures, from the demo's run folder and from one of representational similarity.
+STAGES := organism --grid 2x2 --trials 20 --objects fresh --entropy any
 figures: demo
-	$(BIN)/python docs/figures/draw.py runs/demo
+	$(BIN)/finst run rsa-stages $(STAGES) --out runs/stages
+	$(BIN)/python docs/figures/draw.py runs/demo runs/stages
 
 # One thread a worker: torch's own threads would fight over the cores that the workers already fill.
 test: dev

@@ -1,21 +1,43 @@
-"""Draws ``cma_organism.png``, its numbers and its run's record beside it: ``python docs/figures/draw.py runs/demo``."""
+"""Draws the pictures of this folder, their numbers and their runs' records beside them: see its README.md."""
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 
+from PIL import Image
+
+from finst.report.correlations import stage_figures
+from finst.report.figures import NamedFigure
 from finst.report.maps import overview
 from finst.runs.archive import unpack
 
+COLOURS = 64
+"""Of a picture's palette: enough for curves on white, at a third of the bytes."""
 
-def main(run: Path, folder: Path) -> None:
-    """From the run folder of ``finst demo`` into ``folder``."""
-    figure = overview(unpack(run / "summary.zarr.zip"))
-    (folder / "cma_organism.png").write_bytes(figure.png)
-    (folder / "cma_organism.csv").write_text(figure.csv, encoding="utf-8")
-    (folder / "cma_organism.json").write_bytes((run / "manifest.json").read_bytes())
+
+def main(demo: Path, stages: Path, folder: Path) -> None:
+    """From the run folders of ``finst demo`` and of ``finst run rsa-stages`` into ``folder``."""
+    keep(folder / "cma_organism", demo, overview(unpack(demo / "summary.zarr.zip")))
+    keep(folder / "rsa_organism", stages, stage_figures(unpack(stages / "summary.zarr.zip"))[0], COLOURS)
+
+
+def keep(name: Path, run: Path, figure: NamedFigure, colours: int | None = None) -> None:
+    """Picture, table and record under one name."""
+    png = figure.png if colours is None else reduced(figure.png, colours)
+    name.with_suffix(".png").write_bytes(png)
+    name.with_suffix(".csv").write_text(figure.csv, encoding="utf-8")
+    name.with_suffix(".json").write_bytes((run / "manifest.json").read_bytes())
+
+
+def reduced(png: bytes, colours: int) -> bytes:
+    """The same picture with a palette."""
+    buffer = io.BytesIO()
+    picture = Image.open(io.BytesIO(png)).convert("RGB")
+    picture.quantize(colours, dither=Image.Dither.NONE).save(buffer, format="png", optimize=True)
+    return buffer.getvalue()
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(__file__).parent)
+    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(__file__).parent)

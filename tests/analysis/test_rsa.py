@@ -163,6 +163,27 @@ def test_intervals_cover_what_many_trials_give() -> None:
     assert 0.86 <= np.mean(covered) <= 1
 
 
+@pytest.mark.parametrize(("strength", "least"), [(0.0, 0.95), (0.5, 0.9), (2.0, 0.9)])
+def test_intervals_of_a_balanced_design_are_unbiased_and_rather_wide_than_narrow(strength: float, least: float) -> None:
+    """The experiments' designs: labels are fixed, and the trials' noise alone is random."""
+    rng = np.random.default_rng(0)
+    cells = np.stack(np.divmod(np.tile(np.arange(4), 12), 2), axis=1)
+    targets = {"position": position(cells)}
+    mix = rng.normal(size=(2, 20))
+    drawn = [
+        rsa.draws([rng.normal(size=(48, 20)) + strength * (cells - 0.5) @ mix], targets, permutations=1, resamples=200)
+        for _ in range(80)
+    ]
+    r = np.array([one.r[0, 0] for one in drawn])
+    resampled = np.array([one.resampled[0, :, 0] for one in drawn])
+    assert abs((resampled.mean(axis=1) - r).mean()) < 0.2 * r.std()
+    tested = [rsa.tested(one, 0.95) for one in drawn]
+    covered = [one.ci_low[0, 0] <= r.mean() <= one.ci_high[0, 0] for one in tested]
+    assert np.mean(covered) >= least
+    width = np.mean([one.ci_high - one.ci_low for one in tested]) / 3.92
+    assert 0.9 < width / r.std() < 2.2
+
+
 def subset(targets: dict[str, Target], at: np.ndarray) -> dict[str, Target]:
     return dict(zip(targets, ordered(targets, at), strict=True))
 
@@ -183,6 +204,42 @@ def test_the_ceiling_bounds_the_best_target() -> None:
     assert found.ceiling_high[1] == pytest.approx(scipy.stats.pearsonr(cosines, best)[0], abs=1e-12)
 
 
+def test_the_mean_over_tokens_has_the_p_of_the_mean_under_the_same_permutations() -> None:
+    """Two tokens of the same trials, each with labels and activations of its own."""
+    tokens = [design(30, seed) for seed in (0, 1)]
+    activations = [coding(cells, 0.15, seed=seed) for seed, (cells, _) in enumerate(tokens)]
+    drawn = [
+        rsa.draws([x], targets, COMPARISONS, permutations=60, resamples=9, seed=5)
+        for x, (_, targets) in zip(activations, tokens, strict=True)
+    ]
+    found = rsa.tested(rsa.Draws.mean(drawn), 0.95)
+    plan = places.Design.of(Question.of(tokens[0][1], COMPARISONS), None, 60, 9, np.random.default_rng(5))
+    null = []
+    for order in plan.shuffles.orders():
+        both = [
+            plain.permuted(x[plan.order], dict(zip(t, ordered(t, plan.order), strict=True)), COMPARISONS, order)
+            for x, (_, t) in zip(activations, tokens, strict=True)
+        ]
+        null.append(np.mean(both, axis=0))
+    expected = np.mean(
+        [plain.observed(x, t, COMPARISONS) for x, (_, t) in zip(activations, tokens, strict=True)], axis=0
+    )
+    np.testing.assert_allclose(found.r[0], expected, atol=1e-12)
+    np.testing.assert_allclose(found.p[0], (np.array(null) >= expected - 1e-9).mean(axis=0))
+    assert 0.02 < found.p[0, 0] < 0.9
+
+
+def test_places_without_activations_are_not_a_number_and_take_no_part() -> None:
+    cells, targets = design(30)
+    some = rsa.draws([coding(cells, strength) for strength in (0.2, 0.4)], targets, permutations=20, resamples=9)
+    found = rsa.tested(some.among(np.array([True, False, True])), 0.95)
+    alone = rsa.tested(some, 0.95)
+    assert np.isnan([*found.r[1], *found.ci_low[1], found.ceiling_low[1]]).all()
+    assert (found.p_fwer[1] == 1).all()
+    for name in ("r", "p", "p_fwer", "ci_low"):
+        np.testing.assert_array_equal(getattr(found, name)[[0, 2]], getattr(alone, name))
+
+
 def test_a_place_that_is_the_same_in_all_trials_has_no_correlation_and_spoils_no_other() -> None:
     cells, targets = design(40)
     activations = np.stack([np.tile(coding(cells[:1], 0.0), (40, 1)), coding(cells, 1.0)])
@@ -192,6 +249,7 @@ def test_a_place_that_is_the_same_in_all_trials_has_no_correlation_and_spoils_no
     assert np.isnan([found.ceiling_low[0], found.ci_low[0, 0]]).all()
     assert (found.p[0] == 1).all()
     assert (found.p_fwer[0] == 1).all()
+    assert np.isnan(rsa.spearman(activations[0], targets)).all()
     np.testing.assert_array_equal(found.p_fwer[1], alone.p_fwer[0])
 
 

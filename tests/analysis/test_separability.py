@@ -48,6 +48,38 @@ def test_labels_that_mean_nothing_are_not_told_and_far_apart_ones_are() -> None:
     assert np.mean([one.accuracy for one in null]) == pytest.approx(1 / 3, abs=0.03)
 
 
+def balanced(blocks: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Every object in every cell once a block, in random order."""
+    pairs = np.concatenate([rng.permutation(36) for _ in range(blocks)])
+    return pairs // 6, pairs % 6, np.repeat(np.arange(blocks), 36)
+
+
+def test_in_a_balanced_design_whole_blocks_make_a_probe_calibrated_where_folds_by_label_do_not() -> None:
+    """Activations that hold the cell alone tell nothing of the object, and just that is what the probe finds."""
+    by_block, by_label = [], []
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        objects, cells, blocks = balanced(5, rng)
+        points = np.eye(6)[cells] * 4 + rng.normal(size=(len(cells), 6))
+        by_block.append(probe(points, objects, groups=blocks, seed=seed).accuracy)
+        by_label.append(probe(points, objects, seed=seed).accuracy)
+    error = np.std(by_block) / np.sqrt(len(by_block))
+    assert np.mean(by_block) == pytest.approx(1 / 6, abs=3 * error)
+    assert np.mean(by_label) < 1 / 6 - 5 * error
+    _, cells, blocks = balanced(5, np.random.default_rng(0))
+    assert probe(np.eye(6)[cells], cells, groups=blocks).accuracy == 1
+
+
+def test_groups_are_held_out_whole_and_few_of_them_are_so_many_folds() -> None:
+    objects, _, blocks = balanced(7, np.random.default_rng(0))
+    fold = separability._whole(blocks, objects, 5, 0)
+    assert set(fold.tolist()) == set(range(5))
+    assert all(len(set(fold[blocks == block])) == 1 for block in range(7))
+    assert set(separability._whole(blocks[:72], objects[:72], 5, 0).tolist()) == {0, 1}
+    with pytest.raises(FinstError, match="1 groups alone"):
+        separability._whole(blocks[:36], objects[:36], 5, 0)
+
+
 def test_more_features_than_trials_are_no_obstacle() -> None:
     points, names = blobs(12.0, trials=30, features=80)
     assert probe(points, names).accuracy > 0.8

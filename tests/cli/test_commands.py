@@ -121,11 +121,11 @@ def test_run_pca_takes_the_model_as_its_first_word_and_ends_with_a_table(
     finst: Finst, tiny: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "pca"
-    outcome = finst("run", "pca", tiny, "--trials", 1, "--components", 3, "--out", out)
+    outcome = finst("run", "pca", tiny, "--trials", 2, "--components", 3, "--out", out)
     assert outcome.status == 0
     assert outcome.out.splitlines()[-1] == f"report: {out / 'report.html'}"
     assert re.search(r"^view +label +layer +probe", outcome.out, re.MULTILINE)
-    assert "1 of 1 units measured (trials 0-35)" in outcome.err
+    assert "1 of 1 units measured (trials 0-71)" in outcome.err
 
 
 def test_bench_sweep_writes_what_it_prints(finst: Finst, tiny: Path, tmp_path: Path) -> None:

@@ -32,21 +32,27 @@ def probe(
     labels: Labels,
     *,
     folds: int = FOLDS,
+    groups: Labels | None = None,
     shrinkage: float = 0.01,
     confidence: float = 0.95,
     seed: int = 0,
 ) -> Probe:
-    """Cross-validated accuracy of linear discriminant analysis; every trial is held out once, folds by label.
+    """Cross-validated accuracy of linear discriminant analysis; every trial is held out once.
+
+    Folds hold whole ``groups`` where these are given (fewer groups are as many folds), else equal shares of each label.
+    Give the blocks of a design that is balanced exactly: the trials that remain when folds are dealt by one label are
+    unbalanced in the others, the opposite way to those held out, and a probe comes out below chance.
 
     The shared covariance is (1 - shrinkage) W + shrinkage trace(W)/features I; labels have equal priors. Solves a
     system of ``features`` equations a fold, so give the scores of the first hundred principal components rather than
-    thousands of dimensions. Raises FinstError for fewer than two labels, or a label in fewer trials than folds.
+    thousands of dimensions. Raises FinstError for fewer than two labels, a label in fewer trials than folds, and a
+    label in one fold alone.
     """
-    classes, targets = _classes(labels, folds)
-    fold = _folds(targets, folds, seed)
+    classes, targets = _classes(labels, folds if groups is None else 2)
+    fold = _folds(targets, folds, seed) if groups is None else _whole(groups, targets, folds, seed)
     right = np.zeros(len(points), dtype=bool)
     data = np.asarray(points, dtype=np.float64)
-    for held in range(folds):
+    for held in range(fold.max() + 1):
         out = fold == held
         right[out] = _predicted(data[~out], targets[~out], data[out], len(classes), shrinkage) == targets[out]
     low, high = wilson(int(right.sum()), len(right), confidence)
@@ -106,4 +112,16 @@ def _folds(targets: np.ndarray, folds: int, seed: int) -> np.ndarray:
     order = order[np.argsort(targets[order], kind="stable")]
     fold = np.empty(len(targets), dtype=np.int64)
     fold[order] = np.arange(len(targets)) % folds
+    return fold
+
+
+def _whole(groups: Labels, targets: np.ndarray, folds: int, seed: int) -> np.ndarray:
+    """A fold for every trial: the groups in random order, dealt one by one."""
+    _, group = np.unique(groups, return_inverse=True)
+    count = int(group.max()) + 1
+    fold = (np.random.default_rng(seed).permutation(count) % folds)[group]
+    if min(len(set(fold[targets == one])) for one in range(targets.max() + 1)) < 2:
+        raise FinstError(
+            f"a label is in one of {count} groups alone: expected each in 2, to be held out in one of them"
+        )
     return fold

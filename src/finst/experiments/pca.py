@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from finst.analysis.pca import pca
-from finst.analysis.separability import FOLDS, probe, silhouette
+from finst.analysis.separability import probe, silhouette
 from finst.errors import FinstError, choice
 from finst.experiments.base import Unit
 from finst.experiments.recorded import check_numbers, check_trials, joined, recorded, shown_trial, units_of
@@ -25,6 +25,9 @@ from finst.vlm.open import VLM, Reader
 
 VIEWS = {"pca": ("all objects",), "frame": ("all objects", "centre object")}
 """Of each set: the trials that components are computed of; ``centre object``: those whose object is at the centre."""
+
+BLOCKS = {"pca": len(NAMED) ** 2, "frame": len(QUADRANTS) * 4**2}
+"""Of each set: consecutive trials in which every object is in every cell once (in every arrangement)."""
 
 ATTRS = {"title": "Principal components by layer", "paper": "arXiv 2506.15871, Fig 1b; update of May 2026, Fig 26"}
 
@@ -73,16 +76,14 @@ class PCA:
         if spec.role not in roles:
             raise choice("role", spec.role, roles)
         check_trials(spec, reader, trial)
-        least = -(-FOLDS // (len(NAMED) if spec.set == "pca" else 4))
-        if spec.trials < least:
+        if spec.trials < 2:
             raise FinstError(
-                f"trials is {spec.trials}: expected at least {least}, so that each label has {FOLDS} trials"
+                f"trials is {spec.trials}: expected at least 2, so that probes learn from one and are held to another"
             )
 
     def plan(self, spec: PCASpec) -> tuple[Unit, ...]:
         """``trials_per_unit`` consecutive trials a unit."""
-        pairs = len(NAMED) ** 2 if spec.set == "pca" else len(QUADRANTS) * 16
-        return units_of(pairs * spec.trials, spec.trials_per_unit)
+        return units_of(BLOCKS[spec.set] * spec.trials, spec.trials_per_unit)
 
     def measure(self, vlm: VLM, spec: PCASpec, unit: Unit) -> xr.Dataset:
         """Activations at the role, all layers."""
@@ -148,12 +149,13 @@ def _view(spec: PCASpec, places: np.ndarray, chosen: np.ndarray, columns: Mappin
     found = pca(taken, most)
     scores = np.full((len(places), len(chosen), 2), np.nan)
     scores[:, chosen] = found.scores[..., :2]
+    blocks = np.flatnonzero(chosen) // BLOCKS[spec.set]
     shape = (len(places), len(columns))
     measured = {name: np.full(shape, np.nan) for name in DOCUMENTATION if name not in ("score", "explained", "value")}
     for place, points in enumerate(found.scores):
         for column, values in enumerate(columns.values()):
             if len(set(values[chosen])) > 1:
-                for name, value in _separated(spec, points, values[chosen]).items():
+                for name, value in _separated(spec, points, values[chosen], blocks).items():
                     measured[name][place, column] = value
     return xr.Dataset(
         {
@@ -165,14 +167,17 @@ def _view(spec: PCASpec, places: np.ndarray, chosen: np.ndarray, columns: Mappin
     )
 
 
-def _separated(spec: PCASpec, points: np.ndarray, values: np.ndarray) -> dict[str, float]:
-    whole = probe(points, values, confidence=1 - spec.alpha, seed=spec.seed)
+def _separated(spec: PCASpec, points: np.ndarray, values: np.ndarray, blocks: np.ndarray) -> dict[str, float]:
+    whole, plane = (
+        probe(some, values, groups=blocks, confidence=1 - spec.alpha, seed=spec.seed)
+        for some in (points, points[:, :2])
+    )
     return {
         "probe": whole.accuracy,
         "probe_low": whole.ci_low,
         "probe_high": whole.ci_high,
         "chance": whole.chance,
-        "plane_probe": probe(points[:, :2], values, confidence=1 - spec.alpha, seed=spec.seed).accuracy,
+        "plane_probe": plane.accuracy,
         "silhouette": silhouette(points[:, :2], values),
     }
 

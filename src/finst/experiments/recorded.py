@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import numpy as np
 import xarray as xr
@@ -13,13 +14,13 @@ from finst.engine.precision import at_least_float32
 from finst.errors import FinstError
 from finst.experiments.base import Unit
 from finst.experiments.shown import shown
-from finst.experiments.trials import Trial, TrialSpec, context_of, positions_of, roles_of
+from finst.experiments.trials import TensorName, Trial, TrialSpec, context_of, positions_of, roles_of
 from finst.report.example import Shown
 from finst.vlm.encode import Encoded
 from finst.vlm.open import VLM, Reader
 
 DOCUMENTATION = {
-    "activations": ("1", "the spec's tensor at the role's token, after each layer"),
+    "activations": ("1", "the spec's tensor at the role's token, after or in each layer"),
     "predicted_token": ("1", "most probable token after the prompt"),
     "exact": ("1", "greedy decoding gives exactly the answer's tokens"),
 }
@@ -36,8 +37,14 @@ def check_numbers(spec: object, least: Mapping[str, int]) -> None:
         raise FinstError(f"alpha is {alpha}: expected an error rate between 0 and 1, such as 0.05")
 
 
-def check_trials(spec: TrialSpec, reader: Reader, trial: Trial) -> None:
-    """Raises FinstError for numbers out of range, an unsuitable picture, and a tokenizer that joins commas to words."""
+def check_trials(spec: TrialSpec, reader: Reader, trial: Trial, *, heads: bool = False) -> None:
+    """Raises FinstError for numbers out of range, an unsuitable picture, and a tokenizer that joins commas to words.
+
+    So it does for single heads, unless these are what the experiment can take (``heads``).
+    """
+    if spec.tensor == "z" and not heads:
+        others = [name for name in get_args(TensorName) if name != "z"]
+        raise FinstError(f"tensor is z: only rsa-stages takes heads one by one; expected {', '.join(others)}")
     check_numbers(spec, {"trials": 1, "seed": 0, "batch": 1, "trials_per_unit": 1})
     positions_of(context_of(reader, trial), trial)
 
@@ -53,7 +60,7 @@ class Recorded:
     """One unit's trials as the model met them."""
 
     data: xr.Dataset
-    """Dims trial, layer, role, d_model: what is kept."""
+    """Dims trial, layer, role, d_model (single heads: head, d_head in its place): what is kept."""
     contexts: Sequence[Encoded]
     passes: Sampled
 
@@ -70,9 +77,10 @@ def recorded(vlm: VLM, spec: TrialSpec, trials: Mapping[int, Trial], roles: Sequ
     places = [positions_of(context, trial) for context, trial in zip(contexts, trials.values(), strict=True)]
     passes = sampled(vlm, contexts, (spec.tensor,), np.array(places)[:, chosen], batch=spec.batch)
     values = passes.values[spec.tensor].to(at_least_float32(vlm.dtype)).numpy()
+    width = ("head", "d_head") if spec.tensor == "z" else ("d_model",)
     data = xr.Dataset(
         {
-            "activations": (("trial", "layer", "role", "d_model"), values),
+            "activations": (("trial", "layer", "role", *width), values),
             "predicted_token": ("trial", passes.predicted.numpy()),
             "exact": ("trial", passes.exact.numpy()),
         },

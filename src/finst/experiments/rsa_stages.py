@@ -13,10 +13,11 @@ from finst.experiments.recorded import check_trials, joined, recorded, shown_tri
 from finst.experiments.similarity import SimilaritySpec, check_statistics, correlated
 from finst.experiments.trials import Trial, labelled, roles_of, square, trial_of
 from finst.report.account import Account
-from finst.report.accounts import stages_account
+from finst.report.accounts import heads_account, stages_account
 from finst.report.correlations import stage_figures
 from finst.report.example import Shown
 from finst.report.figures import NamedFigure
+from finst.report.head_similarity import head_figures
 from finst.scenes.designs import Entropy
 from finst.scenes.sets import Arrangements, Objects, unique_objects
 from finst.vlm.open import VLM, Reader
@@ -39,6 +40,9 @@ ATTRS = {
 @dataclass(frozen=True)
 class RSAStagesSpec(SimilaritySpec):
     """RSA of the residual stream with position and features, at commas and last token, by layer (Figs 1c, 14-19).
+
+    With --tensor z of every head's output: a map of layers and heads, which takes as many times longer as a layer has
+    heads (--no-spearman saves half of it).
 
     The default, 8 trials a pair (648), takes a minute on two cores with the built-in model; the paper's base design is
     --trials 50 on 3x3 (4,050) or --trials 100 --grid 2x2 (1,600).
@@ -65,32 +69,35 @@ class RSAStages:
     def check(self, spec: RSAStagesSpec, reader: Reader) -> None:
         """Raises FinstError for numbers out of range, an unsuitable picture, or commas that are no tokens."""
         check_statistics(spec)
-        check_trials(spec, reader, trials_of(spec, 1)[0])
+        check_trials(spec, reader, trials_of(spec, 1)[0], heads=True)
 
     def plan(self, spec: RSAStagesSpec) -> tuple[Unit, ...]:
         """``trials_per_unit`` consecutive trials a unit."""
         return units_of(len(trials_of(spec, spec.trials)), spec.trials_per_unit)
 
     def measure(self, vlm: VLM, spec: RSAStagesSpec, unit: Unit) -> xr.Dataset:
-        """Activations at all commas and the last token, all layers."""
+        """Activations at all commas and the last token, all layers (of ``z``: and all heads)."""
         every = trials_of(spec, spec.trials)
         trials = {index: every[index] for index in unit.trials}
         return recorded(vlm, spec, trials, roles_of(len(every[0].labels))).data.assign_attrs(ATTRS)
 
     def summarise(self, spec: RSAStagesSpec, parts: Sequence[xr.Dataset]) -> xr.Dataset:
-        """Dims role, layer, comparison: correlations with their statistics (see ``similarity``); and accuracy."""
+        """Dims role, layer, comparison: correlations with their statistics (see ``similarity``); and accuracy.
+
+        The role ``commas`` is the mean over all of them. Of ``z`` there is a dim head, too.
+        """
         data = joined(parts)
         labels = labelled(trials_of(spec, spec.trials), data["role"].values.tolist())
         found = correlated(spec, data, labels, {"position": "absolute"}, COMPARISONS)
         return found.assign(exact=data["exact"]).assign_attrs({**ATTRS, **asdict(spec)})
 
     def draw(self, summary: xr.Dataset) -> tuple[NamedFigure, ...]:
-        """The stages (Fig 1c), every role by itself, and partial correlations."""
-        return stage_figures(summary)
+        """The stages (Fig 1c), every role by itself, and partial correlations; or maps of heads."""
+        return head_figures(summary) if "head" in summary.dims else stage_figures(summary)
 
     def account(self, summary: xr.Dataset) -> Account:
         """What was found, in words."""
-        return stages_account(summary)
+        return heads_account(summary) if "head" in summary.dims else stages_account(summary)
 
     def example(self, spec: RSAStagesSpec, reader: Reader) -> Shown:
         """The design's first trial."""

@@ -20,7 +20,10 @@ from finst.vlm.open import Dtype, Reader
 LAST = "last"
 """The role of a prompt's last token; ``comma 0`` is that of the token after the first described object, and so on."""
 
-TensorName = Literal["resid", "post_attention_norm", "attn_out"]
+COMMAS = "commas"
+"""All of these, for what is averaged over them."""
+
+TensorName = Literal["resid", "post_attention_norm", "attn_out", "z"]
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class TrialSpec:
     """Where the unfinished sentence is: begun in the assistant's turn, or in the user's (not stated in the paper)."""
     tensor: TensorName = "resid"
     """What is compared: the residual stream after each layer (the paper's), its normalised form between attention and
-    MLP, or the output of attention."""
+    MLP, the output of attention, or (rsa-stages alone) z, the output of every head by itself."""
     leak_target_colour: bool = False
     """Let the prompt end with the target's colour, as a public reproduction did; the answer is then the shape alone."""
     dtype: Dtype = "float32"

@@ -8,7 +8,9 @@ from collections.abc import Mapping
 import xarray as xr
 
 from finst.report.account import Account
-from finst.report.correlations import averages, commas, last
+from finst.report.correlations import COMMAS, LAST, averages, commas, last
+from finst.report.head_similarity import SHOWN as TOKENS
+from finst.report.head_similarity import strongest
 from finst.report.planes import best_layers
 from finst.report.verdict import capital, chance, level_of, listed, number, span
 
@@ -16,6 +18,7 @@ TENSORS = {
     "resid": "the residual stream after each layer",
     "post_attention_norm": "the normalised residual stream between each layer’s attention and MLP",
     "attn_out": "the output of each layer’s attention",
+    "z": "every head’s output, before the layer’s output projection",
 }
 
 SAME = (
@@ -47,12 +50,14 @@ def _asked(summary: xr.Dataset) -> str:
 
 def _tested(summary: xr.Dataset) -> str:
     attrs = summary.attrs
+    places = "layers and heads" if "head" in summary.dims else "layers"
     return (
         "A model RSM holds the cosine similarity of every pair of trials. Target RSMs: position is 1 − distance / "
         "largest distance, features are the mean of colour match and shape match. r is Pearson’s over all pairs of "
         f"different trials. p values permute the trials ({attrs['permutations']:,} times); family-wise ones take the "
-        f"largest r over layers, for each token and target. Intervals are bootstraps over trials "
-        f"({attrs['bootstraps']:,} resamples). The noise ceiling is what the best target of cell and object reaches."
+        f"largest r over {places}, for each token and target. Intervals are bootstraps over trials "
+        f"({attrs['bootstraps']:,} resamples). The noise ceiling is what the best target of cell and object reaches, "
+        "where these recur in enough trials to tell."
     )
 
 
@@ -61,32 +66,39 @@ def _exact(summary: xr.Dataset) -> str:
     return f"greedy decoding gives exactly the answer in {right.mean():.1%} of {len(right)} trials"
 
 
-def _peak(part: xr.Dataset, what: str, alpha: float) -> str:
+_LEVEL = 0.005
+"""Correlations that differ by less are the same in a sentence."""
+
+
+def peak_layer(r: xr.DataArray) -> int:
+    """The first layer whose r is as good as the largest: what later layers merely keep does not peak there."""
+    return int(r["layer"].values[int((r > r.max() - _LEVEL).argmax("layer"))])
+
+
+def _peak(part: xr.Dataset, what: str, alpha: float, besides: str = "") -> str:
     """Of one comparison over layers."""
-    at = part.isel(layer=int(part["r"].argmax("layer")))
+    at = part.sel(layer=peak_layer(part["r"]))
     found = part["layer"].values[(part["p_fwer"] < alpha).values].tolist()
     where = f"significant in {span(found)}" if found else "significant nowhere"
-    interval = f"[{number(float(at['ci_low']), 2)}, {number(float(at['ci_high']), 2)}]"
-    return f"{what} peaks in layer {int(at['layer'])}: r = {number(float(at['r']), 2)} {interval}; {where}"
+    return f"{what} peaks in layer {int(at['layer'])}: r = {_with_interval(at)}{besides}; {where}"
+
+
+def _with_interval(at: xr.Dataset) -> str:
+    r, low, high = (number(float(at[name]), 2) for name in ("r", "ci_low", "ci_high"))
+    return f"{r} [{low}, {high}]"
 
 
 def _layer(r: xr.DataArray, significant: xr.DataArray) -> str:
     """Where r is largest, if it is significant in any layer."""
-    return f"in layer {int(r['layer'].values[int(r.argmax('layer'))])}" if significant.any() else "nowhere"
+    return f"in layer {peak_layer(r)}" if significant.any() else "nowhere"
 
 
 def _peak_at_commas(summary: xr.Dataset, comparison: str) -> str:
-    part = commas(summary).sel(comparison=comparison)
-    means = part["r"].mean("role")
-    layer = int(means["layer"].values[int(means.argmax("layer"))])
-    per_layer = (part["p_fwer"] < summary.attrs["alpha"]).all("role")
-    found = part["layer"].values[per_layer.values].tolist()
-    where = f"significant at all commas in {span(found)}" if found else "in no layer significant at all commas"
-    at = part["r"].sel(layer=layer)
-    ends = f"{number(float(at.min()), 2)} to {number(float(at.max()), 2)} over commas"
-    return (
-        f"{comparison} at the commas peaks in layer {layer}: mean r = {number(float(at.mean()), 2)} ({ends}); {where}"
-    )
+    """Of the mean over commas."""
+    part = summary.sel(role=COMMAS, comparison=comparison)
+    each = commas(summary)["r"].sel(comparison=comparison).sel(layer=peak_layer(part["r"]))
+    ends = f" ({number(float(each.min()), 2)} to {number(float(each.max()), 2)} over commas)"
+    return _peak(part, f"{comparison} at the commas (mean)", summary.attrs["alpha"], ends)
 
 
 def _rows(summary: xr.Dataset, comparisons: list[str]) -> tuple[tuple[str, ...], ...]:
@@ -94,7 +106,7 @@ def _rows(summary: xr.Dataset, comparisons: list[str]) -> tuple[tuple[str, ...],
     for role in summary["role"].values.tolist():
         for name in comparisons:
             part = summary.sel(role=role, comparison=name)
-            at = part.isel(layer=int(part["r"].argmax("layer")))
+            at = part.sel(layer=peak_layer(part["r"]))
             values = (number(float(at[key]), 3) for key in ("r", "ci_low", "ci_high", "spearman"))
             rows.append(
                 (role, name, str(int(at["layer"])), *values, chance(float(at["p"])), chance(float(at["p_fwer"])))
@@ -110,8 +122,8 @@ def stages_account(summary: xr.Dataset) -> Account:
     alpha = summary.attrs["alpha"]
     at_last = {name: last(summary).sel(comparison=name) for name in ("position", "features")}
     peaks = {name: _layer(part["r"], part["p_fwer"] < alpha) for name, part in at_last.items()}
-    described = commas(summary).sel(comparison="position")
-    prompt = _layer(described["r"].mean("role"), (described["p_fwer"] < alpha).any("role"))
+    described = summary.sel(role=COMMAS, comparison="position")
+    prompt = _layer(described["r"], described["p_fwer"] < alpha)
     return Account(
         title="representational similarity by stage",
         headline=(
@@ -131,11 +143,58 @@ def stages_account(summary: xr.Dataset) -> Account:
     )
 
 
+HEADS_LISTED = 8
+"""Of each map, in the table."""
+
+
+def heads_account(summary: xr.Dataset) -> Account:
+    """Of ``rsa-stages`` over single heads."""
+    alpha = summary.attrs["alpha"]
+    findings, rows, first = [], [], {}
+    for role, token in TOKENS.items():
+        for target in ("position", "features"):
+            part = summary.sel(role=role, comparison=target)
+            best = strongest(part, HEADS_LISTED)
+            first[role, target] = best[0].name if float(best[0].at["p_fwer"]) < alpha else "no head"
+            told = ", ".join(f"{one.name} {_with_interval(one.at)}" for one in best[:3])
+            count, of = int((part["p_fwer"] < alpha).sum()), part["r"].size
+            findings.append(f"{target} at the {token}: {told}; significant in {count} of {of} heads")
+            rows += [
+                (
+                    token,
+                    target,
+                    one.name,
+                    *(number(float(one.at[name]), 3) for name in ("r", "ci_low", "ci_high", "spearman", "norm")),
+                    *(chance(float(one.at[name])) for name in ("p", "p_fwer")),
+                )
+                for one in best
+            ]
+    silent = int(last(summary)["r"].isel(comparison=0).isnull().sum())
+    return Account(
+        title="representational similarity of heads",
+        headline=(
+            f"Position is held most plainly by {first[COMMAS, 'position']} at the commas and by "
+            f"{first[LAST, 'position']} at the last token; features by {first[LAST, 'features']} at the last token."
+        ),
+        findings=(*findings, f"silent at the last token: {silent} heads", _exact(summary)),
+        columns=("token", "target", "head", "r", "low", "high", "Spearman", "norm", "p", "family-wise p"),
+        rows=tuple(rows),
+        method=(
+            _shown(summary),
+            _asked(summary),
+            _tested(summary)
+            + " Correlations at the commas are means over them. Cosines do not see how large an output "
+            "is, nor whether anything reads it: a head that is called silent (below a thousandth of the median head’s "
+            "norm) has no r, and what a head does is for mediation to say.",
+        ),
+    )
+
+
 def frame_account(summary: xr.Dataset) -> Account:
     """Of ``rsa-frame``."""
     part = last(summary)
     given = {name: part.sel(comparison=name) for name in ("relative | absolute", "absolute | relative")}
-    layer = int(part["layer"].values[int(part["r"].sel(comparison="relative").argmax("layer"))])
+    layer = peak_layer(part["r"].sel(comparison="relative"))
     r = {name: number(float(part["r"].sel(comparison=name, layer=layer)), 2) for name in ("relative", "absolute")}
     alpha = summary.attrs["alpha"]
     plain = [
@@ -278,9 +337,9 @@ def pca_account(summary: xr.Dataset) -> Account:
         method=(
             _shown(summary),
             _asked(summary) + f" Components are those of the token “{summary.attrs['role']}”, layer by layer.",
-            f"Probes are linear discriminants, held out in five folds, on the first {summary.attrs['components']} "
-            "principal components of all trials and on the first two; without anything to find they come out somewhat "
-            "below chance, since the design is balanced exactly. Labels that divide the trials in the same way "
-            "are one.",
+            "Probes are linear discriminants, held out in up to five folds, on the first "
+            f"{summary.attrs['components']} components of all trials and on the first two. Folds are whole blocks of "
+            "the design, in which every object is in every cell equally often. Labels that divide the trials in the "
+            "same way are one.",
         ),
     )

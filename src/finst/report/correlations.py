@@ -15,15 +15,16 @@ from finst.report.figures import FAINT, INK, STYLE, NamedFigure, canvas, ticks
 from finst.report.maps import tidy
 from finst.report.verdict import level_of
 
-LAST = "last"
+LAST, COMMAS = "last", "commas"
+"""The roles that stand for the last token, and for the mean over all commas."""
 
 STATISTICS = ["r", "p", "p_fwer", "ci_low", "ci_high", "spearman"]
 CEILINGS = ["ceiling_low", "ceiling_high"]
 
 
 def commas(summary: xr.Dataset) -> xr.Dataset:
-    """The roles that are commas."""
-    return summary.isel(role=summary["role"].values != LAST)
+    """The roles that are single commas."""
+    return summary.isel(role=~np.isin(summary["role"].values, [LAST, COMMAS]))
 
 
 def last(summary: xr.Dataset) -> xr.Dataset:
@@ -51,25 +52,25 @@ def entropy_figures(summary: xr.Dataset) -> tuple[NamedFigure, ...]:
 
 def _marks(summary: xr.Dataset) -> str:
     alpha = summary.attrs["alpha"]
-    return (
-        f"Filled marks: family-wise p below {alpha} over layers (label permutation, largest r); "
-        "hollow: not. For commas: at more than half of them."
-    )
+    return f"Filled marks: family-wise p below {alpha} over layers (label permutation, largest r); hollow: not."
+
+
+def _curve(axes: Axes, summary: xr.Dataset, role: str, comparison: str, pen: Pen, label: str) -> None:
+    part = summary.sel(role=role, comparison=comparison)
+    solid = part["p_fwer"] < summary.attrs["alpha"]
+    curve(axes, part["r"], pen, label, low=part["ci_low"], high=part["ci_high"], solid=solid)
 
 
 def _at_last(axes: Axes, summary: xr.Dataset, comparison: str, pen: Pen, label: str) -> None:
-    part = last(summary).sel(comparison=comparison)
-    solid = part["p_fwer"] < summary.attrs["alpha"]
-    curve(axes, part["r"], pen, label, low=part["ci_low"], high=part["ci_high"], solid=solid)
+    _curve(axes, summary, LAST, comparison, pen, label)
 
 
 def _at_commas(axes: Axes, summary: xr.Dataset, comparison: str, pen: Pen, label: str) -> None:
     """The mean over commas, and every comma as a thin line."""
     part = commas(summary).sel(comparison=comparison)
-    solid = (part["p_fwer"] < summary.attrs["alpha"]).mean("role") > 0.5
     for role in part["role"].values:
         axes.plot(part["layer"], part["r"].sel(role=role), color=pen.colour, lw=0.6, alpha=0.45, zorder=2)
-    curve(axes, part["r"].mean("role"), pen, label, solid=solid)
+    _curve(axes, summary, COMMAS, comparison, pen, label)
 
 
 def _ceiling(axes: Axes, part: xr.Dataset) -> None:
@@ -89,14 +90,15 @@ def stages(summary: xr.Dataset) -> NamedFigure:
     _at_last(axes, summary, "features", GREEN, "features, last token")
     over_layers(axes, summary.sizes["layer"])
     axes.set_ylabel("Pearson r with the target RSM")
-    above(axes, 3)
+    above(axes, 3 if last(summary)["ceiling_low"].notnull().any() else 4)
     return NamedFigure(
         name="stages",
         title="Position and features by layer",
         caption=(
             "Correlation of the cosine similarities of all pairs of trials with those of the object’s position and "
-            "features: of the object just described at its comma (mean; thin lines: every comma), of the target "
-            f"at the last token (band: {level_of(summary)} bootstrap interval over trials). {_marks(summary)} Compare "
+            "features: of the object just described at its comma (mean; thin lines: every comma, and the "
+            "“and” after the last described object), of the target at the last token. Bands: "
+            f"{level_of(summary)} bootstrap intervals over trials. {_marks(summary)} Compare "
             "Fig 1c of the paper."
         ),
         figure=figure,
@@ -121,7 +123,8 @@ def roles(summary: xr.Dataset) -> NamedFigure:
             axes.plot(layer, role, ".", ms=3, color="white" if dark else "black")
         axes.set(title=name, xlabel="layer", ylim=(rows - 0.5, -0.5))
         axes.set_xticks(ticks(summary.sizes["layer"], 14))
-        axes.set_yticks(range(rows), summary["role"].values.tolist())
+        names = {COMMAS: "mean of these", LAST: "last token", commas(summary)["role"].values[-1]: "“and”"}
+        axes.set_yticks(range(rows), [names.get(role, role) for role in summary["role"].values.tolist()])
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
     figure.colorbar(mesh, ax=panels, label="r", pad=0.01, aspect=14).outline.set_linewidth(0.5)  # pyright: ignore
@@ -129,8 +132,9 @@ def roles(summary: xr.Dataset) -> NamedFigure:
         name="roles",
         title="Every token by itself",
         caption=(
-            "Correlations as in the figure above, at every comma (comma 0 follows the first described object) and at "
-            f"the last token, brighter where larger. Dots: family-wise p below {summary.attrs['alpha']} over layers."
+            "Correlations as in the figure above, at every comma (comma 0 follows the first described object; the "
+            "word “and” the last one), their mean, and at the last token, brighter where larger. Dots: family-wise p "
+            f"below {summary.attrs['alpha']} over layers."
         ),
         figure=figure,
         csv=tidy(summary, [*STATISTICS, *CEILINGS]),
@@ -209,9 +213,9 @@ def entropy(summary: xr.Dataset) -> NamedFigure:
         title="Position by layer at low and high entropy",
         caption=(
             "Low entropy: all conjunctions of few colours and shapes; high: objects as distinct as possible. Position "
-            "of the object just described (commas: mean, and each as a thin line) and of the target (last token: "
-            f"{level_of(summary)} bootstrap interval over trials). {_marks(summary)} Compare Figs 6 and 30–36 of the "
-            "paper."
+            "of the object just described (commas: mean, and each as a thin line) and of the target (last token). "
+            f"Bands: {level_of(summary)} bootstrap intervals over trials. {_marks(summary)} Compare Figs 6 and "
+            "30–36 of the paper."
         ),
         figure=figure,
         csv=tidy(summary, [*STATISTICS, *CEILINGS]),
@@ -221,7 +225,7 @@ def entropy(summary: xr.Dataset) -> NamedFigure:
 def averages(summary: xr.Dataset) -> xr.Dataset:
     """r with position, mean over layers: dims condition, token (commas, last)."""
     r = summary["r"].sel(comparison="position").mean("layer")
-    tokens = {"commas": r.isel(role=r["role"].values != LAST).mean("role"), "last": r.sel(role=LAST, drop=True)}
+    tokens = {role: r.sel(role=role, drop=True) for role in (COMMAS, LAST)}
     whole = xr.concat(list(tokens.values()), xr.DataArray(list(tokens), dims="token", name="token"), coords="minimal")
     return xr.Dataset({"mean_r": whole.reset_coords(drop=True)})
 
@@ -240,6 +244,7 @@ def entropy_averages(summary: xr.Dataset) -> NamedFigure:
         right.bar(x, [float(value) for value in shown], label=f"{condition} entropy", **style)
         for at, name in zip(x, ("accuracy", "colour_accuracy"), strict=True):
             ends = [float(part[f"{name}_low"]), float(part[f"{name}_high"])]
+            right.plot([at, at], ends, color="white", lw=3.4)
             right.plot([at, at], ends, color=INK, lw=1.4)
     left.axhline(0, color=FAINT, lw=0.8)
     left.set_xticks([0, 1], ["commas", "last token"])

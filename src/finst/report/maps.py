@@ -64,7 +64,8 @@ def _stages(summary: xr.Dataset) -> list[str]:
     return [str(key) for key in summary["condition"].values]
 
 
-def _grid_axes(axes: Axes, summary: xr.Dataset, layer_ticks: int = 16) -> None:
+def grid_axes(axes: Axes, summary: xr.Dataset, layer_ticks: int = 16) -> None:
+    """Layers along x and heads along y, from the top."""
     axes.set(
         xlabel="layer",
         ylabel="head",
@@ -77,7 +78,8 @@ def _grid_axes(axes: Axes, summary: xr.Dataset, layer_ticks: int = 16) -> None:
     axes.spines[:].set_visible(False)
 
 
-def _edges(size: int) -> Float[np.ndarray, "edge"]:
+def edges(size: int) -> Float[np.ndarray, "edge"]:
+    """Of cells around 0, 1, ..., size - 1."""
     return np.arange(size + 1) - 0.5
 
 
@@ -133,8 +135,8 @@ def draw_stages(axes: Axes, summary: xr.Dataset, mark: float = 1.0, tops: Mappin
     for stage in stages:
         share = _above(summary, stage) / (tops[stage] if tops else largest_above([summary], stage))
         ink *= 1 - share[..., None] * (1 - np.array(to_rgb(COLOURS[stage])))
-    axes.pcolormesh(_edges(summary.sizes["layer"]), _edges(summary.sizes["head"]), ink, edgecolors=FRAME, linewidth=0.5)
-    _grid_axes(axes, summary)
+    axes.pcolormesh(edges(summary.sizes["layer"]), edges(summary.sizes["head"]), ink, edgecolors=FRAME, linewidth=0.5)
+    grid_axes(axes, summary)
     _mark_stages(axes, summary, mark)
     axes.legend(
         handles=[
@@ -230,15 +232,15 @@ def draw_scores(axes: Axes, summary: xr.Dataset, stage: str, limit: float) -> Qu
     """The mean scores of one condition on a scale from -limit to limit, with outlines and counts."""
     means, part = _means(summary, stage), summary.sel(condition=stage)
     mesh = axes.pcolormesh(
-        _edges(summary.sizes["layer"]),
-        _edges(summary.sizes["head"]),
+        edges(summary.sizes["layer"]),
+        edges(summary.sizes["head"]),
         np.ma.masked_invalid(means),
         cmap="RdBu_r",
         norm=Normalize(-limit, limit),
         edgecolors=FRAME,
         linewidth=min(0.4, 5 / summary.sizes["layer"]),
     )
-    _grid_axes(axes, summary, layer_ticks=10)
+    grid_axes(axes, summary, layer_ticks=10)
     _outline(axes, summary, stage)
     counts = f"{int(part['above'].sum())} above the noise, n = {int(part['n'])}"
     axes.text(0, 1.02, counts, transform=axes.transAxes, fontsize=7, color=INK)

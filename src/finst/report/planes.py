@@ -37,7 +37,7 @@ def plane_figures(summary: xr.Dataset) -> tuple[NamedFigure, ...]:
 
 
 def best_layers(part: xr.Dataset) -> dict[str, int]:
-    """For each label that varies, the layer whose plane separates it best (largest silhouette).
+    """For each label that varies, the layer whose plane separates it best (largest silhouette; the first of equals).
 
     Where no plane separates it (no silhouette is above 0), the layer at which the probe on all components does best.
     """
@@ -46,7 +46,7 @@ def best_layers(part: xr.Dataset) -> dict[str, int]:
         at = part.sel(label=name)
         if at["silhouette"].notnull().any():
             values = at["silhouette"] if at["silhouette"].max() > 0 else at["probe"]
-            found[name] = int(values["layer"].values[int(values.argmax("layer"))])
+            found[name] = int(values["layer"].values[int(values.round(2).argmax("layer"))])
     return found
 
 
@@ -87,7 +87,7 @@ def best_planes(summary: xr.Dataset) -> NamedFigure:
     best = {view: _by_layer(found) for view, found in labels.items()}
     rows = [(view, label) for view in views for label in labels[view]]
     columns = max(len(layers) for layers in best.values())
-    figure = canvas(7.2, 0.3 + 1.85 * len(rows))
+    figure = canvas(min(7.2, 1.7 + 2.6 * columns), 0.3 + 1.85 * len(rows))
     grid = figure.subplots(len(rows), columns + 1, squeeze=False, width_ratios=[1] * columns + [0.62])
     for line, (view, label) in zip(grid, rows, strict=True):
         part = _drawn(summary.sel(view=view))
@@ -201,8 +201,8 @@ def separability(summary: xr.Dataset) -> NamedFigure:
         caption=(
             "Held-out accuracy of a linear probe on the first components (band: "
             f"{level_of(summary)} Wilson interval) and on the first two alone, with chance dotted, and the mean "
-            f"silhouette in the plane of the first two. Probes: {summary.sizes['trial']} trials, five folds. In a "
-            "design that is balanced exactly, a probe that finds nothing comes out somewhat below chance."
+            f"silhouette in the plane of the first two. Probes: {summary.sizes['trial']} trials, up to five folds of "
+            "whole blocks of the design."
         ),
         figure=figure,
         csv=tidy(summary, shown),

@@ -1,0 +1,101 @@
+"""RSA and PCA as experiments on the planted models: what is there is found, where it is, and nothing else is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import pytest
+import xarray as xr
+
+from finst.experiments.pca import PCA, PCASpec
+from finst.experiments.rsa_frame import RSAFrame, RSAFrameSpec
+from finst.experiments.rsa_stages import RSAStages, RSAStagesSpec
+from finst.report.planes import best_layers
+from finst.vlm.open import VLM, open_vlm
+from tests.builtin.test_planted import BINDING
+
+FEW: dict[str, Any] = {"permutations": 39, "bootstraps": 2, "device": "cpu", "spearman": False}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+    vlm.cache_clear()
+
+
+@cache
+def vlm(name: str) -> VLM:
+    return open_vlm(name, device="cpu")
+
+
+def summary(experiment: Any, spec: Any) -> xr.Dataset:
+    found = experiment.summarise(
+        spec, [experiment.measure(vlm(spec.model), spec, unit) for unit in experiment.plan(spec)]
+    )
+    assert found["exact"].all()
+    return found
+
+
+def peak(found: xr.Dataset, role: str, comparison: str) -> int:
+    return int(found["r"].sel(role=role, comparison=comparison).argmax("layer"))
+
+
+def test_stages_peak_in_the_planted_layers():
+    found = summary(RSAStages(), RSAStagesSpec(model="planted", grid="2x2", trials=2, **FEW))
+    position = found.sel(comparison="position")
+    assert (position["p_fwer"].sel(role="commas") < 0.05).values.tolist() == [False, False, True, True, True, True]
+    assert float(position["r"].sel(role="commas", layer=2)) > 0.9
+    assert peak(found, "last", "position") == 3
+    assert (position["p_fwer"].sel(role="last") < 0.05).values.tolist() == [False, False, False, True, True, True]
+    features = found["r"].sel(role="last", comparison="features")
+    assert float(features.sel(layer=4)) > 0.9 > float(features.sel(layer=3)) + 0.4
+
+
+def test_heads_that_hold_position_and_features_are_the_planted_ones():
+    """Bystanders hold what the planted heads wrote before them: their copies are as good, but later."""
+    found = summary(RSAStages(), RSAStagesSpec(model="planted", grid="2x2", trials=2, tensor="z", **FEW))
+
+    def best(role: str, comparison: str) -> list[tuple[int, int]]:
+        at = found.sel(role=role, comparison=comparison).transpose("layer", "head", ...)
+        r = at["r"].stack(place=("layer", "head")).dropna("place")
+        assert float(at["p_fwer"].where(at["r"] == r.max()).min()) < 0.05
+        return [(int(layer), int(head)) for layer, head in r["place"].values[(r > r.max() - 0.005).values]]
+
+    assert best("commas", "position") == [(2, 5)]
+    assert best("last", "position") == [(3, 1), (5, 4)]
+    assert best("last", "features") == [(4, 6)]
+    for layer, head in ((3, 1), (4, 6)):
+        at = found["r"].sel(role="commas", layer=layer, head=head, comparison="position")
+        assert at.isnull(), "at the commas it rests"
+
+
+@pytest.mark.parametrize("name", BINDING)
+def test_relative_and_absolute_coding_are_told_apart(name: str):
+    found = summary(RSAFrame(), RSAFrameSpec(model=name, trials=1, **FEW)).sel(role="last", layer=3)
+    coding, other = ("relative", "absolute") if name == "planted" else ("absolute", "relative")
+    r = found["r"]
+    assert float(r.sel(comparison=coding)) > 0.9
+    assert float(r.sel(comparison=f"{coding} | {other}")) > 0.9
+    assert float(r.sel(comparison=f"{other} | {coding}")) < 0.2
+    assert float(found["p_fwer"].sel(comparison=coding)) < 0.05
+
+
+def test_principal_components_separate_positions_and_features_in_the_planted_layers():
+    found = summary(PCA(), PCASpec(model="planted", trials=2, device="cpu")).sel(view="all objects")
+    position, words = (found.sel(label=name) for name in ("position", "colour and shape"))
+    for part, layer in ((position, 3), (words, 4)):
+        assert best_layers(found)[str(part["label"].values)] == layer
+        assert float(part["plane_probe"].sel(layer=layer)) > 0.9 > 0.4 > float(part["plane_probe"].sel(layer=layer - 1))
+
+
+def test_without_binding_there_is_no_position_at_any_token():
+    """It counts features: those of the target are there, and where it stands is not."""
+    spec = RSAStagesSpec(model="planted-counting", grid="2x2", trials=3, objects="fresh", entropy="any", **FEW)
+    found = summary(RSAStages(), spec)
+    assert (found["p_fwer"].sel(comparison=["position", "position | features"], role=["commas", "last"]) > 0.05).all()
+    assert abs(found["r"].sel(comparison="position")).max() < 0.1
+    assert float(found["r"].sel(role="last", comparison="features", layer=4)) > 0.5
