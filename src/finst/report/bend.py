@@ -76,7 +76,8 @@ class Bend:
     def sentence(self) -> str:
         """Numbers, verdict and reason."""
         typed = " ".join(f"--factor {factor}" for factor in self.factors)
-        return f"{self.name} ({typed}): {self.quantity}, {self.without.text} → {self.with_.text}: {self.verdict}. {self.reason}"
+        numbers = f"{self.quantity}, {self.without.text} → {self.with_.text}"
+        return f"{self.name} ({typed}): {numbers}: {self.verdict}. {self.reason}"
 
 
 def bends_account(model: str, bends: Sequence[Bend], left_out: Sequence[str], method: Sequence[str]) -> Account:
