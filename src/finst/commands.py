@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Generic, TypeVar, cast
+from typing import Annotated, Any, Generic, TypeVar
 
 import tyro
 import xarray as xr
@@ -144,7 +144,9 @@ class VerifyToFile:
     """Also writes what was found there; replaced if it exists."""
 
 
-def _options(kind: type[OptionsT], command: str, arguments: Sequence[str], description: str | None = None) -> OptionsT:
+def _options(
+    kind: Callable[..., OptionsT], command: str, arguments: Sequence[str], description: str | None = None
+) -> OptionsT:
     return tyro.cli(kind, prog=command, args=list(arguments), description=description)
 
 
@@ -193,7 +195,8 @@ def explain_discrepancy(command: str, arguments: Sequence[str]) -> None:
 
 def _run(experiment: Told[SpecT], kind: type[SpecT], command: str, arguments: Sequence[str]) -> None:
     """Measures, writes the report, and says what was found."""
-    options = cast(Run[SpecT], _options(Run[kind], command, _named(arguments), kind.__doc__))
+    whole: Callable[..., Run[SpecT]] = Run[kind]
+    options = _options(whole, command, _named(arguments), kind.__doc__)
     spec = with_factors(options.spec, options.factor)
     result = run(experiment, spec, options.out or Path("runs") / experiment.name, _told_page(experiment))
     print(f"\n{experiment.account(result.summary).text}\n\nreport: {result.report}")

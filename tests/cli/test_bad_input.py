@@ -193,3 +193,19 @@ def test_a_real_process_says_it_in_one_line(tmp_path: Path) -> None:
     assert done.stdout == ""
     assert done.stderr.startswith("finst: unknown model 'no-such-model'")
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("command", "factor", "said"),
+    [
+        ("cma", "readuot=last", "unknown factor 'readuot': expected one of model=TEXT, "),
+        ("cma", "readout=first", "expected readout=last|patched_tokens"),
+        ("rsa-stages", "leak_target_colour", "has no value: expected leak_target_colour=true|false"),
+    ],
+)
+def test_factors_that_do_not_exist_are_told_which_do(
+    finst: Finst, tiny: Path, tmp_path: Path, command: str, factor: str, said: str
+) -> None:
+    arguments = ("run", command, tiny, "--factor", "seed=1", "--factor", factor, "--out", tmp_path / "new")
+    assert said in finst(*arguments).message
+    assert not (tmp_path / "new").exists()
