@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Generic, TypeVar, cast
+from typing import Annotated, Any, Generic, TypeVar
 
 import tyro
 import xarray as xr
@@ -152,7 +152,9 @@ class VerifyToFile:
     """Also writes what was found there; replaced if it exists."""
 
 
-def _options(kind: type[OptionsT], command: str, arguments: Sequence[str], description: str | None = None) -> OptionsT:
+def _options(
+    kind: Callable[..., OptionsT], command: str, arguments: Sequence[str], description: str | None = None
+) -> OptionsT:
     return tyro.cli(kind, prog=command, args=list(arguments), description=description)
 
 
@@ -243,7 +245,8 @@ def _heads(experiment: Told[InterventionT], spec: InterventionT, out: Path) -> H
 
 
 def _asked(kind: type[SpecT], command: str, arguments: Sequence[str]) -> Run[SpecT]:
-    options = cast(Run[SpecT], _options(Run[kind], command, _named(arguments), kind.__doc__))
+    whole: Callable[..., Run[SpecT]] = Run[kind]
+    options = _options(whole, command, _named(arguments), kind.__doc__)
     return replace(options, spec=with_factors(options.spec, options.factor))
 
 

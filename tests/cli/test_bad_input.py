@@ -223,3 +223,19 @@ def test_heads_of_a_run_that_is_no_finished_mediation(finst: Finst, tiny: Path, 
     manifest.write_text(json.dumps({**record, "experiment": "cma"}))
     assert "holds a run that is not finished: let finst run cma finish it first" in finst(*arguments).message
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "factor", "said"),
+    [
+        ("cma", "readuot=last", "unknown factor 'readuot': expected one of model=TEXT, "),
+        ("cma", "readout=first", "expected readout=last|patched_tokens"),
+        ("rsa-stages", "leak_target_colour", "has no value: expected leak_target_colour=true|false"),
+    ],
+)
+def test_factors_that_do_not_exist_are_told_which_do(
+    finst: Finst, tiny: Path, tmp_path: Path, command: str, factor: str, said: str
+) -> None:
+    arguments = ("run", command, tiny, "--factor", "seed=1", "--factor", factor, "--out", tmp_path / "new")
+    assert said in finst(*arguments).message
+    assert not (tmp_path / "new").exists()

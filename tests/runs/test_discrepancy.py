@@ -174,6 +174,6 @@ def test_one_pair_is_no_baseline(tmp_path: Path):
 
 def test_a_folder_with_another_study_is_left_alone(studied: tuple[Explained, Explained, list[str]]):
     found, _, _ = studied
+    spec = replace(SPEC, model=found.summaries["cma"].attrs["model"], trials=2)
     with pytest.raises(FinstError, match="trials is 1 there and 2 here"):
-        spec = replace(SPEC, model=found.summaries["cma"].attrs["model"], trials=2)
         explain(spec, found.folder, {})

@@ -290,7 +290,7 @@ CHOICES: tuple[Choice, ...] = (
         ),
         early_features,
         "up",
-        "Together they make the published picture of that reproduction: features first, hardly any position.",
+        "Together: features are high from the first layer on, and wide intervals hide how position moves.",
     ),
     Choice(
         "patched-tokens",

@@ -76,7 +76,8 @@ class Bend:
     def sentence(self) -> str:
         """Numbers, verdict and reason."""
         typed = " ".join(f"--factor {factor}" for factor in self.factors)
-        return f"{self.name} ({typed}): {self.quantity}, {self.without.text} → {self.with_.text}: {self.verdict}. {self.reason}"
+        numbers = f"{self.quantity}, {self.without.text} → {self.with_.text}"
+        return f"{self.name} ({typed}): {numbers}: {self.verdict}. {self.reason}"
 
 
 def bends_account(model: str, bends: Sequence[Bend], left_out: Sequence[str], method: Sequence[str]) -> Account:
@@ -89,9 +90,9 @@ def bends_account(model: str, bends: Sequence[Bend], left_out: Sequence[str], me
         title="what bends the curves and maps",
         headline=f"{headline}{f'; {len(others)} bend it in an unexpected direction' if others else ''}.",
         findings=(*(bend.sentence for bend in bends), *left_out),
-        columns=("choice", "number", "without", "with", "verdict"),
+        columns=("choice", "without", "with", "verdict", "number"),
         rows=tuple(
-            (bend.name, bend.quantity.partition(" (")[0], bend.without.text, bend.with_.text, bend.verdict)
+            (bend.name, bend.without.text, bend.with_.text, bend.verdict, bend.quantity.partition(" (")[0])
             for bend in bends
         ),
         method=tuple(method),

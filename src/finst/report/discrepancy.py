@@ -55,7 +55,7 @@ def curve_panels(summaries: Summaries) -> NamedFigure:
     for axes, (name, summary) in zip(panels, others, strict=False):
         for comparison, pen in CURVES.items():
             before = baseline["r"].sel(role="last", comparison=comparison)
-            axes.plot(before["layer"], before, color=GREY.colour, ls=GREY.line, lw=1.1, zorder=2)
+            axes.plot(before["layer"], before, **_without(pen), zorder=2)
             part = summary.sel(role="last", comparison=comparison)
             curve(axes, part["r"], pen, comparison, low=part["ci_low"], high=part["ci_high"])
         over_layers(axes, summary.sizes["layer"])
@@ -64,7 +64,8 @@ def curve_panels(summaries: Summaries) -> NamedFigure:
     for axes in panels[len(others) :]:
         axes.axis("off")
     key = panels[len(others)]
-    key.plot([], [], color=GREY.colour, ls=GREY.line, lw=1.1, label="either one, without the choice")
+    for comparison, pen in CURVES.items():
+        key.plot([], [], **_without(pen), label=f"{comparison}, without it")
     handles = [*panels[0].get_legend_handles_labels()[0], *key.get_legend_handles_labels()[0]]
     key.legend(handles=handles, loc="center left", bbox_to_anchor=(-0.05, 0.5), handlelength=2.6)
     figure.supxlabel("layer", fontsize=8)
@@ -75,11 +76,24 @@ def curve_panels(summaries: Summaries) -> NamedFigure:
         caption=(
             "Correlation of the cosine similarities of all pairs of trials with those of the target’s position and "
             "features, at the last token. Coloured, with marks: with the choice that a panel names (band: "
-            f"{level_of(baseline)} bootstrap interval over trials). Grey, dashed: without it."
+            f"{level_of(baseline)} bootstrap interval over trials). Grey, with hollow marks: without it."
         ),
         figure=figure,
         csv=tidy(_joined(summaries, ["r", "ci_low", "ci_high", "p_fwer"]), ["r", "ci_low", "ci_high", "p_fwer"]),
     )
+
+
+def _without(pen: Pen) -> dict[str, Any]:
+    """The same curve in the baseline: its line and mark, in grey and hollow."""
+    return {
+        "color": GREY.colour,
+        "ls": pen.line,
+        "lw": 1.0,
+        "marker": pen.marker,
+        "ms": 2.8,
+        "mfc": "white",
+        "mew": 0.7,
+    }
 
 
 def _heads(summary: xr.Dataset, stage: str) -> np.ndarray:
@@ -97,7 +111,7 @@ def map_panels(summaries: Summaries, top: int) -> NamedFigure:
     for row, (name, summary) in zip(panels, summaries.items(), strict=True):
         for axes, stage in zip(row, stages, strict=True):
             _map_panel(axes, _heads(summary, stage), COLOURS[stage], top)
-        row[0].set_ylabel(textwrap.fill(name, 17), rotation=0, ha="right", va="center", fontsize=7.5)
+        row[0].set_ylabel(textwrap.fill(name, 14), rotation=0, ha="right", va="center", fontsize=7.5)
         row[0].set_yticks([])
     for axes, stage in zip(panels[0], stages, strict=True):
         axes.text(0, 1.32, capital(NAMES[stage]), transform=axes.transAxes, fontsize=9, fontweight="bold")
