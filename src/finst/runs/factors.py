@@ -26,7 +26,7 @@ def with_factors(spec: SpecT, factors: Sequence[str]) -> SpecT:
     that its field does not take, and a field that is set twice.
     """
     known = {field.name for field in fields(spec)}  # pyright: ignore[reportArgumentType]
-    changes: dict[str, Any] = {}
+    seen: set[str] = set()
     for factor in factors:
         name, separator, value = factor.partition("=")
         field = name.strip().replace("-", "_")
@@ -35,14 +35,15 @@ def with_factors(spec: SpecT, factors: Sequence[str]) -> SpecT:
             raise choice("factor", name, valid_factors(type(spec)))
         if not separator or not value:
             raise FinstError(f"the factor {factor!r} has no value: expected {valid_factors(type(spec), field)[0]}")
-        if field in changes:
+        if field in seen:
             raise FinstError(f"the factor {field} is set twice: expected one value, such as {factor}")
-        changes[field] = _value(value.strip())
-    try:
-        return from_json(type(spec), {**to_json(spec), **changes})
-    except FinstError as refusal:
-        valid = ", ".join(valid_factors(type(spec), *changes))
-        raise FinstError(f"a factor has a value that it cannot have ({refusal}): expected {valid}") from refusal
+        seen.add(field)
+        try:
+            spec = from_json(type(spec), {**to_json(spec), field: _value(value.strip())})
+        except FinstError as refusal:
+            valid = valid_factors(type(spec), field)[0]
+            raise FinstError(f"the factor {factor!r} cannot be ({refusal}): expected {valid}") from refusal
+    return spec
 
 
 def _value(text: str) -> Any:
