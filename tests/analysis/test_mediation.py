@@ -67,9 +67,12 @@ def test_effects_within_the_numerical_noise_do_not_count():
 
 @pytest.mark.parametrize("n", [0, 1])
 def test_too_few_pairs_give_no_numbers_and_no_heads(n: int):
-    stage = mediation.stage_map(planted({(0, 0): 9.0})[:n], noise=1e-5)
+    """One pair has its scores, and nothing that takes two."""
+    scores = planted({(0, 0): 9.0})[:n]
+    stage = mediation.stage_map(scores, noise=1e-5)
     assert stage.n == n
-    assert np.isnan(stage.mean).all()
+    assert np.array_equal(stage.mean, scores[0]) if n else np.isnan(stage.mean).all()
+    assert all(np.isnan(numbers).all() for numbers in (stage.standard_error, stage.ci_low, stage.ci_high))
     assert (stage.p_fwer == 1).all()
     assert not stage.above.any()
 

@@ -105,7 +105,7 @@ def test_zero_usable_pairs(finst: Finst, tmp_path: Path, tiny: Path) -> None:
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
-        ("--pairs", 1, "pairs is 1"),
+        ("--pairs", 0, "pairs is 0"),
         ("--alpha", 1.5, "alpha is 1.5"),
         ("--pairs-per-unit", 0, "pairs_per_unit is 0"),
         ("--seed", -1, "seed is -1"),

@@ -253,12 +253,3 @@ def test_contexts_of_one_length(exact: Case) -> None:
     other = encode(exact.vlm.reader, draw(larger), scene_description(larger, [0], 1))
     with pytest.raises(FinstError, match="same number of tokens"):
         attribution(exact.vlm, exact.clean, other, (3,), exact.answers[:2])
-
-
-def test_windows_shorter_than_the_context_are_refused(exact: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = exact.vlm.model.config.get_text_config()
-    monkeypatch.setattr(config, "layer_types", ["sliding_attention"] * exact.vlm.n_layers)
-    monkeypatch.setattr(config, "sliding_window", 16)
-    monkeypatch.setattr(exact.vlm.decoder, "has_sliding_layers", True)
-    with pytest.raises(FinstError, match="attends through a window of 16 tokens"):
-        estimate(exact, (3,))

@@ -33,11 +33,13 @@ def device_map(vlm: VLM, first: torch.device, second: torch.device) -> dict[str,
     """The decoder's first layer on one device, and everything behind it on the other."""
     inside = {id(module): name for name, module in vlm.model.named_modules()}
     decoder = inside[id(vlm.decoder)]
-    late = [*(f"{decoder}.layers.{layer}" for layer in range(1, vlm.n_layers)), f"{decoder}.norm", "lm_head"]
+    late = [*(f"{decoder}.layers.{layer}" for layer in range(1, vlm.n_layers)), f"{decoder}.norm"]
     early = [name for name, module in vlm.model.model.named_children() if module is not vlm.decoder]
     early += [name for name, _ in vlm.model.model.named_parameters(recurse=False)]
     early = [f"model.{name}" for name in early] + [f"{decoder}.layers.0"]
     early += [f"{decoder}.{name}" for name in ("embed_tokens", "rotary_emb")]
+    tied = vlm.model.lm_head.weight is vlm.decoder.embed_tokens.weight
+    (early if tied else late).append("lm_head")
     return {**dict.fromkeys(early, first), **dict.fromkeys(late, second)}
 
 

@@ -105,7 +105,8 @@ def test_pictures_of_other_sizes(open_case: OpenCase, family: str, cells: int) -
     scene = on_grid([("red", "square"), ("blue", "circle")], [(0, 0), (1, 1)], Grid(cells, cells))
     context = encode(vlm.reader, draw(scene), scene_description(scene, described=[0], target=1))
     rng, tokens = np.random.default_rng(0), context.tokens
-    places = (tokens.object_patches(1), tokens.described(0), (tokens.last,))
+    seen = tokens.positions("image") if tokens.unplaced else tokens.object_patches(1)
+    places = (seen, tokens.described(0), (tokens.last,))
     rows = [
         (edit_at(vlm, rng, site, "add", layer, pos, 1),)
         for site in ("k", "resid")

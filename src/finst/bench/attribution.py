@@ -147,6 +147,8 @@ def compare(spec: BenchAttribution) -> Comparison:
 
 def _check(spec: BenchAttribution, reader: Reader) -> None:
     CMA().check(_mediation(spec), reader)
+    if spec.pairs < 2:
+        raise FinstError(f"pairs is {spec.pairs}: an interval over pairs needs at least 2")
     if spec.steps < 1:
         raise FinstError(f"steps is {spec.steps}: an estimate needs at least 1 gradient")
     config = reader.config.get_text_config()
