@@ -74,7 +74,7 @@ def test_opening_is_silent_and_leaves_logging_as_it_was(folder: Path, capfd: pyt
 )
 def test_unknown_models_name_the_valid_kinds(name: str) -> None:
     with pytest.raises(
-        FinstError, match=r"unknown model .*built-in model \(organism, planted.*\), a folder .* hub id such as"
+        FinstError, match=r"unknown model .*built-in model \(organism, organism-llava, planted.*\), a folder .* hub id such as"
     ):
         open_vlm(name)
 
