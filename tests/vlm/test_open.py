@@ -73,9 +73,8 @@ def test_opening_is_silent_and_leaves_logging_as_it_was(folder: Path, capfd: pyt
     "name", ["organsm", "no/such/folder", "./nowhere", "../nowhere", "Qwen/No-Such-Model", "a b/c", "", "a" * 5000]
 )
 def test_unknown_models_name_the_valid_kinds(name: str) -> None:
-    with pytest.raises(
-        FinstError, match=r"unknown model .*built-in model \(organism, organism-llava, planted.*\), a folder .* hub id such as"
-    ):
+    known = r"\(organism, organism-llava, planted.*\)"
+    with pytest.raises(FinstError, match=rf"unknown model .*built-in model {known}, a folder .* hub id such as"):
         open_vlm(name)
 
 
