@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -18,8 +18,17 @@ from finst.bench.costs import Costs, decoder_size, floor_of, tower
 from finst.bench.peaks import measured_peaks
 from finst.bench.subject import Pair
 from finst.errors import FinstError
+from finst.experiments.accuracy import Accuracy, AccuracySpec
+from finst.experiments.base import Experiment
 from finst.experiments.cma import CMA
 from finst.experiments.cma_design import CONDITIONS, CONTEXTS, CMASpec, contexts_of
+from finst.experiments.frame_patch import FramePatch, FramePatchSpec
+from finst.experiments.key_swap import KeySwap, KeySwapSpec
+from finst.experiments.pca import PCA, PCASpec
+from finst.experiments.reuse import Reuse, ReuseSpec
+from finst.experiments.rsa_entropy import RSAEntropy, RSAEntropySpec
+from finst.experiments.rsa_frame import RSAFrame, RSAFrameSpec
+from finst.experiments.rsa_stages import RSAStages, RSAStagesSpec
 from finst.scenes.designs import mediation_pairs
 from finst.vlm.open import DTYPES, VLM, Dtype, Reader, open_reader, placement, quiet
 from finst.vlm.published import published
@@ -116,7 +125,7 @@ def check(spec: CheckSpec) -> Checked:
         device_name(device),
         available,
         tuple(Fit(name, size, size <= 0.8 * available) for name, size in sizes.items()),
-        {"cma": _runs(spec, reader)},
+        _experiments(spec, reader),
         spec.dtype,
         spec.pairs,
         peaks.flops_per_s,
@@ -140,11 +149,28 @@ def _reader(spec: CheckSpec) -> tuple[Reader, str]:
     return reader, f"its files in {reader.path}"
 
 
-def _runs(spec: CheckSpec, reader: Reader) -> str:
+def _experiments(spec: CheckSpec, reader: Reader) -> dict[str, str]:
+    """What each experiment says of the model, as it would before weights load."""
+    model: dict[str, Any] = {"model": spec.model, "revision": spec.revision}
+    every: tuple[tuple[Experiment[Any], Any], ...] = (
+        (CMA(), CMASpec(**model, pairs=max(spec.pairs, 2))),
+        (PCA(), PCASpec(**model)),
+        (RSAStages(), RSAStagesSpec(**model)),
+        (RSAFrame(), RSAFrameSpec(**model)),
+        (RSAEntropy(), RSAEntropySpec(**model)),
+        (Accuracy(), AccuracySpec(**model)),
+        (Reuse(None), ReuseSpec(**model)),
+        (KeySwap(None), KeySwapSpec(**model)),
+        (FramePatch(None), FramePatchSpec(**model)),
+    )
+    return {experiment.name: _runs(experiment, asked, reader) for experiment, asked in every}
+
+
+def _runs(experiment: Experiment[Any], asked: Any, reader: Reader) -> str:
     if reader.tokenizer is None:
         return "yes, if its tokenizer tells the colours apart"
     try:
-        CMA().check(CMASpec(spec.model, spec.revision, pairs=max(spec.pairs, 2)), reader)
+        experiment.check(asked, reader)
     except FinstError as refusal:
         return f"no: {refusal}"
     return "yes"

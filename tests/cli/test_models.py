@@ -9,6 +9,7 @@ import pytest
 
 from finst import check as checking
 from finst.bench.floor import Peaks
+from finst.cli import COMMANDS
 from finst.models import models, table
 from finst.vlm import open as opening
 from finst.vlm.families import supported
@@ -44,7 +45,9 @@ def test_published_models(finst: Finst) -> None:
 @pytest.mark.usefixtures("rates")
 def test_check_of_a_folder(finst: Finst, tiny: Path, letters: Path) -> None:
     found = json.loads(finst("check", tiny, "--json", "--pairs", 7, "--device", "cpu").out)
-    assert found["experiments"] == {"cma": "yes"}
+    assert set(found["experiments"]) == {command.words[1] for command in COMMANDS if command.words[0] == "run"}
+    assert {found["experiments"][name] for name in ("cma", "rsa-stages", "accuracy")} == {"yes"}
+    assert found["experiments"]["reuse"].startswith("no: ks holds")
     assert [fit["fits"] for fit in found["fits"]] == [True, True]
     assert 0 < found["floor_s"] < found["estimate_s"][0] < found["estimate_s"][1]
     fewer = json.loads(finst("check", tiny, "--json", "--pairs", 2, "--device", "cpu").out)
