@@ -212,7 +212,7 @@ def run_frame_patch(command: str, arguments: Sequence[str]) -> None:
 def explain_discrepancy(command: str, arguments: Sequence[str]) -> None:
     """``finst explain-discrepancy``."""
     options = _options(ExplainDiscrepancy, command, _named(arguments))
-    found = explain(options.spec, options.out, {"rsa-stages": _told_page(RSAStages()), "cma": _cma_page})
+    found = explain(options.spec, options.out, {"rsa-stages": told_page(RSAStages()), "cma": _cma_page})
     print(f"\n{found.account.text}\n\nreport: {found.report}")
 
 
@@ -251,11 +251,11 @@ def _asked(kind: type[SpecT], command: str, arguments: Sequence[str]) -> Run[Spe
 
 
 def _tell(experiment: Told[SpecT], spec: SpecT, out: Path) -> None:
-    result = run(experiment, spec, out, _told_page(experiment))
+    result = run(experiment, spec, out, told_page(experiment))
     print(f"\n{experiment.account(result.summary).text}\n\nreport: {result.report}")
 
 
-def _told_page(experiment: Told[SpecT]) -> Page[SpecT]:
+def told_page(experiment: Told[SpecT]) -> Page[SpecT]:
     """Of an experiment that has no page of its own."""
 
     def told(

@@ -18,7 +18,7 @@ from finst.builtin.organism import card
 from finst.builtin.organism.architecture import patch_grid
 from finst.builtin.organism.batches import IGNORED, Painter, Writer, collate, longest, unnamed_colours
 from finst.builtin.organism.card import write_card
-from finst.builtin.organism.examine import ReportCard, Result, exact_match, wilson
+from finst.builtin.organism.examine import ReportCard, Result, exact_match
 from finst.builtin.organism.families import ARCHITECTURES
 from finst.builtin.organism.forward import Forward
 from finst.builtin.organism.lessons import MIXES, describe, from_prompt, training_lesson, training_scene
@@ -328,9 +328,3 @@ def test_card_pools_the_lines_of_a_task(architecture, tmp_path):
     assert "| description, 2-9 objects, prefill | 95.0 [91.0, 97.3], n = 200 | none | none |" in text
     assert f"# {architecture.organism}\n" in text
     assert f"{architecture.title}'s architecture" in text
-
-
-def test_wilson_interval_is_the_textbook_one():
-    low, high = wilson(8, 10)
-    assert (low, high) == (pytest.approx(0.4902, abs=1e-4), pytest.approx(0.9433, abs=1e-4))
-    assert wilson(10, 10)[1] == pytest.approx(1)

@@ -15,6 +15,7 @@ import xarray as xr
 from rich.console import Console
 
 from finst.analysis.mediation import STAGES
+from finst.commands import told_page
 from finst.engine import hooks
 from finst.engine.record import record
 from finst.errors import FinstError
@@ -28,15 +29,12 @@ from finst.experiments.prototypes import Prototypes, check_disjoint, prototypes
 from finst.experiments.reuse import MODES, ROLES, Reuse, ReuseSpec, edits, questions
 from finst.experiments.said import role_of, said
 from finst.prompts import scene_description
-from finst.report.figures import NamedFigure
-from finst.report.page import plain_page
 from finst.runs.archive import pack, unpack
 from finst.runs.executor import run
 from finst.scenes.draw import draw
-from finst.scenes.object import Scene
 from finst.scenes.sets import absolute, unique_objects
 from finst.vlm.encode import encode
-from finst.vlm.open import VLM, Reader, open_vlm
+from finst.vlm.open import VLM, open_vlm
 from tests import tiny
 
 REUSE = ReuseSpec(trials=2, estimation=1, ks=(1, 3), doses=(1.0, 4.0), draws=1, device="cpu", dtype="float64")
@@ -70,15 +68,6 @@ def maps_of(vlm: VLM, seed: int = 0) -> HeadMaps:
 def ids(vlm: VLM) -> Prototypes:
     shape = (9, vlm.n_layers, vlm.n_heads, vlm.d_head)
     return Prototypes(torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64), (9,) * 9)
-
-
-def page(experiment: Any) -> Any:
-    def told(
-        spec: Any, reader: Reader, summary: xr.Dataset, figures: tuple[NamedFigure, ...], manifest: Mapping[str, Any]
-    ) -> str:
-        return plain_page(experiment.account(summary), figures, experiment.example(spec, reader), manifest)
-
-    return told
 
 
 def test_sets_of_heads_and_their_controls():
@@ -203,7 +192,7 @@ def test_a_run_ends_with_a_report_and_would_go_on_with_equal_bytes(
     kind, asked, names = EVERY[name]
     spec = replace(asked, model=str(folder), trials_per_unit=4)
     experiment = kind(maps_of(vlm), *([lambda vlm, spec: ids] if name == "reuse" else []))
-    first = run(experiment, spec, tmp_path / "run", page(experiment), console=Console(file=io.StringIO()))
+    first = run(experiment, spec, tmp_path / "run", told_page(experiment), console=Console(file=io.StringIO()))
     html = first.report.read_text()
     assert experiment.account(first.summary).headline[:30] in html
     figures = {path.stem for path in first.folder.glob("figures/*.csv")}
@@ -361,53 +350,6 @@ def test_a_swap_of_one_dose_is_found_on_either_side():
 def test_bad_input_is_told_before_weights_load(vlm: VLM, changes: dict[str, Any], message: str):
     with pytest.raises(FinstError, match=message):
         Reuse().check(replace(REUSE, **changes), vlm.reader)
-
-
-def test_the_other_picture_leaves_a_relative_and_an_absolute_rival():
-    pairs = frame_patch.pairs_of(FRAMES)
-    assert len(pairs) == 24
-    for pair in pairs:
-        cells = [absolute(obj) for obj in pair.scene.objects]
-        source = next(obj for obj in pair.source.objects if absolute(obj) == (1, 1))
-        assert pair.source_prompt.answer == source.name
-        assert cells[pair.absolute] == (1, 1)
-
-        def place(scene: Scene, cell: tuple[int, int]) -> tuple[int, int]:
-            rows, cols = zip(*(absolute(obj) for obj in scene.objects), strict=True)
-            return cell[0] - min(rows), cell[1] - min(cols)
-
-        assert place(pair.scene, cells[pair.relative]) == place(pair.source, (1, 1))
-        described = {span.object for span in pair.prompt.spans}
-        assert described == set(range(4)) - {pair.relative, pair.absolute}
-        assert not {obj.colour for obj in pair.source.objects} & {obj.colour for obj in pair.scene.objects}
-    wheres = [tuple(sorted(absolute(obj) for obj in pair.source.objects)) for pair in pairs]
-    assert {wheres.count(where) for where in wheres} == {6}
-
-
-def test_a_model_of_relative_places_is_found_at_the_k_that_moves_most():
-    spec = replace(FRAMES, trials=4)
-    count = len(frame_patch.pairs_of(spec))
-    sets = ["top", "random 0", "layer-matched 0"]
-    before = np.arange(count) // 12 % 2  # relative and absolute in turn
-    answers = xr.DataArray(
-        np.broadcast_to(before[:, None, None], (count, 3, 2)).copy(),
-        dims=("trial", "set", "k"),
-        coords={"set": sets, "k": [1, 3]},
-    )
-    answers.loc[{"set": "top", "k": 3}] = 0
-    arrangements = [frame_patch._named(index) for index in range(count)]
-    rest: dict[str, Any] = {"said_before": ("trial", before), "source_right": ("trial", np.full(count, True))}
-    rest |= {"heads": (("set", "k"), np.full((3, 2), "L0H0")), "warning": ("k", ["", ""])}
-    coords: dict[str, Any] = {"trial": np.arange(count), "arrangements": ("trial", arrangements)}
-    found = FramePatch().summarise(spec, [xr.Dataset({"said": answers, **rest}, coords=coords)])
-    assert int(found["chosen_k"]) == 3
-    top = found.sel(set="top", k=3)
-    assert top["after"].sel(named="relative").values.tolist() == [1, 1, 1]
-    assert top["after"].sel(named="absolute").values.tolist() == [0, 0, 0]
-    assert top["n"].isel(named=0).values.tolist() == [24, 16, 8]
-    assert float(top["rival"].sel(group="all")) == pytest.approx(2 / 2**24)
-    assert float(found["moved"].sel(set="random 0").max()) == 0
-    assert "100.0% name the object at the same relative cell" in FramePatch().account(found).headline
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import pytest
 import xarray as xr
 from rich.console import Console
 
+from finst.commands import told_page
 from finst.engine.edits import unedited
 from finst.engine.generate import generate
 from finst.engine.record import record
@@ -28,15 +29,13 @@ from finst.experiments.rsa_frame import RSAFrame, RSAFrameSpec
 from finst.experiments.rsa_stages import RSAStages, RSAStagesSpec
 from finst.experiments.trials import Trial, TrialSpec, context_of, labelled, positions_of, roles_of, trial_of
 from finst.prompts import correct, scene_description
-from finst.report.figures import NamedFigure
-from finst.report.page import plain_page
 from finst.runs.archive import pack, unpack
 from finst.runs.executor import run
 from finst.scenes.draw import draw
 from finst.scenes.object import Grid
 from finst.scenes.sets import unique_objects
 from finst.vlm.encode import encode
-from finst.vlm.open import VLM, Reader, open_vlm
+from finst.vlm.open import VLM, open_vlm
 from tests import tiny
 from tests.experiments import representations, synthetic
 
@@ -85,22 +84,13 @@ def test_full_designs_have_the_papers_numbers():
     assert PCA().plan(PCASpec(trials=200))[-1].trials[-1] == 7199
 
 
-def page(experiment: Any) -> Any:
-    def told(
-        spec: Any, reader: Reader, summary: xr.Dataset, figures: tuple[NamedFigure, ...], manifest: Mapping[str, Any]
-    ) -> str:
-        return plain_page(experiment.account(summary), figures, experiment.example(spec, reader), manifest)
-
-    return told
-
-
 @pytest.mark.parametrize("name", [name for name in EVERY if name != "pca"])  # tests/cli runs that one
 def test_a_run_ends_with_a_report_and_would_go_on_with_equal_bytes(name: str, folder: Path, tmp_path: Path):
     """A unit measured again, and the summary made again of the units' files, are the bytes that are there."""
     experiment, spec = EVERY[name]
     asked = replace(spec, model=str(folder), device="cpu")
     quiet = Console(file=io.StringIO())
-    first = run(experiment, asked, tmp_path / "run", page(experiment), console=quiet)
+    first = run(experiment, asked, tmp_path / "run", told_page(experiment), console=quiet)
     html = first.report.read_text()
     assert experiment.account(first.summary).headline[:30] in html
     assert {path.suffix for path in first.folder.glob("figures/*")} == {".png", ".pdf", ".csv"}

@@ -12,8 +12,9 @@ from typing import Any
 
 import jinja2
 
+from finst.analysis.proportions import wilson
 from finst.builtin.organism.architecture import Architecture
-from finst.builtin.organism.examine import SCENE_SETS, Result, wilson
+from finst.builtin.organism.examine import SCENE_SETS, Result
 from finst.builtin.organism.lessons import WITHHELD
 
 TRAINING = "training.json"

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from finst import prompts
+from finst.analysis.proportions import wilson
 from finst.builtin.organism.architecture import Architecture
 from finst.builtin.organism.batches import IGNORED, Batch, Painter, Writer, collate
 from finst.builtin.organism.forward import Forward
@@ -45,14 +46,6 @@ class Result:
     accuracy: float
     low: float
     high: float
-
-
-def wilson(successes: int, n: int, z: float = 1.959964) -> tuple[float, float]:
-    """The 95 % Wilson score interval of a share."""
-    share, spread = successes / n, z * z / n
-    centre = (share + spread / 2) / (1 + spread)
-    half = z * np.sqrt(share * (1 - share) / n + spread / (4 * n)) / (1 + spread)
-    return float(centre - half), float(centre + half)
 
 
 def exact_match(model: Any, forward: Forward, painter: Painter, batch: Batch) -> Bool[Tensor, "lesson"]:
