@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finst.errors import FinstError
+from finst.scenes.draw import draw
 from finst.scenes.object import OBJECT_PX, Grid, Obj, Scene, on_grid
 
 CELL_PX = 28
@@ -62,11 +63,14 @@ def test_other_names_are_refused(text: str) -> None:
         Grid.parse(text)
 
 
-def test_unknown_colours_and_shapes_are_refused_with_the_valid_ones() -> None:
+def test_colours_and_shapes_that_cannot_be_drawn_are_refused_with_the_valid_ones() -> None:
+    box = (0, 0, 56, 56)
     with pytest.raises(FinstError, match=r"unknown colour 'mauve'.*red.*gray"):
-        Obj("mauve", "circle", (0, 0, 56, 56))
+        draw(Scene(56, 56, (Obj("mauve", "circle", box),)))
     with pytest.raises(FinstError, match=r"unknown shape 'blob'.*circle.*hexagon"):
-        Obj("red", "blob", (0, 0, 56, 56))
+        draw(Scene(56, 56, (Obj("red", "blob", box),)))
+    with pytest.raises(FinstError, match=r"unknown shape 'duck'.*circle.*hexagon"):
+        assert Obj("white", "duck", box).mask is None
 
 
 coordinates = st.integers(-60, 340)

@@ -146,7 +146,7 @@ class Accuracy:
     def example(self, spec: AccuracySpec, reader: Reader) -> Shown:
         """The first trial of the last condition."""
         scene, prompt = question(spec, conditions_of(spec)[-1], 0)
-        return shown(reader, scene, encode(reader, draw(scene), prompt), prompt.answer, ())
+        return shown(reader, draw(scene), encode(reader, draw(scene), prompt), prompt.answer, ())
 
 
 def conditions_of(spec: AccuracySpec) -> list[Condition]:

@@ -15,6 +15,7 @@ from finst.experiments.cma_design import (
 from finst.experiments.shown import chips_of, shot_of
 from finst.report.example import Example, Shot
 from finst.scenes.designs import MediationPair, mediation_pairs
+from finst.scenes.draw import draw
 from finst.vlm.encode import Encoded
 from finst.vlm.open import Reader
 
@@ -47,4 +48,4 @@ def example(spec: CMASpec, reader: Reader, pair: int = 0) -> Example:
 
 def _shot(pair: MediationPair, name: str, context: Encoded) -> Shot:
     scene = getattr(pair, name)
-    return shot_of(name, CAPTIONS[name], scene, context, scene.objects[1].colour)
+    return shot_of(name, CAPTIONS[name], draw(scene), context, scene.objects[1].colour)

@@ -190,7 +190,7 @@ class FramePatch:
         pair = pairs_of(spec)[0]
         _, context = _contexts(reader, pair)
         answer = " or ".join(pair.scene.objects[index].name for index in (pair.relative, pair.absolute))
-        return shown(reader, pair.scene, context, answer, (context.tokens.last,))
+        return shown(reader, draw(pair.scene), context, answer, (context.tokens.last,))
 
 
 def patches(sets: Sequence[HeadSets], z: Float[Tensor, "layer 1 head d_head"], context: Encoded) -> Rows:

@@ -294,7 +294,7 @@ class KeySwap:
         question = questions(spec)[0]
         context = _context(reader, question)
         where = (pos for index in range(2) for pos in context.tokens.object_patches(index))
-        return shown(reader, question.scene, context, question.prompt.answer, tuple(where))
+        return shown(reader, draw(question.scene), context, question.prompt.answer, tuple(where))
 
 
 def questions(spec: KeySwapSpec) -> tuple[Question, ...]:

@@ -16,6 +16,7 @@ from finst.experiments.base import Unit
 from finst.experiments.shown import shown
 from finst.experiments.trials import TensorName, Trial, TrialSpec, context_of, positions_of, roles_of
 from finst.report.example import Shown
+from finst.scenes.draw import draw
 from finst.vlm.encode import Encoded
 from finst.vlm.open import VLM, Reader
 
@@ -110,4 +111,4 @@ def shown_trial(reader: Reader, trial: Trial, roles: Sequence[str] | None = None
     context = context_of(reader, trial)
     every = dict(zip(roles_of(len(trial.labels)), positions_of(context, trial), strict=True))
     read = [every[role] for role in (every if roles is None else roles)]
-    return shown(reader, trial.staged.scene, context, trial.prompt.answer, read)
+    return shown(reader, draw(trial.staged.scene), context, trial.prompt.answer, read)

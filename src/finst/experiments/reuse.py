@@ -213,7 +213,7 @@ class Reuse:
         """The first question."""
         question = questions(spec)[0]
         context = _context(reader, question)
-        return shown(reader, question.scene, context, question.prompt.answer, (context.tokens.last,))
+        return shown(reader, draw(question.scene), context, question.prompt.answer, (context.tokens.last,))
 
 
 def questions(spec: ReuseSpec) -> tuple[Question, ...]:

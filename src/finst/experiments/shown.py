@@ -6,21 +6,20 @@ from collections.abc import Collection, Mapping
 from itertools import groupby
 
 from finst.report.example import Cells, Chip, Shot, Shown
-from finst.scenes.draw import draw
-from finst.scenes.object import Scene
+from finst.scenes.object import Picture
 from finst.vlm.encode import Encoded, token_texts
 from finst.vlm.open import Reader
 
 
-def shot_of(name: str, caption: str, scene: Scene, context: Encoded, answer: str) -> Shot:
+def shot_of(name: str, caption: str, picture: Picture, context: Encoded, answer: str) -> Shot:
     """A context's picture, with the image tokens of every object."""
     roles = context.tokens.roles
     cells = []
-    for index, obj in enumerate(scene.objects):
+    for index, obj in enumerate(picture.scene.objects):
         positions = () if context.tokens.unplaced else context.tokens.object_patches(index, view=0)
         patches = [roles[pos].patch for pos in positions]
         cells.append(Cells(index, obj.name, tuple(patch for patch in patches if patch is not None)))
-    return Shot(name, caption, draw(scene).image, tuple(cells), answer)
+    return Shot(name, caption, picture.image, tuple(cells), answer)
 
 
 def chips_of(reader: Reader, context: Encoded, marked: Mapping[str, Collection[int]]) -> tuple[Chip, ...]:
@@ -39,7 +38,7 @@ def chips_of(reader: Reader, context: Encoded, marked: Mapping[str, Collection[i
     return tuple(chips)
 
 
-def shown(reader: Reader, scene: Scene, context: Encoded, answer: str, read: Collection[int]) -> Shown:
+def shown(reader: Reader, picture: Picture, context: Encoded, answer: str, read: Collection[int]) -> Shown:
     """A trial whose activations are read at the positions ``read``."""
-    shot = shot_of("trial", "The scene of the first trial.", scene, context, answer)
+    shot = shot_of("trial", "The scene of the first trial.", picture, context, answer)
     return Shown(context.tokens.grid, shot, chips_of(reader, context.prompt, {"read": read}))

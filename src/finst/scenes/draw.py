@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from finst.errors import choice
 from finst.scenes.object import Picture, Scene
 from finst.scenes.shapes import COLOURS, coverage
 
@@ -11,11 +12,14 @@ from finst.scenes.shapes import COLOURS, coverage
 def draw(scene: Scene) -> Picture:
     """Draws the objects in order on white.
 
-    A mask holds the pixels of which its object covers at least half, and nothing in front of it does.
+    A mask holds the pixels of which its object covers at least half, and nothing in front of it does. Raises FinstError
+    for a colour or shape that is not drawn.
     """
     image = np.full((scene.height, scene.width, 3), 255.0)
     masks = np.zeros((len(scene.objects), scene.height, scene.width), dtype=bool)
     for index, obj in enumerate(scene.objects):
+        if obj.colour not in COLOURS:
+            raise choice("colour", obj.colour, COLOURS)
         left, top, right, bottom = obj.box
         inside = coverage(obj.shape, bottom - top, right - left)
         canvas = image[top:bottom, left:right]

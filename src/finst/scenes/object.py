@@ -1,4 +1,4 @@
-"""What is shown: coloured shapes at places on a white canvas."""
+"""What is shown: objects, each a colour and a kind, at places in a picture."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from finst.errors import FinstError, choice
-from finst.scenes.shapes import COLOURS, SHAPES, coverage
+from finst.errors import FinstError
+from finst.scenes.shapes import coverage
 
 Cell = tuple[int, int]
 """(row, column) on a grid, counted from the top left."""
@@ -64,18 +64,16 @@ class Grid:
 
 @dataclass(frozen=True)
 class Obj:
-    """One object. ``cell`` is None when it was placed freely."""
+    """One object. ``cell`` is None when it was placed freely.
+
+    ``colour`` and ``shape`` are words: what ``draw`` draws is of ``shapes.COLOURS`` and ``shapes.SHAPES``, and renders
+    show other things, such as a white duck.
+    """
 
     colour: str
     shape: str
     box: Box
     cell: Cell | None = None
-
-    def __post_init__(self) -> None:
-        if self.colour not in COLOURS:
-            raise choice("colour", self.colour, COLOURS)
-        if self.shape not in SHAPES:
-            raise choice("shape", self.shape, SHAPES)
 
     @property
     def name(self) -> str:
@@ -84,14 +82,17 @@ class Obj:
 
     @property
     def mask(self) -> Bool[np.ndarray, "box_height box_width"]:
-        """Pixels of the object's own box of which the shape covers at least half."""
+        """Pixels of the object's own box of which the drawn shape covers at least half.
+
+        Raises FinstError for a shape that ``draw`` does not draw.
+        """
         left, top, right, bottom = self.box
         return coverage(self.shape, bottom - top, right - left) >= 0.5
 
 
 @dataclass(frozen=True)
 class Scene:
-    """Objects on a white canvas of ``width`` x ``height`` px, later ones in front.
+    """Objects on a canvas of ``width`` x ``height`` px, later ones in front.
 
     Raises FinstError when an object leaves the canvas.
     """

@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image, ImageDraw
 
+from finst.errors import choice
+
 COLOURS: dict[str, tuple[int, int, int]] = {
     "red": (220, 30, 30),
     "green": (30, 160, 50),
@@ -71,7 +73,12 @@ SHAPES: tuple[str, ...] = tuple(OUTLINES)
 
 @lru_cache(maxsize=256)
 def coverage(shape: str, height: int, width: int) -> Float[np.ndarray, "height width"]:
-    """Share of each pixel of a ``height`` x ``width`` px box that the shape's outline covers, in [0, 1] (read-only)."""
+    """Share of each pixel of a ``height`` x ``width`` px box that the shape's outline covers, in [0, 1] (read-only).
+
+    Raises FinstError for a shape that has no outline.
+    """
+    if shape not in OUTLINES:
+        raise choice("shape", shape, SHAPES)
     points = np.asarray(OUTLINES[shape], dtype=float)
     low, high = points.min(0), points.max(0)
     scale = np.array([width, height]) * _SUPERSAMPLING

@@ -1,0 +1,71 @@
+"""Pictures with two things, one left and one right: drawn here, rendered, or read from a folder (Fig 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from finst.scenes.designs import Features, mediation_pairs
+from finst.scenes.draw import draw
+from finst.scenes.object import Picture, Scene
+
+SIDES = ("left", "right")
+"""The index of an object in a sided picture's scene: object 0 stands left of object 1."""
+
+
+class Sided(Protocol):
+    """A picture of two things. Words and places are known at once; pixels come when they are asked for."""
+
+    @property
+    def name(self) -> str:
+        """Of this picture among its set."""
+        ...
+
+    @property
+    def environment(self) -> str:
+        """Where the things stand, such as ``beach``; ``white`` for drawings."""
+        ...
+
+    @property
+    def things(self) -> tuple[Features, Features]:
+        """(colour, kind) of the left and of the right one; colours differ."""
+        ...
+
+    def picture(self) -> Picture:
+        """Pixels, masks and boxes; object 0 is the left one. Raises FinstError when the file is damaged."""
+        ...
+
+
+@dataclass(frozen=True)
+class DrawnSided:
+    """Two of the paper's shapes side by side on white."""
+
+    name: str
+    scene: Scene
+    environment: str = "white"
+
+    @property
+    def things(self) -> tuple[Features, Features]:
+        """(colour, shape) of the left and of the right object."""
+        left, right = ((obj.colour, obj.shape) for obj in self.scene.objects)
+        return left, right
+
+    def picture(self) -> Picture:
+        """As ``draw`` draws it."""
+        return draw(self.scene)
+
+
+def drawn_sided(count: int, seed: int) -> Sequence[DrawnSided]:
+    """``count`` drawings on the 2x2 canvas, every picture beside its mirror image: the same two objects swapped.
+
+    So every colour, every shape and every conjunction stands left and right equally often (exactly, for even counts).
+    """
+    pairs = mediation_pairs(-(-count // 2), seed)
+    scenes = [scene for pair in pairs for scene in (pair.clean, pair.swapped)][:count]
+    return [DrawnSided(f"drawn {index}", _left_first(scene)) for index, scene in enumerate(scenes)]
+
+
+def _left_first(scene: Scene) -> Scene:
+    """The scene with its objects numbered from left to right."""
+    return Scene(scene.width, scene.height, tuple(sorted(scene.objects, key=lambda obj: obj.box[0])))
