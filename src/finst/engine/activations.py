@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from finst.engine.fusion import fused
 from finst.engine.precision import arithmetic
 from finst.engine.readout import decoder_inputs, logits, output_of
 from finst.engine.sites import heads_and_width, tapped
@@ -74,7 +75,7 @@ def sampled(
         groups.setdefault(len(context.tokens), []).append(index)
     order: list[int] = []
     passes: list[Sampled] = []
-    with arithmetic(vlm):
+    with arithmetic(vlm), fused(vlm):
         for group in groups.values():
             for start in range(0, len(group), batch):
                 part = group[start : start + batch]

@@ -16,6 +16,7 @@ from torch import Tensor
 from finst.engine.attention import PROBE, probing
 from finst.engine.check import check
 from finst.engine.edits import Rows
+from finst.engine.fusion import fused
 from finst.engine.graphs import forget, replayed
 from finst.engine.memory import recording_bytes, token_budget, walk_bytes
 from finst.engine.precision import arithmetic
@@ -25,6 +26,7 @@ from finst.engine.reads import Cells, Observed, Read, cells, shaped
 from finst.engine.record import Recording
 from finst.engine.schedule import Bundle, Schedule, Touches, chunks, plan, touches
 from finst.engine.sites import SITES, Site, heads_and_width, tapped
+from finst.engine.transfer import sent
 from finst.engine.visits import Visits, visits
 from finst.vlm.families.base import Blocks
 from finst.vlm.open import VLM
@@ -67,7 +69,7 @@ def observe(
     hidden = torch.empty(rows.count, clean.output.shape[-1], dtype=vlm.dtype, device=vlm.device)
     looks = [_look(vlm, read, rows.count) for read in reads]
     touched = _touches(rows, looks, clean.blocks)
-    with arithmetic(vlm), probing(vlm.model):
+    with arithmetic(vlm), probing(vlm.model), fused(vlm):
         for part in chunks(touched, vlm.n_layers, clean.length, token_budget(vlm, max_memory)):
             _fill(vlm, clean, rows, looks, part, hidden)
         seen = tuple(shaped(look.seen, read, rows.count) for look, read in zip(looks, reads, strict=True))
@@ -87,7 +89,7 @@ def _fill(
     place[part] = np.arange(len(part))
     here = [_Look(look.site, look.cells.take(place), look.seen) for look in looks]
     try:
-        hidden[torch.from_numpy(part).to(vlm.device)] = _walk(vlm, clean, rows.take(part), here).to(vlm.device)
+        hidden[sent(part, vlm.device)] = _walk(vlm, clean, rows.take(part), here).to(vlm.device)
         return
     except torch.OutOfMemoryError:
         if len(part) == 1:
@@ -156,7 +158,7 @@ def _walk(vlm: VLM, clean: Recording, rows: Rows, looks: Sequence[_Look]) -> Flo
         clean.layer_kwargs,
         clean.length,
         tuple(step.bundles for step in steps),
-        torch.from_numpy(np.concatenate([*arrays, schedule.last])).to(vlm.device),
+        sent(np.concatenate([*arrays, schedule.last]), vlm.device),
         tuple((len(step.places), None if step.sources is None else len(step.sources)) for step in steps),
         _visited(vlm, rows, looks, schedule),
         vlm.parts,

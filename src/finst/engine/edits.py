@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from finst.engine.sites import HEAD_SITES, SITES, Site
+from finst.engine.transfer import sent
 from finst.errors import FinstError, choice
 
 Op = Literal["replace", "add", "zero"]
@@ -83,7 +84,7 @@ class Block:
             self.pos[kept],
             self.head[kept],
             self.adds[kept],
-            self.value[torch.from_numpy(kept).to(self.value.device)],
+            self.value if len(kept) == len(self.value) else self.value[sent(kept, self.value.device)],
         )
 
 
@@ -225,6 +226,6 @@ def each_head(
         np.tile(np.array(positions, dtype=np.int64), count),
         np.tile(np.repeat(np.arange(heads), len(positions)), layers),
         np.zeros(count * len(positions), dtype=bool),
-        source[:, list(positions)].transpose(1, 2).reshape(count * len(positions), d_head),
+        torch.stack([source[:, pos] for pos in positions], dim=2).reshape(count * len(positions), d_head),
     )
     return Rows(np.zeros(count, dtype=np.int64), {site: block})

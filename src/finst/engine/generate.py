@@ -16,6 +16,7 @@ from finst.engine.calls import by_call
 from finst.engine.check import check
 from finst.engine.continuation import Cache, Continuation
 from finst.engine.edits import Block, Rows
+from finst.engine.fusion import fused
 from finst.engine.greedy import Generated, Greedy, greedy, silence
 from finst.engine.memory import allowed, walk_bytes
 from finst.engine.precision import arithmetic, at_least_float32
@@ -60,7 +61,7 @@ def generate(
     first = int(reached(clean.blocks, np.array(edited)).min())
     at_once = _rows_at_once(vlm, clean.length, clean.length - first, max_new_tokens, max_memory)
     spoken = silence(vlm, rows.count, max_new_tokens)
-    with arithmetic(vlm), probing(vlm.model):
+    with arithmetic(vlm), probing(vlm.model), fused(vlm):
         for start in range(0, rows.count, at_once):
             part = slice(start, start + at_once)
             _speak(vlm, clean, rows.take(np.arange(rows.count)[part]), first, choice, spoken[part])

@@ -93,6 +93,19 @@ def split_linear(
     return product.view(*input.shape[:-1], len(weight))
 
 
+def linear_by_parts(
+    x: Float[Tensor, "row inner"], weight: Float[Tensor, "outer inner"], bias: Float[Tensor, "outer"] | None
+) -> Float[Tensor, "row outer"]:
+    """A linear layer with bfloat16 weights on float32 numbers, exact products added in float32, weights read once.
+
+    Each number is the sum of three bfloat16 numbers, which stand one below the other.
+    """
+    parts = split_side_by_side(x, [0, 1, 2]).view(3 * len(x), -1)  # [row, part] as rows
+    product = torch.mm(parts, weight.mT, out_dtype=torch.float32) if x.is_cuda else parts.float() @ weight.float().mT
+    whole = product.view(len(x), 3, -1).sum(1)
+    return whole if bias is None else whole + bias
+
+
 def split_side_by_side(x: Float[Tensor, "row col"], order: list[int]) -> Float[Tensor, "row cols"]:
     """Bfloat16 parts of float32 numbers, the largest being part 0, one block of columns for each entry of ``order``."""
     parts, rest = [], x

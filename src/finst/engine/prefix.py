@@ -11,10 +11,14 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from finst.engine.fused import attention_with_lse
+from finst.engine.fusion import fusing, kernels
 from finst.engine.precision import at_least_float32
 from finst.engine.schedule import Bundle
 from finst.vlm.families.base import Blocks
 from finst.vlm.sight import visible
+
+NARROW = 32
+"""Tokens of rows that one kernel takes, on GPUs: each meets all of its row one by one."""
 
 
 def prefix_attention(
@@ -40,15 +44,17 @@ def prefix_attention(
     group, first = heads // len(key), prefix_key.shape[2]
     here = range(first, first + width)
     before = range(0 if window is None else max(0, first - window + 1), first)
-    own, own_lse = _own_attention(query, key, value, visible(here, here, blocks, window, query.device), scaling)
     if not before:
-        return own
+        return _own_attention(query, key, value, visible(here, here, blocks, window, query.device), scaling)[0]
     shared_key, shared_value = (
         x[:, :, None, before.start :].expand(-1, -1, group, -1, -1).flatten(1, 2) for x in (prefix_key, prefix_value)
     )
     seen = visible(here, before, (), window, query.device) if window and window < here.stop else None
     by_context = query.view(heads, len(prefix_key), -1, d_head).transpose(0, 1)
     shared, shared_lse = attention_with_lse(by_context, shared_key, shared_value, scaling, seen)
+    if width <= NARROW and not (blocks or window) and fusing(query, key, value):
+        return kernels().own_and_shared(query, key, value, shared, shared_lse, width, scaling)
+    own, own_lse = _own_attention(query, key, value, visible(here, here, blocks, window, query.device), scaling)
     share = torch.sigmoid(shared_lse.transpose(1, 2).reshape(tokens, heads) - own_lse)
     dtype = at_least_float32(query.dtype)
     parts = own.to(dtype), shared.transpose(1, 2).reshape(tokens, heads, d_head).to(dtype)

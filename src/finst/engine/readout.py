@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
-from finst.engine.precision import arithmetic, at_least_float32
+from finst.engine.precision import arithmetic, at_least_float32, linear_by_parts
+from finst.engine.transfer import sent
 from finst.errors import FinstError
 from finst.vlm.encode import Encoded
 from finst.vlm.families.base import DecoderInputs, Prepared
@@ -56,6 +58,8 @@ def logits(vlm: VLM, hidden: Float[Tensor, "row d_model"]) -> Float[Tensor, "row
     """Final norm and head, both in float32 at least, for the whole vocabulary."""
     final = _normed(vlm, hidden)
     head = vlm.model.get_output_embeddings()
+    if head.weight.is_cuda and head.weight.dtype == torch.bfloat16 and not torch.is_grad_enabled():
+        return linear_by_parts(final.to(head.weight.device), head.weight, head.bias).to(vlm.device)
     blocks = [slice(start, start + _VOCAB_BLOCK) for start in range(0, len(head.weight), _VOCAB_BLOCK)]
     return torch.cat([_head(head, final, block) for block in blocks], dim=-1).to(vlm.device)
 
@@ -70,7 +74,7 @@ def answer_logits(
     wrong = [token for token in answers if not 0 <= token < len(head.weight)]
     if wrong or not answers:
         raise FinstError(f"answers are token ids in 0..{len(head.weight) - 1}; got {wrong or 'none'}")
-    tokens = torch.tensor(answers, device=head.weight.device)
+    tokens = sent(np.array(answers), head.weight.device)
     return _head(head, _normed(vlm, hidden), tokens).to(vlm.device)
 
 

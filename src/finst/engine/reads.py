@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from finst.engine.fusion import fused
 from finst.engine.precision import arithmetic
 from finst.engine.readout import decoder_call, decoder_inputs
 from finst.engine.sites import HEAD_SITES, SITES, Site, heads_and_width, tapped
@@ -128,7 +129,7 @@ def activations(
 
     Raises FinstError for contexts of different lengths, an unknown site, or a position outside the contexts.
     """
-    with arithmetic(vlm):
+    with arithmetic(vlm), fused(vlm):
         inputs = decoder_inputs(vlm, contexts)
         check_positions(positions, inputs.embeds.shape[1])
         with reading(vlm, sites, positions) as kept:

@@ -14,6 +14,7 @@ from torch.utils.hooks import RemovableHandle
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from finst.engine.attention import PROBE, as_called, capturing, probing
+from finst.engine.fusion import fused
 from finst.engine.graphs import replayed
 from finst.engine.memory import recording_bytes
 from finst.engine.precision import arithmetic
@@ -147,7 +148,7 @@ def record(
     different lengths, an unknown site, a position outside the contexts, and for a decoder whose tokens see other ones
     than the engine reckons with.
     """
-    with arithmetic(vlm), probing(vlm.model):
+    with arithmetic(vlm), probing(vlm.model), fused(vlm):
         given = prepared(vlm, contexts)
         check_positions(positions, given.input_ids.shape[1])
         run = partial(_recorded, vlm)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from finst.engine.edits import Block, Rows
 from finst.engine.sites import HEAD_SITES, Site
+from finst.engine.transfer import sent
 from finst.errors import FinstError
 
 
@@ -57,7 +58,7 @@ def head_sets(
     rank = np.arange(len(row)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     edit, place = _grid(np.arange(len(row)), np.arange(len(positions)))
     layer, head = ranking[rank[edit]].T
-    index = torch.from_numpy(np.stack([layer, place, head])).to(values.device)
+    index = sent(np.stack([layer, place, head]), values.device)
     written = values[index[0], index[1], index[2]]
     if coefficients is not None:
         factor = torch.tensor(factors, dtype=values.dtype).repeat(len(ks))[torch.from_numpy(row[edit])]
