@@ -26,11 +26,11 @@ from finst.engine.reads import Cells, Observed, Read, cells, shaped
 from finst.engine.record import Recording
 from finst.engine.schedule import Bundle, Schedule, Touches, chunks, plan, touches
 from finst.engine.sites import SITES, Site, heads_and_width, tapped
-from finst.engine.transfer import sent
 from finst.engine.visits import Visits, visits
 from finst.vlm.families.base import Blocks
 from finst.vlm.open import VLM
 from finst.vlm.sight import reached
+from finst.vlm.transfer import sent
 
 REPLAYED_TOKENS = 1 << 13
 """Walks of at most as many tokens are replayed as graphs on GPUs; larger ones keep a GPU busy anyway."""

@@ -12,8 +12,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from finst.engine.sites import HEAD_SITES, SITES, Site
-from finst.engine.transfer import sent
 from finst.errors import FinstError, choice
+from finst.vlm.transfer import sent
 
 Op = Literal["replace", "add", "zero"]
 

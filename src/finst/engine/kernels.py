@@ -15,13 +15,19 @@ import triton.language as tl  # pyright: ignore[reportMissingImports]
 from jaxtyping import Float
 from torch import Tensor
 
+_ANY_NUMBER = ("tokens", "of_context", "width")
+"""Arguments whose values are no reason to compile anew."""
 _BLOCK = 1024
 _TOKENS = 16
 """Of one program of ``own_and_shared``, which takes one head of them."""
 
 
 def _jit(function: Callable[..., None]) -> Any:
-    return triton.jit(inspect.unwrap(function))  # without what type checkers in tests wrap around it
+    """Compiled once for all numbers of tokens, and without what type checkers in tests wrap around it."""
+    plain = inspect.unwrap(function)
+    return triton.jit(
+        plain, do_not_specialize=[name for name in _ANY_NUMBER if name in inspect.signature(plain).parameters]
+    )
 
 
 @_jit

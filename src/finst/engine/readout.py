@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from finst.engine.precision import arithmetic, at_least_float32, linear_by_parts
-from finst.engine.transfer import sent
 from finst.errors import FinstError
 from finst.vlm.encode import Encoded
 from finst.vlm.families.base import DecoderInputs, Prepared
 from finst.vlm.families.base import decoder_inputs as family_inputs
 from finst.vlm.open import VLM
+from finst.vlm.transfer import sent
 
 _VOCAB_BLOCK = 1 << 15
 """Tokens whose head weights are held in float32 at a time."""

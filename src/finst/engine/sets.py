@@ -11,8 +11,8 @@ from torch import Tensor
 
 from finst.engine.edits import Block, Rows
 from finst.engine.sites import HEAD_SITES, Site
-from finst.engine.transfer import sent
 from finst.errors import FinstError
+from finst.vlm.transfer import sent
 
 
 def each_layer(source: Float[Tensor, "layer all_pos *head_width"], positions: Sequence[int], site: Site = "z") -> Rows:

@@ -14,7 +14,7 @@ from finst.engine.edits import Block
 from finst.engine.reads import Cells
 from finst.engine.schedule import Schedule
 from finst.engine.sites import Site, step_of, with_heads
-from finst.engine.transfer import sent
+from finst.vlm.transfer import sent
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,6 +25,7 @@ from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImagePr
 from finst.errors import FinstError
 from finst.vlm.families.base import PROJECTIONS, Blocks, DecoderInputs, Family, Pixels, Prepared, counted, seen_once
 from finst.vlm.sight import visible
+from finst.vlm.transfer import sent_together
 
 AROUND = ("\n\n<start_of_image>", "<end_of_image>\n\n")
 """A picture's tokens stand between a mark of beginning and one of end, with empty lines around."""
@@ -92,13 +93,13 @@ class Gemma3(Family):
         device: torch.device,
     ) -> Prepared:
         """Positions are 0, 1, 2, ...; the picture's tokens are a block. Contexts need it in the same place."""
-        pixel_values = torch.cat([inputs["pixel_values"] for inputs in image_inputs])
+        pixel_values = sent_together([inputs["pixel_values"] for inputs in image_inputs], device)
         is_image = input_ids == model.config.image_token_id
         if (is_image != is_image[0]).any():
             raise FinstError(
                 "pictures in a batch of Gemma 3 lie at different tokens: expected the same ones in all contexts"
             )
-        pictures = {"pixel_values": pixel_values.to(device)}
+        pictures = {"pixel_values": pixel_values}
         return Prepared(input_ids.to(device), counted(input_ids, device), pictures, {}, _runs(is_image[0]))
 
     def features(self, model: Any, prepared: Prepared) -> Sequence[Float[Tensor, "patch d_model"]]:

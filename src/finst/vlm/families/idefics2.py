@@ -15,6 +15,7 @@ from transformers.models.idefics2.image_processing_pil_idefics2 import Idefics2I
 from finst.errors import FinstError
 from finst.vlm.families.base import PROJECTIONS, Family, Pixels, Prepared, check_decoder, check_size, counted
 from finst.vlm.tokens import Role, View
+from finst.vlm.transfer import sent_together
 
 FAKE = "<fake_token_around_image>"
 
@@ -84,7 +85,7 @@ class Idefics2(Family):
                 "Idefics2 keeps the shape of pictures, and these came out in different ones, of "
                 f"{' and '.join(f'{wide}x{high}' for high, wide in sizes)} px: expected pictures of one size in a batch"
             )
-        pictures = {"pixel_values": torch.cat(values).to(device)}
+        pictures = {"pixel_values": sent_together(values, device)}
         return Prepared(input_ids.to(device), counted(input_ids, device), pictures, {})
 
     def features(self, model: Any, prepared: Prepared) -> Sequence[Float[Tensor, "latent d_model"]]:

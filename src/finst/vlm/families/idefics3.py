@@ -15,6 +15,7 @@ from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3I
 from finst.errors import FinstError
 from finst.vlm.families.base import PROJECTIONS, Family, Pixels, Prepared, check_decoder, check_size, counted, seen_once
 from finst.vlm.families.idefics2 import FAKE, patch_features
+from finst.vlm.transfer import sent_together
 
 
 class Idefics3(Family):
@@ -79,8 +80,8 @@ class Idefics3(Family):
         device: torch.device,
     ) -> Prepared:
         """Positions are 0, 1, 2, ..."""
-        values = torch.cat([inputs["pixel_values"].flatten(0, 1) for inputs in image_inputs])
-        return Prepared(input_ids.to(device), counted(input_ids, device), {"pixel_values": values.to(device)}, {})
+        values = sent_together([inputs["pixel_values"].flatten(0, 1) for inputs in image_inputs], device)
+        return Prepared(input_ids.to(device), counted(input_ids, device), {"pixel_values": values}, {})
 
     def features(self, model: Any, prepared: Prepared) -> Sequence[Float[Tensor, "patch d_model"]]:
         """Of the tower, neighbouring patches side by side in each, through one projection."""

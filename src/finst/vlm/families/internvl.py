@@ -14,6 +14,7 @@ from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2Im
 
 from finst.errors import FinstError
 from finst.vlm.families.base import PROJECTIONS, Family, Pixels, Prepared, check_decoder, check_size, counted, seen_once
+from finst.vlm.transfer import sent_together
 
 
 class InternVL(Family):
@@ -69,7 +70,7 @@ class InternVL(Family):
         device: torch.device,
     ) -> Prepared:
         """Positions are 0, 1, 2, ..."""
-        pictures = {"pixel_values": torch.cat([inputs["pixel_values"] for inputs in image_inputs]).to(device)}
+        pictures = {"pixel_values": sent_together([inputs["pixel_values"] for inputs in image_inputs], device)}
         return Prepared(input_ids.to(device), counted(input_ids, device), pictures, {})
 
     def features(self, model: Any, prepared: Prepared) -> Sequence[Float[Tensor, "patch d_model"]]:

@@ -15,6 +15,7 @@ from transformers.models.llava.image_processing_pil_llava import LlavaImageProce
 from finst.errors import FinstError
 from finst.vlm.families.base import PROJECTIONS, Family, Pixels, Prepared, check_size, counted, seen_once
 from finst.vlm.tokens import Window
+from finst.vlm.transfer import sent_together
 
 
 class Llava(Family):
@@ -68,8 +69,8 @@ class Llava(Family):
         device: torch.device,
     ) -> Prepared:
         """Positions are 0, 1, 2, ..."""
-        pixel_values = torch.cat([inputs["pixel_values"] for inputs in image_inputs])
-        pictures = {"pixel_values": pixel_values.to(device)}
+        pixel_values = sent_together([inputs["pixel_values"] for inputs in image_inputs], device)
+        pictures = {"pixel_values": pixel_values}
         return Prepared(input_ids.to(device), counted(input_ids, device), pictures, {})
 
     def features(self, model: Any, prepared: Prepared) -> Sequence[Float[Tensor, "patch d_model"]]:

@@ -32,6 +32,7 @@ from finst.vlm.families.base import (
     grid_roles,
 )
 from finst.vlm.tokens import Role, View
+from finst.vlm.transfer import sent_together
 
 Spans = Float[np.ndarray, "patch 2"]
 """Where patches begin and end along one axis."""
@@ -103,9 +104,9 @@ class LlavaOneVision(Family):
         device: torch.device,
     ) -> Prepared:
         """Positions are 0, 1, 2, ...; how many tiles a picture has follows from its size."""
-        pixel_values = torch.cat([inputs["pixel_values"].flatten(0, 1) for inputs in image_inputs])
+        pixel_values = sent_together([inputs["pixel_values"].flatten(0, 1) for inputs in image_inputs], device)
         sizes = {"image_sizes": torch.cat([inputs["image_sizes"] for inputs in image_inputs]).numpy()}
-        pictures = {"pixel_values": pixel_values.to(device)}
+        pictures = {"pixel_values": pixel_values}
         return Prepared(input_ids.to(device), counted(input_ids, device), pictures, sizes)
 
     def features(self, model: Any, prepared: Prepared) -> Sequence[Float[Tensor, "token d_model"]]:

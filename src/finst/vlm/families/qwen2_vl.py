@@ -19,6 +19,7 @@ from transformers.vision_utils import get_vision_position_ids, get_vision_window
 
 from finst.errors import FinstError
 from finst.vlm.families.base import PROJECTIONS, Family, Pixels, Prepared, seen_once
+from finst.vlm.transfer import sent_together
 
 
 class Qwen2VL(Family):
@@ -77,7 +78,6 @@ class Qwen2VL(Family):
         position_ids, _ = model.model.get_rope_index(input_ids, mm_token_type_ids=is_image, image_grid_thw=grid_thw)
         tower = model.config.vision_config
         pictures = {
-            "pixel_values": torch.cat([inputs["pixel_values"] for inputs in image_inputs]),
             "position_ids": get_vision_position_ids(grid_thw, tower.spatial_merge_size),
         }
         sizes = {"image_grid_thw": grid_thw.numpy()}
@@ -87,6 +87,7 @@ class Qwen2VL(Family):
             )
             sizes["cu_window_seqlens"] = windows.numpy()
         on_device = {name: tensor.to(device) for name, tensor in pictures.items()}
+        on_device["pixel_values"] = sent_together([inputs["pixel_values"] for inputs in image_inputs], device)
         return Prepared(input_ids.to(device), position_ids.to(device), on_device, sizes)
 
     def features(self, model: Any, prepared: Prepared) -> Sequence[Float[Tensor, "patch d_model"]]:

@@ -1,0 +1,28 @@
+"""From the host's memory to a model's device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Shaped
+from torch import Tensor
+
+
+def sent(array: np.ndarray, device: torch.device) -> Tensor:
+    """The array on ``device``; a GPU gets it in its turn, and nobody waits for what it still computes."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+def sent_together(
+    parts: Sequence[Shaped[Tensor, "_ *rest"]], device: torch.device
+) -> Shaped[Tensor, "all_parts *rest"]:
+    """The tensors one behind the other along their first axis, on ``device``, as ``sent`` does it."""
+    if device.type != "cuda":
+        return torch.cat(tuple(parts)).to(device)
+    size = sum(len(part) for part in parts), *parts[0].shape[1:]
+    whole = torch.empty(size, dtype=parts[0].dtype, pin_memory=True)
+    torch.cat(tuple(parts), out=whole)
+    return whole.to(device, non_blocking=True)
