@@ -1,0 +1,152 @@
+"""Figure and account of ``transfer``: IDs of every task in every other."""
+
+# ruff: noqa: RUF001  (typeset text: dashes, minus signs and apostrophes as readers expect them)
+from __future__ import annotations
+
+import matplotlib as mpl
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.patches import Rectangle
+
+from finst.report.account import Account
+from finst.report.figures import FAINT, INK, STYLE, NamedFigure, canvas
+from finst.report.interventions import EFFECT_COLUMNS, EFFECTS, effect_row, share_of, tested
+from finst.report.maps import tidy
+from finst.report.verdict import NAMES, capital, chance, level_of
+
+POOLS = {"within": "IDs of the same task", "across": "IDs of another task"}
+
+
+def transfer_figures(summary: xr.Dataset) -> tuple[NamedFigure, ...]:
+    """Of a summary with dims stage, source, target, set, group."""
+    with mpl.rc_context(STYLE):  # pyright: ignore[reportArgumentType]
+        return (matrices(summary),)
+
+
+def matrices(summary: xr.Dataset) -> NamedFigure:
+    """A panel a stage: sources down, targets across."""
+    stages, count = summary["stage"].values.tolist(), summary.sizes["source"]
+    figure = canvas(7.2, 1.5 + 0.36 * count)
+    for axes, stage in zip(figure.subplots(1, len(stages), sharey=True), stages, strict=True):
+        _matrix(axes, summary.sel(stage=stage, group="all"))
+        axes.set(title=capital(NAMES[stage]), xlabel="written into")
+    figure.axes[0].set(ylabel="IDs of")
+    n = sorted({int(value) for value in summary["n"].sel(group="all").values.ravel() if np.isfinite(value)})
+    return NamedFigure(
+        name="transfer",
+        title="Position IDs of each task in the others",
+        caption=(
+            "Share (in %) of trials in which the object at the other end of the answer’s row is named once the "
+            "difference of its place’s ID and the answer’s is added, and small below it the share without an edit. "
+            "Rows: the task whose pictures IDs were estimated from; columns: the task in which they are written; on "
+            "the diagonal both are one, with other pictures. Framed: more than without the edit and than with every "
+            f"control (random heads, others in the same layers, IDs of shuffled places), false discovery rate "
+            f"{summary.attrs['alpha']:g} over all pairs and stages. Dashes: no single word decides in one of the two "
+            f"tasks. n = {', '.join(map(str, n))} a target, other trials than K and dose were chosen on."
+        ),
+        figure=figure,
+        csv=tidy(summary, [*EFFECTS, "p_all", "q", "moved", "chosen_k", "chosen_dose"]),
+    )
+
+
+def _matrix(axes: Axes, part: xr.Dataset) -> None:
+    top = part.sel(set="top").transpose("source", "target", ...)
+    after, before = top["after"].values, top["before"].values
+    axes.imshow(np.ma.masked_invalid(after - before), cmap="Greys", vmin=0, vmax=1.25, aspect="auto")
+    for row, column in np.ndindex(after.shape):
+        if not np.isfinite(after[row, column]):
+            axes.text(column, row, "–", ha="center", va="center", color=FAINT)
+            continue
+        shade = "white" if after[row, column] - before[row, column] > 0.7 else INK
+        told = f"{100 * after[row, column]:.0f}"
+        axes.text(column, row - 0.12, told, ha="center", va="center", fontsize=7, color=shade)
+        small = f"{100 * before[row, column]:.0f}"
+        axes.text(column, row + 0.27, small, ha="center", va="center", fontsize=5, color=shade)
+        if bool(top["moved"].values[row, column]):
+            place = (column - 0.46, row - 0.46)
+            axes.add_patch(Rectangle(place, 0.92, 0.92, fill=False, ec="#D55E00", lw=1.6, zorder=3))
+    names = part["source"].values.tolist()
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(names)), names)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+
+
+def transfer_account(summary: xr.Dataset) -> Account:
+    """Of ``transfer``."""
+    stages, names = summary["stage"].values.tolist(), summary["source"].values.tolist()
+    whole = summary.sel(group="all")
+    pairs = {stage: (source, target) for stage in stages for source in names for target in names}
+    rows, findings = [], []
+    for stage in pairs:
+        part = whole.sel(stage=stage)
+        moved = part["moved"].transpose("source", "target").values
+        there = np.isfinite(part["p_all"].transpose("source", "target").values)
+        own = np.eye(len(names), dtype=bool)
+        told = [
+            f"{POOLS[pool]}: {_pooled(summary, stage, pool)}, {int((moved & of).sum())} of {int((there & of).sum())} "
+            f"pairs of tasks"
+            for pool, of in (("within", own), ("across", ~own))
+            if (there & of).any()
+        ]
+        findings.append(f"{NAMES[stage]}: {'; '.join(told)}")
+        for source in names:
+            for target in names:
+                at = part.sel(source=source, target=target)
+                if np.isfinite(float(at["p_all"])):
+                    rows.append((NAMES[stage], source, target, *_row(at)))
+    alpha, count = float(summary.attrs["alpha"]), int(np.isfinite(whole["p_all"].values).sum())
+    right = "; ".join(f"{name} {float(whole['right_before'].sel(target=name)):.0%}" for name in names)
+    across = whole["moved"].where(whole["source"] != whole["target"], False).sum(("source", "target"))
+    best = ", ".join(f"{NAMES[stage]} {int(across.sel(stage=stage))}" for stage in stages)
+    return Account(
+        title="position IDs of each task in the others",
+        headline=(
+            f"{int(whole['moved'].sum())} of {count} pairs of tasks and stages move answers to the place whose ID is "
+            f"written, beyond every control; between different tasks: {best}."
+        ),
+        findings=(*findings, f"right without an edit: {right}"),
+        columns=("stage", "IDs of", "written into", "K", "dose", *EFFECT_COLUMNS, "best control", "q"),
+        rows=tuple(rows),
+        method=(
+            "IDs are means over pictures of one task by place: at the first or last row’s left or right end, which all "
+            "grids have; where source or target has a single row, means over both rows. ID selection: outputs of heads "
+            "at the last token; feature retrieval: their queries there, before rotary positions; ID retrieval: outputs "
+            "at the words of one described object. dose × (ID of the other end of the row − ID of the answer’s "
+            "place) is added in pictures of the target task, none of which was used for estimates. In ID retrieval a "
+            "described object’s words are told another place, such that the object at the other end of the answer’s "
+            "row becomes the right answer.",
+            "Controls: as many random heads, random heads of the same layers, and the same heads with IDs of shuffled "
+            "places, as long as the true ones in every head. A pair counts when the exact paired p against no edit and "
+            f"against every control (the largest of these) is below {alpha:g} after Benjamini and Hochberg over all "
+            "pairs and stages. K and dose were chosen for each pair on half of the target’s trials. “IDs of another "
+            f"task” pools all targets, each trial with one other task’s IDs, in turns. {tested(summary)}",
+        ),
+    )
+
+
+def _row(at: xr.Dataset) -> tuple[str, ...]:
+    top = at.sel(set="top")
+    setting = (f"{int(at['chosen_k'])}", f"{float(at['chosen_dose']):g}")
+    return (*setting, *effect_row(top), f"{_control(at['after']):.1%}", chance(float(at["q"])))
+
+
+def _control(after: xr.DataArray) -> float:
+    return float(after.sel(set=after["set"] != "top").max())
+
+
+def pooled(summary: xr.Dataset, stage: str, pool: str) -> xr.Dataset:
+    """Effects over all targets by set, with the names that effects have."""
+    part = summary.sel(stage=stage, pool=pool)
+    names = [str(name) for name in part.data_vars if str(name).startswith("pooled_")]
+    return part[names].rename({name: name.removeprefix("pooled_") for name in names})
+
+
+def _pooled(summary: xr.Dataset, stage: str, pool: str) -> str:
+    at = pooled(summary, stage, pool)
+    top = at.sel(set="top")
+    return (
+        f"{share_of(top, 'before')} before, {share_of(top, 'after')} after (best control {_control(at['after']):.1%}), "
+        f"n = {int(top['n'])}, p {chance(float(at['p_all']))}"
+    )
