@@ -23,9 +23,10 @@ from finst.experiments.shown import shown
 from finst.experiments.tasks import NAMES, TASKS, Asked, Pictures, opposite, pictures_of, task_of
 from finst.experiments.transfer_summary import summary_of
 from finst.report.account import Account
+from finst.report.effect_rows import EffectRow
 from finst.report.example import Shown
 from finst.report.figures import NamedFigure
-from finst.report.transfer import transfer_account, transfer_figures
+from finst.report.transfer import transfer_account, transfer_effects, transfer_figures
 from finst.scenes.draw import draw
 from finst.vlm.encode import Encoded
 from finst.vlm.open import VLM, Reader
@@ -185,6 +186,10 @@ class Transfer:
     def account(self, summary: xr.Dataset) -> Account:
         """What was found, in words."""
         return transfer_account(summary)
+
+    def effects(self, summary: xr.Dataset) -> tuple[EffectRow, ...]:
+        """For the table of all interventions."""
+        return transfer_effects(summary)
 
     def example(self, spec: TransferSpec, reader: Reader) -> Shown:
         """The first trial of the first task."""

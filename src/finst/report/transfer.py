@@ -10,10 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from finst.report.account import Account
+from finst.report.effect_rows import EffectRow
 from finst.report.figures import FAINT, INK, STYLE, NamedFigure, canvas
 from finst.report.interventions import EFFECT_COLUMNS, EFFECTS, effect_row, share_of, tested
 from finst.report.maps import tidy
-from finst.report.verdict import NAMES, capital, chance, level_of
+from finst.report.verdict import NAMES, capital, chance
 
 POOLS = {"within": "IDs of the same task", "across": "IDs of another task"}
 
@@ -150,3 +151,15 @@ def _pooled(summary: xr.Dataset, stage: str, pool: str) -> str:
         f"{share_of(top, 'before')} before, {share_of(top, 'after')} after (best control {_control(at['after']):.1%}), "
         f"n = {int(top['n'])}, p {chance(float(at['p_all']))}"
     )
+
+
+def transfer_effects(summary: xr.Dataset) -> tuple[EffectRow, ...]:
+    """Of every stage all targets together, with IDs of the same task and of other tasks."""
+    rows = []
+    for stage in summary["stage"].values.tolist():
+        for pool, of in POOLS.items():
+            part = pooled(summary, stage, pool)
+            if np.isfinite(float(part["p_all"])):
+                told = (part.sel(set="top"), part.sel(set=part["set"] != "top"))
+                rows.append(EffectRow.of(f"elsewhere by {NAMES[stage]}, {of}", "K and dose of each pair", *told))
+    return tuple(rows)
