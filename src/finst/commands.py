@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
@@ -200,40 +200,27 @@ def run_accuracy(command: str, arguments: Sequence[str]) -> None:
     _run(Accuracy(), AccuracySpec, command, arguments)
 
 
-def run_reuse(command: str, arguments: Sequence[str]) -> None:
-    """``finst run reuse``."""
-    _intervene("reuse", command, arguments)
-
-
-def run_key_swap(command: str, arguments: Sequence[str]) -> None:
-    """``finst run key-swap``."""
-    _intervene("key-swap", command, arguments)
-
-
-def run_frame_patch(command: str, arguments: Sequence[str]) -> None:
-    """``finst run frame-patch``."""
-    _intervene("frame-patch", command, arguments)
-
-
-def run_transfer(command: str, arguments: Sequence[str]) -> None:
-    """``finst run transfer``."""
-    _intervene("transfer", command, arguments)
+def run_intervention(command: str, arguments: Sequence[str]) -> None:
+    """``finst run NAME`` of those that edit the heads of causal mediation, which goes first unless there is a run."""
+    name = command.split()[-1]
+    entry = INTERVENTIONS[name]
+    options = _asked(entry.spec, command, arguments)
+    out = options.out or Path("runs") / name
+    entry.kind(None).check(options.spec, open_reader(options.spec.model, revision=options.spec.revision))
+    folder = options.spec.cma or _mediated(options.spec, out.with_name(f"{out.name}-cma"))
+    _tell(entry.kind(head_maps(folder)), options.spec, out)
 
 
 def run_interventions(command: str, arguments: Sequence[str]) -> None:
     """``finst run interventions``."""
     options = _options(RunInterventions, command, _named(arguments))
-    kept = {field.name: getattr(options.spec, field.name) for field in fields(InterventionSpec)}
-    asked = {name: value for name, value in kept.items() if value != getattr(InterventionSpec(), name)}
-    reader = open_reader(options.spec.model, revision=options.spec.revision)
-    for entry in INTERVENTIONS.values():
-        entry.kind(None).check(entry.spec(**asked), reader)
+    specs, refused = effects.specs_of(options.spec, open_reader(options.spec.model, revision=options.spec.revision))
     folder = options.spec.cma or _mediated(options.spec, options.out / "cma")
-    for name, entry in INTERVENTIONS.items():
-        _tell(entry.kind(head_maps(folder)), entry.spec(**asked), options.out / name)
-    done = tuple(options.out / name for name in INTERVENTIONS)
-    table = effects.InterventionsSpec(done, *(options.out / f"interventions.{end}" for end in ("html", "csv", "json")))
-    print(f"\n{effects.write(table)}")
+    for name, spec in specs.items():
+        _tell(INTERVENTIONS[name].kind(head_maps(folder)), spec, options.out / name)
+    page, table, data = (options.out / f"interventions.{end}" for end in ("html", "csv", "json"))
+    told = effects.write(effects.InterventionsSpec(tuple(options.out / name for name in specs), page, table, data))
+    print("\n".join(["", told, *(f"not run: {name}: {why}" for name, why in refused.items())]))
 
 
 def explain_discrepancy(command: str, arguments: Sequence[str]) -> None:
@@ -247,16 +234,6 @@ def _run(experiment: Told[SpecT], kind: type[SpecT], command: str, arguments: Se
     """Measures, writes the report, and says what was found."""
     options = _asked(kind, command, arguments)
     _tell(experiment, options.spec, options.out or Path("runs") / experiment.name)
-
-
-def _intervene(name: str, command: str, arguments: Sequence[str]) -> None:
-    """The same for experiments that edit the heads of causal mediation, which goes first unless there is a run."""
-    entry = INTERVENTIONS[name]
-    options = _asked(entry.spec, command, arguments)
-    out = options.out or Path("runs") / name
-    entry.kind(None).check(options.spec, open_reader(options.spec.model, revision=options.spec.revision))
-    folder = options.spec.cma or _mediated(options.spec, out.with_name(f"{out.name}-cma"))
-    _tell(entry.kind(head_maps(folder)), options.spec, out)
 
 
 def _mediated(spec: InterventionSpec, folder: Path) -> Path:

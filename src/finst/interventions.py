@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
 from finst.errors import FinstError
 from finst.experiments.catalogue import INTERVENTIONS
+from finst.experiments.intervention import InterventionSpec
 from finst.report.effect_rows import Placed, csv_table, effects_figure, markdown_table, text_table
 from finst.report.page import effects_page
 from finst.runs.archive import write_atomically
 from finst.runs.finished import FinishedRun, distinct_runs, labels_of
 from finst.runs.spec import to_json
+from finst.vlm.open import Reader
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,28 @@ def write(spec: InterventionsSpec) -> str:
     if spec.json is not None:
         write_atomically(spec.json, f"{json.dumps([row.record for row in rows], indent=2)}\n".encode())
     return markdown_table(rows) if spec.markdown else f"{text_table(rows)}\n\npage: {spec.out}"
+
+
+def specs_of(spec: InterventionSpec, reader: Reader) -> tuple[dict[str, InterventionSpec], dict[str, str]]:
+    """What every intervention is told when all are told ``spec``, and why some cannot be run with this model.
+
+    What is left at its default keeps the default of each. Raises FinstError when none can be run.
+    """
+    plain = InterventionSpec()
+    told = {field.name: getattr(spec, field.name) for field in fields(InterventionSpec)}
+    changed: dict[str, Any] = {name: value for name, value in told.items() if value != getattr(plain, name)}
+    specs, refused = {}, {}
+    for name, entry in INTERVENTIONS.items():
+        asked = entry.spec(**changed)
+        try:
+            entry.kind(None).check(asked, reader)
+        except FinstError as refusal:
+            refused[name] = str(refusal)
+        else:
+            specs[name] = asked
+    if not specs:
+        raise FinstError(f"no intervention can be run: {'; '.join(f'{name}: {why}' for name, why in refused.items())}")
+    return specs, refused
 
 
 def rows_of(runs: Sequence[FinishedRun]) -> tuple[Placed, ...]:

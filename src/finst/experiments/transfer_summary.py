@@ -124,9 +124,10 @@ def _pool(targets: dict[str, Reported], pool: str, stage: str, confidence: float
             before.append(one.before)
     if not hits:
         return None
-    before, hits = (xr.concat(parts, "trial", join="exact") for parts in (before, hits))
-    held = effects(before, hits, [ALL] * before.size, confidence).sel(group=ALL, drop=True)
-    return held.assign(p_all=_against(before, hits))
+    whole: xr.DataArray = xr.concat(hits, "trial", join="exact")
+    base: xr.DataArray = xr.concat(before, "trial", join="exact")
+    held = effects(base, whole, [ALL] * base.size, confidence).sel(group=ALL, drop=True)
+    return held.assign(p_all=_against(base, whole))
 
 
 def _sources(one: Reported, target: str, pool: str, stage: str) -> Sequence[str]:

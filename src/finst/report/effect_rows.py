@@ -57,7 +57,7 @@ class EffectRow:
     def of(cls, measured: str, setting: str, at: xr.Dataset, controls: xr.Dataset) -> EffectRow:
         """``at`` holds one effect; ``controls`` those of the control edits, along one dimension."""
         (dim,) = controls["after"].dims
-        best = controls.isel({dim: int(controls["after"].argmax())})
+        best = controls.isel({dim: int(controls["after"].values.argmax())})
         shares = (Share.of(at, "before"), Share.of(at, "after"), Share.of(best, "after"))
         return cls(measured, setting, *shares, str(best[dim].item()), int(at["n"]), float(at["p"]))
 

@@ -14,7 +14,7 @@ from finst.report.effect_rows import EffectRow
 from finst.report.figures import FAINT, INK, STYLE, NamedFigure, canvas
 from finst.report.interventions import EFFECT_COLUMNS, EFFECTS, effect_row, share_of, tested
 from finst.report.maps import tidy
-from finst.report.verdict import NAMES, capital, chance
+from finst.report.verdict import NAMES, capital, chance, probability
 
 POOLS = {"within": "IDs of the same task", "across": "IDs of another task"}
 
@@ -76,38 +76,26 @@ def _matrix(axes: Axes, part: xr.Dataset) -> None:
 
 def transfer_account(summary: xr.Dataset) -> Account:
     """Of ``transfer``."""
-    stages, names = summary["stage"].values.tolist(), summary["source"].values.tolist()
-    whole = summary.sel(group="all")
-    pairs = {stage: (source, target) for stage in stages for source in names for target in names}
-    rows, findings = [], []
-    for stage in pairs:
-        part = whole.sel(stage=stage)
-        moved = part["moved"].transpose("source", "target").values
-        there = np.isfinite(part["p_all"].transpose("source", "target").values)
-        own = np.eye(len(names), dtype=bool)
-        told = [
-            f"{POOLS[pool]}: {_pooled(summary, stage, pool)}, {int((moved & of).sum())} of {int((there & of).sum())} "
-            f"pairs of tasks"
-            for pool, of in (("within", own), ("across", ~own))
-            if (there & of).any()
-        ]
-        findings.append(f"{NAMES[stage]}: {'; '.join(told)}")
-        for source in names:
-            for target in names:
-                at = part.sel(source=source, target=target)
-                if np.isfinite(float(at["p_all"])):
-                    rows.append((NAMES[stage], source, target, *_row(at)))
-    alpha, count = float(summary.attrs["alpha"]), int(np.isfinite(whole["p_all"].values).sum())
+    whole = summary.sel(group="all").transpose("stage", "source", "target", ...)
+    names = whole["source"].values.tolist()
+    rows = [
+        (NAMES[stage], source, target, *_row(whole.sel(stage=stage, source=source, target=target)))
+        for stage in whole["stage"].values.tolist()
+        for source in names
+        for target in names
+        if np.isfinite(float(whole["p_all"].sel(stage=stage, source=source, target=target)))
+    ]
+    own = (whole["source"] == whole["target"]).values
+    moved, there = whole["moved"].values, np.isfinite(whole["p_all"].values)
     right = "; ".join(f"{name} {float(whole['right_before'].sel(target=name)):.0%}" for name in names)
-    across = whole["moved"].where(whole["source"] != whole["target"], False).sum(("source", "target"))
-    best = ", ".join(f"{NAMES[stage]} {int(across.sel(stage=stage))}" for stage in stages)
     return Account(
         title="position IDs of each task in the others",
         headline=(
-            f"{int(whole['moved'].sum())} of {count} pairs of tasks and stages move answers to the place whose ID is "
-            f"written, beyond every control; between different tasks: {best}."
+            f"IDs of one task move answers in another, beyond every control, in {int((moved & ~own).sum())} of "
+            f"{int((there & ~own).sum())} cases (pairs of tasks, stages), and within a task in "
+            f"{int((moved & own).sum())} of {int((there & own).sum())}."
         ),
-        findings=(*findings, f"right without an edit: {right}"),
+        findings=(*_findings(summary), f"right without an edit: {right}"),
         columns=("stage", "IDs of", "written into", "K", "dose", *EFFECT_COLUMNS, "best control", "q"),
         rows=tuple(rows),
         method=(
@@ -120,9 +108,10 @@ def transfer_account(summary: xr.Dataset) -> Account:
             "row becomes the right answer.",
             "Controls: as many random heads, random heads of the same layers, and the same heads with IDs of shuffled "
             "places, as long as the true ones in every head. A pair counts when the exact paired p against no edit and "
-            f"against every control (the largest of these) is below {alpha:g} after Benjamini and Hochberg over all "
-            "pairs and stages. K and dose were chosen for each pair on half of the target’s trials. “IDs of another "
-            f"task” pools all targets, each trial with one other task’s IDs, in turns. {tested(summary)}",
+            f"against every control (the largest of these) is below {float(summary.attrs['alpha']):g} after Benjamini "
+            "and Hochberg over all pairs and stages. K and dose were chosen for each pair on half of the target’s "
+            "trials. “IDs of another task” pools all targets, each trial with one other task’s IDs, in turns. "
+            f"{tested(summary)}",
         ),
     )
 
@@ -144,13 +133,20 @@ def pooled(summary: xr.Dataset, stage: str, pool: str) -> xr.Dataset:
     return part[names].rename({name: name.removeprefix("pooled_") for name in names})
 
 
-def _pooled(summary: xr.Dataset, stage: str, pool: str) -> str:
-    at = pooled(summary, stage, pool)
-    top = at.sel(set="top")
-    return (
-        f"{share_of(top, 'before')} before, {share_of(top, 'after')} after (best control {_control(at['after']):.1%}), "
-        f"n = {int(top['n'])}, p {chance(float(at['p_all']))}"
-    )
+def _findings(summary: xr.Dataset) -> list[str]:
+    """Of every stage all targets together."""
+    told = []
+    for stage in summary["stage"].values.tolist():
+        for pool, of in POOLS.items():
+            at = pooled(summary, stage, pool)
+            if np.isfinite(float(at["p_all"])):
+                top = at.sel(set="top")
+                told.append(
+                    f"{NAMES[stage]}, {of}: {share_of(top, 'before')} before, {share_of(top, 'after')} after, n = "
+                    f"{int(top['n'])}; best control {_control(at['after']):.1%}; against that and the others "
+                    f"{probability(float(at['p_all']))}"
+                )
+    return told
 
 
 def transfer_effects(summary: xr.Dataset) -> tuple[EffectRow, ...]:
