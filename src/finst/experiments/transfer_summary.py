@@ -115,7 +115,8 @@ def _pooled(targets: dict[str, Reported], confidence: float) -> xr.Dataset:
 
 def _pool(targets: dict[str, Reported], pool: str, stage: str, confidence: float) -> xr.Dataset | None:
     """None where no pair of tasks has the stage."""
-    hits, before = [], []
+    hits: list[xr.DataArray] = []
+    before: list[xr.DataArray] = []
     for name, one in targets.items():
         sources = _sources(one, name, pool, stage)
         if sources:
