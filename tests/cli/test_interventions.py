@@ -13,6 +13,7 @@ import xarray as xr
 from finst import commands, interventions
 from finst.experiments.accuracy import AccuracySpec
 from finst.experiments.catalogue import Entry
+from finst.experiments.key_swap import KeySwap, KeySwapSpec
 from finst.experiments.reuse import Reuse, ReuseSpec
 from finst.experiments.transfer import Transfer
 from finst.runs.spec import to_json
@@ -88,13 +89,13 @@ def test_interventions_of_one_kind_are_compared(finst: Finst, runs: list[Path], 
 
 
 @dataclass(frozen=True)
-class Small(ReuseSpec):
-    """Reuse, as small as can be."""
+class Small(KeySwapSpec):
+    """As small as can be."""
 
-    trials: int = 2
-    estimation: int = 1
-    ks: tuple[int, ...] = (1,)
-    doses: tuple[float, ...] = (1.0,)
+    trials: int = 8
+    estimation: int = 4
+    k: int = 1
+    doses: tuple[float, ...] = (2.0,)
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,7 @@ class Impossible(ReuseSpec):
 def test_all_interventions_share_a_run_of_causal_mediation(
     finst: Finst, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    few = {"reuse": Entry(Reuse, Small), "transfer": Entry(Reuse, Impossible)}
+    few = {"key-swap": Entry(KeySwap, Small), "reuse": Entry(Reuse, Impossible)}
     monkeypatch.setattr(commands, "INTERVENTIONS", few)
     monkeypatch.setattr(interventions, "INTERVENTIONS", few)
     out = tmp_path / "all"
@@ -116,13 +117,13 @@ def test_all_interventions_share_a_run_of_causal_mediation(
     assert outcome.status == 0, outcome.err
     assert {path.name for path in out.iterdir()} == {
         "cma",
-        "reuse",
+        "key-swap",
         *(f"interventions.{e}" for e in ("html", "csv", "json")),
     }
-    spec = json.loads((out / "reuse" / "manifest.json").read_text())["spec"]
-    assert (spec["seed"], spec["trials"], spec["draws"]) == (3, 2, 2)
-    assert outcome.out.splitlines()[-1].startswith("not run: transfer: ks holds 10000")
-    assert len(json.loads((out / "interventions.json").read_text())) == 2
+    spec = json.loads((out / "key-swap" / "manifest.json").read_text())["spec"]
+    assert (spec["seed"], spec["trials"], spec["draws"]) == (3, 8, 2)
+    assert outcome.out.splitlines()[-1].startswith("not run: reuse: ks holds 10000")
+    assert len(json.loads((out / "interventions.json").read_text())) == 1
     again = finst("run", "interventions", tiny, "--pairs", 4, "--seed", 3, "--out", out)
     assert again.out == outcome.out
     assert "measured before" in again.err

@@ -47,7 +47,7 @@ EVERY: Mapping[str, tuple[Any, Any, set[str]]] = {
     "reuse": (Reuse, REUSE, {"reuse-relations", "reuse-grid"}),
     "key-swap": (KeySwap, SWAP, {"key-swap-dose", "key-swap-sides"}),
     "frame-patch": (FramePatch, FRAMES, {"frame-patch"}),
-    "transfer": (Transfer, replace(LITTLE, tasks=("colour", "enumeration")), {"transfer"}),
+    "transfer": (Transfer, replace(LITTLE, tasks=("description-sided", "enumeration")), {"transfer"}),
 }
 
 

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import matplotlib as mpl
 import xarray as xr
@@ -116,6 +117,15 @@ def csv_table(rows: Sequence[Placed]) -> str:
     return buffer.getvalue()
 
 
+def _labels(rows: Sequence[Placed]) -> list[str]:
+    """With the folder's name where several runs are of one model and experiment."""
+    names = [f"{row.model}, {row.experiment}: {row.effect.measured}" for row in rows]
+    return [
+        f"{name} ({Path(row.run).name})" if names.count(name) > 1 else name
+        for name, row in zip(names, rows, strict=True)
+    ]
+
+
 def effects_figure(rows: Sequence[Placed]) -> NamedFigure:
     """A line an effect: before, after, and after the best control, with their intervals."""
     with mpl.rc_context(STYLE):  # pyright: ignore[reportArgumentType]
@@ -129,7 +139,7 @@ def effects_figure(rows: Sequence[Placed]) -> NamedFigure:
                 label = {"control": "after the best control"}.get(name, name) if line == 0 else "_"
                 axes.plot([share.low, share.high], [y, y], color=pen.colour, lw=1, ls=pen.line)
                 axes.plot([share.value], [y], color=pen.colour, marker=pen.marker, mfc=face, ms=4, ls="", label=label)
-        axes.set_yticks(range(len(rows)), [f"{row.model}, {row.experiment}: {row.effect.measured}" for row in rows])
+        axes.set_yticks(range(len(rows)), _labels(rows))
         axes.set(xlim=(-0.03, 1.03), ylim=(len(rows) - 0.4, -0.6), xlabel="share of hits")
         figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return NamedFigure(
