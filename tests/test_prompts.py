@@ -19,6 +19,7 @@ from finst.prompts import (
     correct,
     enumeration,
     neighbour,
+    next_item,
     scene_description,
     spatial_relation,
     spoken_colours,
@@ -132,6 +133,21 @@ def test_enumeration() -> None:
     assert prompt.placement == "user_turn"
     assert correct("1. blue circle\n2. red square\n3. green star\nAnswer: 3", prompt.answer)
     assert not correct("1. blue circle\n2. red square\n3. green star\nAnswer: 4", prompt.answer)
+
+
+def test_the_next_item_of_a_list() -> None:
+    scene = a_scene()
+    first, second = scene.objects[1].name, scene.objects[0].name
+    prompt = next_item(scene, [1, 0], 2)
+    assert prompt.prefill == f"1. a {first} 2. a {second} 3. a"
+    assert prompt.continuation(prompt.answer) == f" {scene.objects[2].name}"
+    assert prompt.user == enumeration(scene, [0, 1, 2]).user
+    words = [prompt.sentence[span.start : span.stop] for span in prompt.spans]
+    assert [span.object for span in prompt.spans] == [1, 1, 0, 0]
+    assert words == [*first.split(), *second.split()]
+    assert next_item(scene, [], 2).prefill == "1. a"
+    with pytest.raises(FinstError, match="object 1 is listed already"):
+        next_item(scene, [1], 1)
 
 
 @given(st.sampled_from(list(COLOURS)), st.sampled_from(SHAPES))

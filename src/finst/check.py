@@ -20,12 +20,10 @@ from finst.bench.subject import Pair
 from finst.errors import FinstError
 from finst.experiments.accuracy import Accuracy, AccuracySpec
 from finst.experiments.base import Experiment
+from finst.experiments.catalogue import INTERVENTIONS
 from finst.experiments.cma import CMA
 from finst.experiments.cma_design import CONDITIONS, CONTEXTS, CMASpec, contexts_of
-from finst.experiments.frame_patch import FramePatch, FramePatchSpec
-from finst.experiments.key_swap import KeySwap, KeySwapSpec
 from finst.experiments.pca import PCA, PCASpec
-from finst.experiments.reuse import Reuse, ReuseSpec
 from finst.experiments.rsa_entropy import RSAEntropy, RSAEntropySpec
 from finst.experiments.rsa_frame import RSAFrame, RSAFrameSpec
 from finst.experiments.rsa_stages import RSAStages, RSAStagesSpec
@@ -159,9 +157,7 @@ def _experiments(spec: CheckSpec, reader: Reader) -> dict[str, str]:
         (RSAFrame(), RSAFrameSpec(**model)),
         (RSAEntropy(), RSAEntropySpec(**model)),
         (Accuracy(), AccuracySpec(**model)),
-        (Reuse(None), ReuseSpec(**model)),
-        (KeySwap(None), KeySwapSpec(**model)),
-        (FramePatch(None), FramePatchSpec(**model)),
+        *((entry.kind(None), entry.spec(**model)) for entry in INTERVENTIONS.values()),
     )
     return {experiment.name: _runs(experiment, asked, reader) for experiment, asked in every}
 

@@ -15,6 +15,7 @@ import xarray as xr
 from finst import check as checking
 from finst import compare as comparison
 from finst import inspect as inspection
+from finst import interventions as effects
 from finst import models as registry
 from finst import verify as verification
 from finst.bench import attribution
@@ -26,14 +27,11 @@ from finst.builtin.organism import train
 from finst.errors import FinstError
 from finst.experiments.accuracy import Accuracy, AccuracySpec
 from finst.experiments.base import Told
+from finst.experiments.catalogue import INTERVENTIONS
 from finst.experiments.cma import CMA, CMASpec, example
 from finst.experiments.discrepancy import DiscrepancySpec
-from finst.experiments.frame_patch import FramePatch, FramePatchSpec
-from finst.experiments.heads import HeadMaps
 from finst.experiments.intervention import InterventionSpec
-from finst.experiments.key_swap import KeySwap, KeySwapSpec
 from finst.experiments.pca import PCA, PCASpec
-from finst.experiments.reuse import Reuse, ReuseSpec
 from finst.experiments.rsa_entropy import RSAEntropy, RSAEntropySpec
 from finst.experiments.rsa_frame import RSAFrame, RSAFrameSpec
 from finst.experiments.rsa_stages import RSAStages, RSAStagesSpec
@@ -54,7 +52,6 @@ Factors = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(me
 
 OptionsT = TypeVar("OptionsT")
 SpecT = TypeVar("SpecT", bound=TrialSpec | AccuracySpec | InterventionSpec)
-InterventionT = TypeVar("InterventionT", bound=InterventionSpec)
 
 
 @dataclass(frozen=True)
@@ -87,6 +84,15 @@ class Run(Generic[SpecT]):
     tensor=post_attention_norm: one choice of another reproduction at a time. May be given several times."""
     out: Path | None = None
     """Folder of the run: a new one, or that of the same run, which then goes on where it stopped. runs/NAME if None."""
+
+
+@dataclass(frozen=True)
+class RunInterventions:
+    """All interventions one after the other with the heads of one run of causal mediation, and one table of effects."""
+
+    spec: Annotated[InterventionSpec, tyro.conf.arg(name="")]
+    out: Path = Path("runs/interventions")
+    """Folder with a run of each in a folder of its name; a second call takes up what is there."""
 
 
 @dataclass(frozen=True)
@@ -194,19 +200,27 @@ def run_accuracy(command: str, arguments: Sequence[str]) -> None:
     _run(Accuracy(), AccuracySpec, command, arguments)
 
 
-def run_reuse(command: str, arguments: Sequence[str]) -> None:
-    """``finst run reuse``."""
-    _intervene(Reuse, ReuseSpec, command, arguments)
+def run_intervention(command: str, arguments: Sequence[str]) -> None:
+    """``finst run NAME`` of those that edit the heads of causal mediation, which goes first unless there is a run."""
+    name = command.split()[-1]
+    entry = INTERVENTIONS[name]
+    options = _asked(entry.spec, command, arguments)
+    out = options.out or Path("runs") / name
+    entry.kind(None).check(options.spec, open_reader(options.spec.model, revision=options.spec.revision))
+    folder = options.spec.cma or _mediated(options.spec, out.with_name(f"{out.name}-cma"))
+    _tell(entry.kind(head_maps(folder)), options.spec, out)
 
 
-def run_key_swap(command: str, arguments: Sequence[str]) -> None:
-    """``finst run key-swap``."""
-    _intervene(KeySwap, KeySwapSpec, command, arguments)
-
-
-def run_frame_patch(command: str, arguments: Sequence[str]) -> None:
-    """``finst run frame-patch``."""
-    _intervene(FramePatch, FramePatchSpec, command, arguments)
+def run_interventions(command: str, arguments: Sequence[str]) -> None:
+    """``finst run interventions``."""
+    options = _options(RunInterventions, command, _named(arguments))
+    specs, refused = effects.specs_of(options.spec, open_reader(options.spec.model, revision=options.spec.revision))
+    folder = options.spec.cma or _mediated(options.spec, options.out / "cma")
+    for name, spec in specs.items():
+        _tell(INTERVENTIONS[name].kind(head_maps(folder)), spec, options.out / name)
+    page, table, data = (options.out / f"interventions.{end}" for end in ("html", "csv", "json"))
+    told = effects.write(effects.InterventionsSpec(tuple(options.out / name for name in specs), page, table, data))
+    print("\n".join(["", told, *(f"not run: {name}: {why}" for name, why in refused.items())]))
 
 
 def explain_discrepancy(command: str, arguments: Sequence[str]) -> None:
@@ -222,26 +236,11 @@ def _run(experiment: Told[SpecT], kind: type[SpecT], command: str, arguments: Se
     _tell(experiment, options.spec, options.out or Path("runs") / experiment.name)
 
 
-def _intervene(
-    kind: Callable[[HeadMaps | None], Told[InterventionT]],
-    spec: type[InterventionT],
-    command: str,
-    arguments: Sequence[str],
-) -> None:
-    """The same for experiments that edit the heads of causal mediation, which goes first unless there is a run."""
-    options, experiment = _asked(spec, command, arguments), kind(None)
-    out = options.out or Path("runs") / experiment.name
-    _tell(kind(_heads(experiment, options.spec, out)), options.spec, out)
-
-
-def _heads(experiment: Told[InterventionT], spec: InterventionT, out: Path) -> HeadMaps:
-    experiment.check(spec, open_reader(spec.model, revision=spec.revision))
-    if spec.cma is not None:
-        return head_maps(spec.cma)
+def _mediated(spec: InterventionSpec, folder: Path) -> Path:
+    """Runs causal mediation as an intervention asks for it."""
     asked = ("model", "revision", "pairs", "placement", "dtype", "device")
-    folder = out.with_name(f"{out.name}-cma")
     run(CMA(), CMASpec(**{name: getattr(spec, name) for name in asked}), folder, _cma_page)
-    return head_maps(folder)
+    return folder
 
 
 def _asked(kind: type[SpecT], command: str, arguments: Sequence[str]) -> Run[SpecT]:
@@ -301,6 +300,14 @@ def compare(command: str, arguments: Sequence[str]) -> None:
     options = _options(comparison.CompareSpec, command, arguments)
     _check_place(options.out)
     print(comparison.write(options))
+
+
+def interventions(command: str, arguments: Sequence[str]) -> None:
+    """``finst interventions``."""
+    options = _options(effects.InterventionsSpec, command, arguments)
+    for place in (options.out, options.csv, options.json):
+        _check_place(place)
+    print(effects.write(options))
 
 
 def models(command: str, arguments: Sequence[str]) -> None:

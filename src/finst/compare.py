@@ -13,6 +13,7 @@ import tyro
 from finst.errors import FinstError, choice
 from finst.experiments.accuracy import Accuracy
 from finst.experiments.base import Told
+from finst.experiments.catalogue import INTERVENTIONS
 from finst.experiments.cma import CMA
 from finst.experiments.pca import PCA
 from finst.experiments.rsa_entropy import RSAEntropy
@@ -30,6 +31,7 @@ from finst.runs.store import write_figure
 
 TOLD: Mapping[str, Told[Any]] = MappingProxyType(
     {one.name: one for one in (PCA(), RSAStages(), RSAFrame(), RSAEntropy(), Accuracy())}
+    | {name: entry.kind(None) for name, entry in INTERVENTIONS.items()}
 )
 """The experiments that tell in words what they found, by name."""
 

@@ -159,13 +159,30 @@ def neighbour(scene: Scene, relation: Relation, reference: int) -> int | None:
     return cells.index(wanted) if wanted in cells else None
 
 
+LIST = "List all unique colored objects in this image as a numbered list, then give the total as Answer: TOTAL_COUNT."
+"""The user's words that ask for an enumeration."""
+
+
 def enumeration(scene: Scene, order: Sequence[int]) -> Prompt:
     """Asks for a numbered list of all objects and then their number (Fig 46); the answer lists them in ``order``."""
     listed = " ".join(f"{k}. a {scene.objects[i].name}" for k, i in enumerate(order, 1))
-    sentence = (
-        "List all unique colored objects in this image as a numbered list, then give the total as Answer: TOTAL_COUNT."
-    )
-    return Prompt(sentence, (), "user_turn", f"{listed} Answer: {len(order)}")
+    return Prompt(LIST, (), "user_turn", f"{listed} Answer: {len(order)}")
+
+
+def next_item(scene: Scene, listed: Sequence[int], target: int) -> Prompt:
+    """The same, answered as far as ``1. a {C0} {S0} 2. a`` with the ``listed`` objects; the next item is ``target``.
+
+    Raises FinstError when the target is listed already.
+    """
+    if target in listed:
+        raise FinstError(f"object {target} is listed already: expected another one as the next item")
+    writer = _Writer("")
+    for place, index in enumerate(listed, 1):
+        writer.add(f"{place}. a")
+        writer.name(scene.objects[index], index)
+        writer.add(" ")
+    writer.add(f"{len(listed) + 1}. a")
+    return Prompt(writer.text, tuple(writer.spans), "prefill", scene.objects[target].name, LIST)
 
 
 def words(text: str) -> list[str]:

@@ -28,6 +28,7 @@ from finst.experiments.key_swap import KeySwap, KeySwapSpec
 from finst.experiments.prototypes import Prototypes, check_disjoint, prototypes
 from finst.experiments.reuse import MODES, ROLES, Reuse, ReuseSpec, edits, questions
 from finst.experiments.said import role_of, said
+from finst.experiments.transfer import Transfer, TransferSpec
 from finst.prompts import scene_description
 from finst.runs.archive import pack, unpack
 from finst.runs.executor import run
@@ -40,11 +41,13 @@ from tests import tiny
 REUSE = ReuseSpec(trials=2, estimation=1, ks=(1, 3), doses=(1.0, 4.0), draws=1, device="cpu", dtype="float64")
 SWAP = KeySwapSpec(trials=8, estimation=4, k=3, doses=(2.0,), draws=1, device="cpu", dtype="float64")
 FRAMES = FramePatchSpec(trials=2, ks=(1, 3), draws=1, device="cpu", dtype="float64")
+LITTLE = TransferSpec(trials=8, estimation=16, ks=(1,), doses=(1.0,), draws=1, device="cpu", dtype="float64")
 
 EVERY: Mapping[str, tuple[Any, Any, set[str]]] = {
     "reuse": (Reuse, REUSE, {"reuse-relations", "reuse-grid"}),
     "key-swap": (KeySwap, SWAP, {"key-swap-dose", "key-swap-sides"}),
     "frame-patch": (FramePatch, FRAMES, {"frame-patch"}),
+    "transfer": (Transfer, replace(LITTLE, tasks=("description-sided", "enumeration")), {"transfer"}),
 }
 
 
@@ -190,11 +193,12 @@ def test_a_run_ends_with_a_report_and_would_go_on_with_equal_bytes(
 ):
     monkeypatch.setattr(frame_patch, "PAIRS", frame_patch.PAIRS[:3])
     kind, asked, names = EVERY[name]
-    spec = replace(asked, model=str(folder), trials_per_unit=4)
+    spec = replace(asked, model=str(folder), trials_per_unit=8 if name == "transfer" else 4)
     experiment = kind(maps_of(vlm), *([lambda vlm, spec: ids] if name == "reuse" else []))
     first = run(experiment, spec, tmp_path / "run", told_page(experiment), console=Console(file=io.StringIO()))
     html = first.report.read_text()
     assert experiment.account(first.summary).headline[:30] in html
+    assert all(row.n and 0 <= row.p <= 1 for row in experiment.effects(first.summary))
     figures = {path.stem for path in first.folder.glob("figures/*.csv")}
     assert figures == names
     assert all(f'id="figure-{name}"' in html for name in figures)

@@ -9,6 +9,7 @@ from typing import Protocol, TypeVar, runtime_checkable
 import xarray as xr
 
 from finst.report.account import Account
+from finst.report.effect_rows import EffectRow
 from finst.report.example import Shown
 from finst.report.figures import NamedFigure
 from finst.vlm.open import VLM, Reader
@@ -91,4 +92,13 @@ class Told(Experiment[SpecT], Protocol[SpecT]):
 
     def example(self, spec: SpecT, reader: Reader) -> Shown:
         """One trial, and where it is read."""
+        ...
+
+
+@runtime_checkable
+class Intervention(Told[SpecT], Protocol[SpecT]):
+    """An experiment that edits the model, and whose effects stand in one table with those of others."""
+
+    def effects(self, summary: xr.Dataset) -> tuple[EffectRow, ...]:
+        """What its edits did, with the best of its controls."""
         ...

@@ -58,7 +58,7 @@ def effects(before: xr.DataArray, after: xr.DataArray, groups: Sequence[str], co
     """Effects by group (``all``, then each of ``groups``, one a trial), over all dims but trial of ``after``."""
     of = np.array(groups, dtype=np.str_)
     before, after = xr.broadcast(before, after)
-    names = [ALL, *dict.fromkeys(of.tolist())]
+    names = list(dict.fromkeys([ALL, *of.tolist()]))
     parts: list[xr.Dataset] = []
     for name in names:
         inside = np.flatnonzero((of == name) | (name == ALL))

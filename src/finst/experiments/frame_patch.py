@@ -25,9 +25,10 @@ from finst.experiments.said import role_of, said
 from finst.experiments.shown import shown
 from finst.prompts import Prompt, scene_description
 from finst.report.account import Account
+from finst.report.effect_rows import EffectRow
 from finst.report.example import Shown
 from finst.report.figures import NamedFigure
-from finst.report.frame_patch import frame_patch_account, frame_patch_figures
+from finst.report.frame_patch import frame_patch_account, frame_patch_effects, frame_patch_figures
 from finst.scenes.designs import features
 from finst.scenes.draw import draw
 from finst.scenes.object import Cell, Scene, on_grid
@@ -184,6 +185,10 @@ class FramePatch:
     def account(self, summary: xr.Dataset) -> Account:
         """What was found, in words."""
         return frame_patch_account(summary)
+
+    def effects(self, summary: xr.Dataset) -> tuple[EffectRow, ...]:
+        """For the table of all interventions."""
+        return frame_patch_effects(summary)
 
     def example(self, spec: FramePatchSpec, reader: Reader) -> Shown:
         """The first pair's edited picture."""

@@ -25,9 +25,10 @@ from finst.experiments.said import role_of, said
 from finst.experiments.shown import shown
 from finst.prompts import Prompt, colour_retrieval
 from finst.report.account import Account
+from finst.report.effect_rows import EffectRow
 from finst.report.example import Shown
 from finst.report.figures import NamedFigure
-from finst.report.key_swap import key_swap_account, key_swap_figures
+from finst.report.key_swap import key_swap_account, key_swap_effects, key_swap_figures
 from finst.scenes.designs import mediation_pairs
 from finst.scenes.draw import draw
 from finst.scenes.object import Scene
@@ -288,6 +289,10 @@ class KeySwap:
     def account(self, summary: xr.Dataset) -> Account:
         """What was found, in words."""
         return key_swap_account(summary)
+
+    def effects(self, summary: xr.Dataset) -> tuple[EffectRow, ...]:
+        """For the table of all interventions."""
+        return key_swap_effects(summary)
 
     def example(self, spec: KeySwapSpec, reader: Reader) -> Shown:
         """The first question."""

@@ -22,9 +22,10 @@ from finst.experiments.said import role_of, said
 from finst.experiments.shown import shown
 from finst.prompts import STEPS, Prompt, Relation, scene_description, spatial_relation
 from finst.report.account import Account
+from finst.report.effect_rows import EffectRow
 from finst.report.example import Shown
 from finst.report.figures import NamedFigure
-from finst.report.reuse import reuse_account, reuse_figures
+from finst.report.reuse import reuse_account, reuse_effects, reuse_figures
 from finst.scenes.designs import features
 from finst.scenes.draw import draw
 from finst.scenes.object import Grid, Scene, on_grid
@@ -208,6 +209,10 @@ class Reuse:
     def account(self, summary: xr.Dataset) -> Account:
         """What was found, in words."""
         return reuse_account(summary)
+
+    def effects(self, summary: xr.Dataset) -> tuple[EffectRow, ...]:
+        """For the table of all interventions."""
+        return reuse_effects(summary)
 
     def example(self, spec: ReuseSpec, reader: Reader) -> Shown:
         """The first question."""

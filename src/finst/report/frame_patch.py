@@ -9,6 +9,7 @@ import xarray as xr
 
 from finst.report.account import Account
 from finst.report.curves import BLUE, ORANGE
+from finst.report.effect_rows import EffectRow
 from finst.report.figures import FAINT, STYLE, NamedFigure, canvas
 from finst.report.interventions import (
     EFFECT_COLUMNS,
@@ -109,3 +110,14 @@ def frame_patch_account(summary: xr.Dataset) -> Account:
             f"K was chosen on half of the pairs; everything else is of the other half. {tested(summary)}",
         ),
     )
+
+
+def frame_patch_effects(summary: xr.Dataset) -> tuple[EffectRow, ...]:
+    """Both rivals at the chosen K, all arrangements together."""
+    chosen = int(summary["chosen_k"])
+    rows = []
+    for role in PENS:
+        part = summary.sel(named=role, group="all", k=chosen)
+        told = (part.sel(set="top"), part.sel(set=part["set"] != "top"))
+        rows.append(EffectRow.of(f"the object at the same {role} cell", f"K = {chosen}", *told))
+    return tuple(rows)

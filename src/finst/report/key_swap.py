@@ -9,6 +9,7 @@ import xarray as xr
 
 from finst.report.account import Account
 from finst.report.curves import BLUE, GREEN, ORANGE, PENS, PURPLE
+from finst.report.effect_rows import EffectRow
 from finst.report.figures import STYLE, NamedFigure, canvas
 from finst.report.interventions import EFFECT_COLUMNS, EFFECTS, arbitrary, effect_row, points, share_of, tested
 from finst.report.maps import tidy
@@ -150,3 +151,12 @@ def key_swap_account(summary: xr.Dataset) -> Account:
             f"was chosen on half of the questions; everything else is of the other half. {tested(summary)}",
         ),
     )
+
+
+def key_swap_effects(summary: xr.Dataset) -> tuple[EffectRow, ...]:
+    """The paper's edit at the chosen dose, both sides together."""
+    dose = float(summary["chosen_dose"])
+    part = summary.sel(dose=dose, group="all")
+    controls = [name for names in _controls(summary).values() for name in names]
+    setting = f"layers of K = {int(summary['k'][0])}, dose {dose:g}"
+    return (EffectRow.of("the other object, keys swapped", setting, part.sel(edit=PAPER), part.sel(edit=controls)),)

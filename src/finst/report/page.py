@@ -17,6 +17,8 @@ from markupsafe import Markup
 from PIL import Image
 
 from finst.report.account import Account
+from finst.report.effect_rows import COLUMNS as EFFECT_COLUMNS
+from finst.report.effect_rows import Placed
 from finst.report.example import Example, Shot, Shown
 from finst.report.figures import NamedFigure
 from finst.report.maps import COLOURS, MARKERS, STATISTICS, tidy
@@ -168,6 +170,23 @@ def plain_sides_page(
         said=[(label, account.headline) for label, account in zip(labels, accounts, strict=True)],
         pairs=[[(label, _figure(figure)) for label, figure in row] for row in beside],
         tables=[{"label": label, "account": account} for label, account in zip(labels, accounts, strict=True)],
+    )
+
+
+def effects_page(
+    rows: Sequence[Placed], figure: NamedFigure, labels: Sequence[str], manifests: Sequence[Mapping[str, Any]]
+) -> str:
+    """The effects of interventions of any kind and model, with the records of the runs that they are from."""
+    account = Account("effects", "", (), EFFECT_COLUMNS, tuple(row.cells for row in rows), ())
+    return _beside(
+        labels,
+        manifests,
+        (),
+        title="interventions",
+        headline=f"{len(rows)} effects of {len(labels)} interventions",
+        said=[],
+        figures=[_figure(figure)],
+        tables=[{"label": "Before and after on the same trials", "account": account}],
     )
 
 

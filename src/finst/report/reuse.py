@@ -9,6 +9,7 @@ import xarray as xr
 
 from finst.report.account import Account
 from finst.report.curves import BLUE, GREEN, ORANGE, PURPLE
+from finst.report.effect_rows import EffectRow
 from finst.report.figures import STYLE, NamedFigure, canvas
 from finst.report.interventions import (
     EFFECT_COLUMNS,
@@ -139,3 +140,13 @@ def reuse_account(summary: xr.Dataset) -> Account:
             f"together, on half of the questions, and everything else is of the other half. {tested(summary)}",
         ),
     )
+
+
+def reuse_effects(summary: xr.Dataset) -> tuple[EffectRow, ...]:
+    """Both modes, all relations together."""
+    rows = []
+    for mode, hit in MODES.items():
+        part = summary.sel(mode=mode, group="all")
+        setting = f"K = {int(part['chosen_k'])}, dose {float(part['chosen_dose']):g}"
+        rows.append(EffectRow.of(hit, setting, part.sel(set="top"), part.sel(set=part["set"] != "top")))
+    return tuple(rows)

@@ -51,15 +51,20 @@ def comparable_runs(paths: Sequence[Path]) -> tuple[FinishedRun, ...]:
     """Two runs or more of one experiment. Raises FinstError for anything else."""
     if len(paths) < 2:
         raise FinstError(f"{len(paths)} run{'' if len(paths) == 1 else 's'} given: a comparison needs two or more")
-    twice = [path for path, count in Counter(path.resolve() for path in paths).items() if count > 1]
-    if twice:
-        raise FinstError(f"{twice[0]} is given twice: expected different runs")
-    runs = tuple(finished_run(path) for path in paths)
+    runs = distinct_runs(paths)
     experiments = [run.manifest.experiment for run in runs]
     if len(set(experiments)) > 1:
         listed = ", ".join(f"{name!r} in {path}" for name, path in zip(experiments, paths, strict=True))
         raise FinstError(f"runs of different experiments cannot be compared ({listed}): expected one experiment")
     return runs
+
+
+def distinct_runs(paths: Sequence[Path]) -> tuple[FinishedRun, ...]:
+    """Runs of any experiments. Raises FinstError for one that is given twice, is not there, or is not finished."""
+    twice = [path for path, count in Counter(path.resolve() for path in paths).items() if count > 1]
+    if twice:
+        raise FinstError(f"{twice[0]} is given twice: expected different runs")
+    return tuple(finished_run(path) for path in paths)
 
 
 def labels_of(runs: Sequence[FinishedRun]) -> tuple[str, ...]:
