@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
-from functools import cache
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,32 +19,19 @@ from finst.engine.edits import Edit, rows_from, unedited
 from finst.engine.generate import generate
 from finst.engine.record import record
 from finst.errors import FinstError
-from finst.experiments.cma import CMA, CMASpec
-from finst.prompts import Placement, correct, scene_description
+from finst.prompts import Placement, Prompt, colour_retrieval, correct, scene_description, spatial_relation
 from finst.scenes.designs import Entropy, features
 from finst.scenes.draw import draw
 from finst.scenes.object import Cell, Grid, Scene, on_grid
 from finst.scenes.shapes import COLOURS, SHAPES
 from finst.vlm import open as opening
 from finst.vlm.encode import Encoded, encode, first_tokens
-from finst.vlm.open import VLM, open_vlm
+from finst.vlm.open import VLM
+from tests.planted import mediated, vlm
 
 NAMES = tuple(PLANTED)
 BINDING = ("planted", "planted-absolute")
 EVERY_HEAD = tuple(itertools.product(range(LAYERS), range(HEADS)))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
-    vlm.cache_clear()
-
-
-@cache
-def vlm(name: str) -> VLM:
-    return open_vlm(name, device="cpu")
 
 
 def scenes(seed: int, grid: Grid, cells: Sequence[Sequence[Cell]], entropy: Entropy) -> list[Scene]:
@@ -112,10 +98,31 @@ def test_it_says_the_whole_answer_and_stops(name: str, placement: Placement) -> 
     assert int(said.lengths[0]) == 3, "colour, shape, end of turn"
 
 
-def mediated(name: str, **how: object) -> xr.Dataset:
-    spec = CMASpec(model=name, device="cpu", permutations=1000, bootstraps=100, **how)  # pyright: ignore[reportArgumentType]
-    experiment = CMA()
-    return experiment.summarise(spec, [experiment.measure(vlm(name), spec, unit) for unit in experiment.plan(spec)])
+def replied(model: VLM, scene: Scene, prompt: Prompt) -> str:
+    """All that it says until it ends its turn."""
+    recording = record(model, [encode(model.reader, draw(scene), prompt)])
+    return generate(model, recording, unedited(), 6).texts(model.reader)[0]
+
+
+@pytest.mark.parametrize("name", BINDING)
+def test_a_question_is_answered_by_the_colour_of_the_object_that_it_names(name: str) -> None:
+    model, grid = vlm(name), Grid(3, 3)
+    for cells in ([(0, 1), (1, 0)], [(2, 1), (2, 2), (0, 2)], [(1, 1), (1, 2), (2, 1), (2, 2)]):
+        (scene,) = scenes(len(cells), grid, [cells], "high")
+        for index, obj in enumerate(scene.objects):
+            assert replied(model, scene, colour_retrieval(scene, index)) == obj.colour
+    (scene,) = scenes(2, grid, [grid.cells], "high")
+    for index, obj in enumerate(scene.objects):
+        relation = "above" if obj.cell is not None and obj.cell[0] > 0 else "below"
+        assert replied(model, scene, spatial_relation(scene, relation, index)) == obj.colour, "it heeds the name alone"
+
+
+def test_without_position_ids_every_question_has_the_same_answer() -> None:
+    model, grid = vlm("planted-counting"), Grid(2, 2)
+    some = scenes(4, grid, [grid.cells] * 2, "high")
+    said = {replied(model, scene, colour_retrieval(scene, index)) for scene in some for index in range(4)}
+    assert len(said) == 1
+    assert said < set(COLOURS)
 
 
 def named(summary: xr.Dataset) -> dict[str, set[tuple[int, int]]]:

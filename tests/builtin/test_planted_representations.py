@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import cache
 from typing import Any
 
 import pytest
@@ -13,29 +11,14 @@ from finst.experiments.pca import PCA, PCASpec
 from finst.experiments.rsa_frame import RSAFrame, RSAFrameSpec
 from finst.experiments.rsa_stages import RSAStages, RSAStagesSpec
 from finst.report.planes import best_layers
-from finst.vlm.open import VLM, open_vlm
 from tests.builtin.test_planted import BINDING
+from tests.planted import measured
 
 FEW: dict[str, Any] = {"permutations": 39, "bootstraps": 2, "device": "cpu", "spearman": False}
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
-    vlm.cache_clear()
-
-
-@cache
-def vlm(name: str) -> VLM:
-    return open_vlm(name, device="cpu")
-
-
 def summary(experiment: Any, spec: Any) -> xr.Dataset:
-    found = experiment.summarise(
-        spec, [experiment.measure(vlm(spec.model), spec, unit) for unit in experiment.plan(spec)]
-    )
+    found = measured(experiment, spec)
     assert found["exact"].all()
     return found
 

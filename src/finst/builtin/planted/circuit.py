@@ -30,11 +30,15 @@ ROTARY = Rotary(at.D_HEAD, steady=range(at.D_HEAD // 2 - 1, 5, -1))
 
 ATTENDS = 40.0
 
+ANSWER_GAIN = 0.2
+"""By which the ID of what is asked about is written."""
+
 ID_GAIN, COUNT_GAIN = 2.0, 5.0
 """By which what is left out is written, as a softmax has made means of sums."""
 
-OPENING, ANCHOR, IMAGE, OBJECT, NOUN, PAUSE, PLAIN = STREAM.read("kind")
+OPENING, ANCHOR, IMAGE, OBJECT, NOUN, PAUSE, PLAIN, QUESTION = STREAM.read("kind")
 SPEAKS: Row = STREAM.sum("says", STREAM.blocks["says"])
+ASKED: Row = STREAM.sum("asked", ["colour"])
 
 
 def circuit(planted: Planted) -> Mapping[at.Place, Head]:
@@ -42,6 +46,8 @@ def circuit(planted: Planted) -> Mapping[at.Place, Head]:
     heads = {
         at.NAMES_COLOUR: latest("word colour", "told colour"),
         at.NAMES_SHAPE: latest("word shape", "told shape"),
+        at.HEARS: hears(STREAM.sum("says", ["bare colour"]), "colour"),
+        at.STOPS: hears(STREAM.sum("word colour", STREAM.blocks["word colour"]), "no more"),
         at.BAG_OF_FEATURES: bag(["seen colour", "seen shape"], ["aside colour", "aside shape"]),
     }
     if planted.coding is None:
@@ -51,6 +57,7 @@ def circuit(planted: Planted) -> Mapping[at.Place, Head]:
     return heads | {
         at.RETRIEVES: retrieves(),
         at.SELECTS: selects(),
+        at.ANSWERS: answers(),
         at.FETCHES: fetches(),
         at.BAG_OF_PLACES: bag(["seen place"], ["aside seen place"]),
         at.ECHOES_TOLD: echo(NOUN, "told place", "aside told place"),
@@ -103,13 +110,21 @@ def thresholds() -> Sequence[Head]:
     return heads
 
 
+def hears(where: Row, asked: str) -> Head:
+    """Whether the prompt is a question: the word "what" in it."""
+    write = STREAM.sum("asked", [asked])[None, :-1]
+    return Head([Match(where, QUESTION, 60), rests(30)], QUESTION[None], write)
+
+
 def retrieves() -> Head:
     """ID retrieval: from an object's name to the position ID of the image token with this colour and this shape.
 
-    Score: 40 for each that matches, and 60 for resting: both must match.
+    Score: 40 for each that matches, and 60 for resting: both must match. Where no colour has been named, as in the
+    question for one, resting scores 20, and the shape is enough.
     """
     told, seen = STREAM.read("told colour", "told shape"), STREAM.read("seen colour", "seen shape")
-    terms = [*pairwise(told, seen, ATTENDS), rests(1.5 * ATTENDS)]
+    colour, shape = (STREAM.sum(block, STREAM.blocks[block]) for block in ("told colour", "told shape"))
+    terms = [*pairwise(told, seen, ATTENDS), Match(1.5 * STREAM.one + colour - shape, OPENING, ATTENDS)]
     return Head(terms, STREAM.read("seen place"), written("told place"))
 
 
@@ -117,9 +132,9 @@ def leaves_out(seen: Rows, told: Rows, next_: np.ndarray, gain: float) -> Head:
     """Where the next word is chosen: the sum over all objects, minus that over all that the prompt has named.
 
     With n objects and n - 1 named, attention is even over 2n - 1 tokens, so the rest comes out divided by that. Even to
-    the last digits, since these tokens score 0 and all others -24 (resting: -12).
+    the last digits, since these tokens score 0 and all others -24 (resting: -12). It rests in answers to questions.
     """
-    terms = [Match(SPEAKS, PLAIN, -24), Match(SPEAKS, OPENING, -36), rests(24)]
+    terms = [Match(SPEAKS, PLAIN, -24), Match(48 * ASKED - 36 * SPEAKS, OPENING, 1), rests(24)]
     return Head(terms, seen - told, gain * next_)
 
 
@@ -134,12 +149,18 @@ def counts() -> Head:
     return leaves_out(seen, told, written("next colour", "next shape"), COUNT_GAIN)
 
 
+def answers() -> Head:
+    """Instead of ID selection, where a question is answered: the position ID of the object that it names."""
+    terms = [Match(ASKED, NOUN, 60), rests(30)]
+    return Head(terms, STREAM.read("told place"), ANSWER_GAIN * written("next place"))
+
+
 def fetches() -> Head:
     """Feature retrieval: from the selected position ID to colour and shape of the object that has it."""
     terms = [
         *pairwise(STREAM.read("next place"), STREAM.read("seen place"), 100),
-        Match(SPEAKS, OBJECT, 60),
-        rests(30),
+        Match(SPEAKS, OBJECT, 30),
+        Match(2 * STREAM.one - SPEAKS, OPENING, 15),
     ]
     return Head(terms, STREAM.read("seen colour", "seen shape"), written("next colour", "next shape"))
 

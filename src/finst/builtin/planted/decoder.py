@@ -68,7 +68,7 @@ def meaning(token: str) -> dict[str, str]:
         return {"word shape": word, "kind": "noun"}
     if token in (",", " and"):
         return {"kind": "pause"}
-    kinds = {"<|im_start|>": "opening", "<|vision_start|>": "anchor"}
+    kinds = {"<|im_start|>": "opening", "<|vision_start|>": "anchor", " what": "question"}
     if token in kinds:
         return {"kind": kinds[token]}
     says = {" a": "spaced colour", "\n": "bare colour"}
@@ -89,12 +89,15 @@ def embeddings(vocabulary: Mapping[str, int]) -> Float[np.ndarray, "token d_mode
 
 
 def unembeddings(vocabulary: Mapping[str, int]) -> Float[np.ndarray, "token d_model"]:
-    """Of every word that can be said: the kind of token that it follows, and the feature that it names."""
+    """Of every word that can be said: the kind of token that it follows, and the feature that it names.
+
+    A question is answered by a colour alone: what ends the turn leads there, over any shape.
+    """
     table = np.zeros((len(vocabulary), STREAM.width + 1))
     for colour in COLOURS:
         for token, kind in ((f" {colour}", "spaced colour"), (colour, "bare colour")):
             table[vocabulary[token]] = STREAM.sum("says", [kind]) + STREAM.sum("next colour", [colour])
     for shape in SHAPES:
         table[vocabulary[f" {shape}"]] = STREAM.sum("says", ["shape"]) + STREAM.sum("next shape", [shape])
-    table[vocabulary["<|im_end|>"]] = 2 * STREAM.sum("kind", ["noun"])
+    table[vocabulary["<|im_end|>"]] = 2 * STREAM.sum("kind", ["noun"]) + 3 * STREAM.sum("asked", ["no more"])
     return SPOKEN * table[:, :-1]

@@ -23,9 +23,11 @@ Place = tuple[int, int]
 LAYERS, HEADS, D_HEAD = 6, 8, 32
 
 NAMES_COLOUR, NAMES_SHAPE = (0, 0), (0, 1)
+HEARS, STOPS = (1, 0), (1, 5)
 LOOKS_UP: tuple[Place, ...] = ((0, 2), (0, 3), (0, 4), (0, 5))
 BAG_OF_FEATURES, BAG_OF_PLACES = (1, 3), (1, 6)
 RETRIEVES, SELECTS, FETCHES, COUNTS = (2, 5), (3, 1), (4, 6), (4, 2)
+ANSWERS = (3, 4)
 ECHOES_TOLD, ECHOES_NEXT = (5, 0), (5, 4)
 """Where each head is; ``finst.builtin.planted.circuit`` says what it does."""
 
@@ -49,7 +51,7 @@ class Planted:
 
     @property
     def needed(self) -> frozenset[Place]:
-        """All heads without which the model cannot answer."""
+        """All heads without which the model cannot finish a description."""
         names = frozenset({NAMES_COLOUR, NAMES_SHAPE})
         looks = frozenset(LOOKS_UP) if self.coding == "absolute" else frozenset()
         return names | looks | frozenset().union(*self.heads.values())

@@ -58,8 +58,9 @@ same of the column.
 STREAM = Space(
     {
         "ballast": ("ballast",),
-        "kind": ("opening", "anchor", "image", "object", "noun", "pause", "plain"),
+        "kind": ("opening", "anchor", "image", "object", "noun", "pause", "plain", "question"),
         "says": ("spaced colour", "bare colour", "shape"),
+        "asked": ("colour", "no more"),
         "seen colour": tuple(COLOURS),
         "seen shape": SHAPES,
         "seen place": PLACE,
@@ -82,7 +83,8 @@ STREAM = Space(
 )
 """The decoder's stream. ``seen`` is on image tokens, ``word`` on the tokens of colours and shapes, ``told`` where the
 prompt has named an object, ``next`` where the next word is chosen, ``plain`` on every token but objects, nouns and the
-opening; nothing reads ``aside`` and ``noise``."""
+opening; ``asked`` where a question is answered: that a colour is to be said, or has been. Nothing reads ``aside`` and
+``noise``."""
 
 BALLAST = 16.0
 """What every token has in ``ballast``, so that no head's output changes a token's norm by much."""

@@ -1,0 +1,28 @@
+"""The planted models, each opened once for all tests."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import xarray as xr
+
+from finst.experiments.cma import CMA, CMASpec
+from finst.vlm.open import VLM, open_vlm
+
+
+@cache
+def vlm(name: str) -> VLM:
+    return open_vlm(name, device="cpu")
+
+
+def mediated(name: str, **how: Any) -> xr.Dataset:
+    """What ``finst run cma`` finds, with few resamples."""
+    spec = CMASpec(model=name, device="cpu", permutations=1000, bootstraps=100, **how)
+    return measured(CMA(), spec)
+
+
+def measured(experiment: Any, spec: Any) -> xr.Dataset:
+    """All units of an experiment on a planted model, and its summary."""
+    units = experiment.plan(spec)
+    return experiment.summarise(spec, [experiment.measure(vlm(spec.model), spec, unit) for unit in units])
