@@ -22,9 +22,11 @@ from finst.experiments.accuracy import Accuracy, AccuracySpec
 from finst.experiments.base import Experiment
 from finst.experiments.cma import CMA
 from finst.experiments.cma_design import CONDITIONS, CONTEXTS, CMASpec, contexts_of
+from finst.experiments.counting import Counting, CountingSpec
 from finst.experiments.frame_patch import FramePatch, FramePatchSpec
 from finst.experiments.key_swap import KeySwap, KeySwapSpec
 from finst.experiments.pca import PCA, PCASpec
+from finst.experiments.rescue import Rescue, RescueSpec
 from finst.experiments.reuse import Reuse, ReuseSpec
 from finst.experiments.rsa_entropy import RSAEntropy, RSAEntropySpec
 from finst.experiments.rsa_frame import RSAFrame, RSAFrameSpec
@@ -162,6 +164,8 @@ def _experiments(spec: CheckSpec, reader: Reader) -> dict[str, str]:
         (Reuse(None), ReuseSpec(**model)),
         (KeySwap(None), KeySwapSpec(**model)),
         (FramePatch(None), FramePatchSpec(**model)),
+        (Rescue(None), RescueSpec(**model)),
+        (Counting(None), CountingSpec(**model)),
     )
     return {experiment.name: _runs(experiment, asked, reader) for experiment, asked in every}
 

@@ -27,12 +27,14 @@ from finst.errors import FinstError
 from finst.experiments.accuracy import Accuracy, AccuracySpec
 from finst.experiments.base import Told
 from finst.experiments.cma import CMA, CMASpec, example
+from finst.experiments.counting import Counting, CountingSpec
 from finst.experiments.discrepancy import DiscrepancySpec
 from finst.experiments.frame_patch import FramePatch, FramePatchSpec
 from finst.experiments.heads import HeadMaps
 from finst.experiments.intervention import InterventionSpec
 from finst.experiments.key_swap import KeySwap, KeySwapSpec
 from finst.experiments.pca import PCA, PCASpec
+from finst.experiments.rescue import Rescue, RescueSpec
 from finst.experiments.reuse import Reuse, ReuseSpec
 from finst.experiments.rsa_entropy import RSAEntropy, RSAEntropySpec
 from finst.experiments.rsa_frame import RSAFrame, RSAFrameSpec
@@ -207,6 +209,16 @@ def run_key_swap(command: str, arguments: Sequence[str]) -> None:
 def run_frame_patch(command: str, arguments: Sequence[str]) -> None:
     """``finst run frame-patch``."""
     _intervene(FramePatch, FramePatchSpec, command, arguments)
+
+
+def run_rescue(command: str, arguments: Sequence[str]) -> None:
+    """``finst run rescue``."""
+    _intervene(Rescue, RescueSpec, command, arguments)
+
+
+def run_counting(command: str, arguments: Sequence[str]) -> None:
+    """``finst run counting``."""
+    _intervene(Counting, CountingSpec, command, arguments)
 
 
 def explain_discrepancy(command: str, arguments: Sequence[str]) -> None:

@@ -52,7 +52,8 @@ class HeadMaps:
     def strongest(self, k: int, seed: int) -> TopK:
         """The ``k`` heads whose largest score over the stages is largest (Fig 46), ties as in ``top``; above the noise
         are heads that are so in any stage."""
-        return headsets.top_k(self.mean.max(0), k, tolerance=self.noise, above=self.above.any(0), seed=seed)
+        above = np.logical_or.reduce(self.above)
+        return headsets.top_k(self.mean.max(0), k, tolerance=self.noise, above=above, seed=seed)
 
     def weakest(self, k: int, seed: int) -> TopK:
         """The ``k`` heads whose largest score over the stages is smallest, ties as in ``top``."""
