@@ -276,7 +276,12 @@ def _of_grid(data: xr.Dataset, choosing: Bool[np.ndarray, "trial"], confidence: 
         "against_wrong": against.sel(group="all", drop=True),
         "wrong_before": wrong,
         **_shares("rescued", found["gained"], wrong, confidence),
-        **_shares("high", high.sum("trial"), xr.full_like(high[0], high.sizes["trial"], dtype=int), confidence),
+        **_shares(
+            "high",
+            high.sum("trial"),
+            xr.full_like(high.isel(trial=0, drop=True), high.sizes["trial"], dtype=int),
+            confidence,
+        ),
     }
     for name, array in added.items():
         array.attrs = {"units": ADDED[name][0], "long_name": ADDED[name][1]}

@@ -84,6 +84,7 @@ def counting_account(summary: xr.Dataset) -> Account:
     part = summary.sel(group="all")
     count = part.sel(score="count")
     start, ks = count.isel(set=0, k=0), part["k"].values.tolist()
+    top, bottom = (shares_of(count["after"].sel(set=name)) for name in SETS)
     rows = [
         (SCORES[str(score)], str(name), str(k), *effect_row(part.sel(score=score, set=name, k=k)))
         for score in ("count", "list")
@@ -103,8 +104,8 @@ def counting_account(summary: xr.Dataset) -> Account:
         title="counting with heads set to 0",
         headline=(
             f"Unedited, {float(start['before']):.1%} of pictures are counted rightly; with the strongest K heads at 0 "
-            f"{shares_of(count.sel(set='top')['after'])}, with the weakest {shares_of(count.sel(set='bottom')['after'])}, with "
-            f"random ones {shares_of(drawn.mean('set'))} (K = {', '.join(map(str, ks))})."
+            f"{top}, with the weakest {bottom}, with random ones "
+            f"{shares_of(drawn.mean('set'))} (K = {', '.join(map(str, ks))})."
         ),
         findings=(
             f"unedited: {share_of(start, 'before')} right numbers, {share_of(rates['list'].isel(k=0), 'before')} right "

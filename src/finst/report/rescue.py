@@ -9,7 +9,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from finst.report.account import Account
-from finst.report.curves import BLUE, GREEN, ORANGE, PURPLE
+from finst.report.curves import BLUE, GREEN, ORANGE, PURPLE, Pen
 from finst.report.figures import FAINT, STYLE, NamedFigure, canvas
 from finst.report.interventions import (
     EFFECT_COLUMNS,
@@ -27,6 +27,9 @@ from finst.report.maps import tidy
 from finst.report.verdict import level_of, probability
 
 WRONG = "wrong cell"
+
+AMBER = Pen("#E69F00", "v", (3, 1))
+"""Okabe and Ito's orange."""
 
 PARTS = {"answer": "whole answer", "colour": "colour"}
 
@@ -95,11 +98,11 @@ def _right(axes: Axes, part: xr.Dataset) -> None:
 
 def _wrong(axes: Axes, part: xr.Dataset) -> None:
     x = _ticks(axes, part)
-    said = {"elsewhere colour": ("that cell’s colour", BLUE), "elsewhere": ("that cell’s object", PURPLE)}
+    said = {"elsewhere colour": ("that cell’s colour", BLUE), "elsewhere": ("that cell’s object", AMBER)}
     for place, (score, (label, pen)) in enumerate(said.items()):
         values, shift = part.sel(set=WRONG, score=score), 0.16 * (place - 0.5)
         points(axes, np.array([shift]), values.isel(k=[0]), "before", pen, "_", filled=False)
-        points(axes, x + shift, values, "after", pen, label, filled=score == "elsewhere")
+        points(axes, x + shift, values, "after", pen, label)
         axes.plot(x + shift, values["after"], color=pen.colour, ls=pen.line, lw=1)
 
 
@@ -180,13 +183,13 @@ def _findings(grid: str, one: xr.Dataset) -> tuple[str, ...]:
 
 
 def _over_ks(part: xr.Dataset) -> str:
-    """What the wrong cell's prototype does where it does most, on the reporting half."""
+    """What either prototype does with every K, on the reporting half."""
     right, wrong = (part["after"].sel(set=name, score="answer") for name in ("top", WRONG))
     colour = part["after"].sel(set=WRONG, score="elsewhere colour")
+    ks = ", ".join(map(str, part["k"].values.tolist()))
     return (
-        f"{part['grid'].item()}, over K = {', '.join(map(str, part['k'].values.tolist()))}: right answers with the right "
-        f"cell’s prototype {shares_of(right)}, with the wrong cell’s {shares_of(wrong)}, the wrong cell’s colour "
-        f"{shares_of(colour)}"
+        f"{part['grid'].item()}, over K = {ks}: right answers with the right cell’s prototype {shares_of(right)}, with "
+        f"the wrong cell’s {shares_of(wrong)}; the wrong cell’s colour {shares_of(colour)}"
     )
 
 
