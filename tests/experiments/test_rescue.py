@@ -129,13 +129,13 @@ def answered(spec: RescueSpec) -> xr.Dataset:
 def test_a_rescue_is_told_with_its_k_and_of_what_was_wrong():
     spec = replace(SPEC, trials=(4,), ks=(1, 2))
     found = Rescue().summarise(spec, [answered(spec)])
-    assert int(found["chosen_k"]) == 2
+    assert found["chosen_k"].values.tolist() == [2]
     top = found.sel(grid="2x2", set="top", k=2, score="answer")
     wrong = int(top["wrong_before"])
     assert int(top["n"]) == 32
     assert (int(top["gained"]), int(top["lost"]), float(top["after"]), float(top["rescued"])) == (wrong, 0, 1, 1)
     assert float(top["against_wrong"]) == pytest.approx(2 / 2**wrong)
-    assert float(found["rescued"].sel(set=WRONG, k=2, score="answer")) == 0
+    assert float(found["rescued"].sel(grid="2x2", set=WRONG, k=2, score="answer")) == 0
     told = " ".join(Rescue().account(found).findings)
     assert f"of {wrong} wrong before, {wrong} are right" in told
     assert "no rescue can be shown" not in told
