@@ -55,5 +55,5 @@ def test_the_fewest_gains_are_where_mcnemar_turns(alpha: float, fewest: int) -> 
 
 
 def test_fewest_gains_need_an_error_rate() -> None:
-    with pytest.raises(FinstError, match="alpha is 0.0: expected an error rate between 0 and 1"):
+    with pytest.raises(FinstError, match=r"alpha is 0\.0: expected an error rate between 0 and 1"):
         fewest_gains(0.0)
