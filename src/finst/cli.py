@@ -42,6 +42,8 @@ COMMANDS = (
     Command(("run", "key-swap"), "indexes of two objects exchanged in the keys of their patches", "run_intervention"),
     Command(("run", "frame-patch"), "indexes of one arrangement in another: relative or absolute", "run_intervention"),
     Command(("run", "transfer"), "position IDs of every task written into every other, by stage", "run_intervention"),
+    Command(("run", "rescue"), "low entropy with selection outputs of high entropy", "run_intervention"),
+    Command(("run", "counting"), "counting while the strongest or weakest heads are silent", "run_intervention"),
     Command(("run", "interventions"), "all interventions, and one table of their effects", "run_interventions"),
     Command(("compare",), "puts finished runs of one experiment side by side on one page", "compare"),
     Command(("interventions",), "puts effects of finished interventions into one table", "interventions"),

@@ -9,10 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal, get_args
 
 from finst.errors import FinstError, choice
 from finst.scenes.object import Obj, Scene
+from finst.scenes.shapes import COLOURS
 
 Placement = Literal["prefill", "user_turn"]
 """Where an unfinished sentence stands: begun in the assistant's turn, or whole in the user's turn."""
@@ -200,3 +202,23 @@ def spoken_colours(generated: str, colours: Iterable[str]) -> list[str]:
     """The colour words of a generated text, in order."""
     known = set(colours)
     return [word for word in words(generated) if word in known]
+
+
+TOTAL = "answer:"
+"""What the total of an enumeration stands after, in any case."""
+
+
+def total_of(generated: str) -> int | None:
+    """The first number after the last ``Answer:`` of a generated text; None where there is none."""
+    _, said, rest = generated.lower().rpartition(TOTAL)
+    digits = re.search(r"\d+", rest) if said else None
+    return int(digits[0]) if digits else None
+
+
+def listed(generated: str) -> list[str]:
+    """What is named before the last ``Answer:`` of a generated text (in all of it, without one), in order.
+
+    A name is a colour word with the word after it.
+    """
+    names = generated.lower().rpartition(TOTAL)[0] or generated
+    return [f"{first} {second}" for first, second in pairwise(words(names)) if first in COLOURS]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 
-from finst.analysis.proportions import clopper_pearson, mcnemar, wilson
+from finst.analysis.proportions import clopper_pearson, fewest_gains, mcnemar, wilson
 from finst.errors import FinstError
 
 
@@ -45,3 +45,15 @@ def test_a_level_of_one_and_no_trials_are_refused() -> None:
         wilson(1, 2, 1.0)
     with pytest.raises(FinstError, match="at least 1 trial"):
         mcnemar(np.zeros(0, dtype=bool), np.zeros(0, dtype=bool))
+
+
+@pytest.mark.parametrize(("alpha", "fewest"), [(0.5, 2), (0.05, 6), (0.03125, 6), (0.01, 8)])
+def test_the_fewest_gains_are_where_mcnemar_turns(alpha: float, fewest: int) -> None:
+    assert fewest_gains(alpha) == fewest
+    p = [mcnemar(np.zeros(10, dtype=bool), np.arange(10) < gains).p for gains in (fewest - 1, fewest)]
+    assert p[1] <= alpha < p[0]
+
+
+def test_fewest_gains_need_an_error_rate() -> None:
+    with pytest.raises(FinstError, match=r"alpha is 0\.0: expected an error rate between 0 and 1"):
+        fewest_gains(0.0)

@@ -20,12 +20,14 @@ from finst.engine import hooks
 from finst.engine.record import record
 from finst.errors import FinstError
 from finst.experiments import frame_patch, key_swap, reuse
+from finst.experiments.counting import Counting, CountingSpec
 from finst.experiments.effects import effects, halves, largest
 from finst.experiments.frame_patch import FramePatch, FramePatchSpec
 from finst.experiments.heads import HeadMaps, head_sets_of, warnings_of
 from finst.experiments.intervention import agreed
 from finst.experiments.key_swap import KeySwap, KeySwapSpec
 from finst.experiments.prototypes import Prototypes, check_disjoint, prototypes
+from finst.experiments.rescue import Rescue, RescueSpec
 from finst.experiments.reuse import MODES, ROLES, Reuse, ReuseSpec, edits, questions
 from finst.experiments.said import role_of, said
 from finst.experiments.transfer import Transfer, TransferSpec
@@ -42,12 +44,16 @@ REUSE = ReuseSpec(trials=2, estimation=1, ks=(1, 3), doses=(1.0, 4.0), draws=1, 
 SWAP = KeySwapSpec(trials=8, estimation=4, k=3, doses=(2.0,), draws=1, device="cpu", dtype="float64")
 FRAMES = FramePatchSpec(trials=2, ks=(1, 3), draws=1, device="cpu", dtype="float64")
 LITTLE = TransferSpec(trials=8, estimation=16, ks=(1,), doses=(1.0,), draws=1, device="cpu", dtype="float64")
+RESCUE = RescueSpec(grids=("2x2",), trials=(1,), estimation=(1,), ks=(1, 3), draws=1, device="cpu", dtype="float64")
+COUNTING = CountingSpec(trials=6, ks=(1, 3), draws=2, new_tokens=4, device="cpu", dtype="float64")
 
 EVERY: Mapping[str, tuple[Any, Any, set[str]]] = {
     "reuse": (Reuse, REUSE, {"reuse-relations", "reuse-grid"}),
     "key-swap": (KeySwap, SWAP, {"key-swap-dose", "key-swap-sides"}),
     "frame-patch": (FramePatch, FRAMES, {"frame-patch"}),
     "transfer": (Transfer, replace(LITTLE, tasks=("description-sided", "enumeration")), {"transfer"}),
+    "rescue": (Rescue, RESCUE, {"rescue"}),
+    "counting": (Counting, COUNTING, {"counting"}),
 }
 
 
@@ -120,6 +126,7 @@ def test_effects_are_of_the_same_trials_by_group():
     assert (first["gained"].values.tolist(), first["lost"].values.tolist()) == ([4, 1, 3], [1, 1, 0])
     assert float(first["p"].sel(group="all")) == pytest.approx(12 / 32)
     assert found["p"].isel(set=1).values.tolist() == [1, 1, 1]
+    assert effects(before, after, (), 0.95).identical(found.sel(group=["all"]))
 
 
 def test_questions_are_balanced_and_about_other_cells():
@@ -194,7 +201,9 @@ def test_a_run_ends_with_a_report_and_would_go_on_with_equal_bytes(
     monkeypatch.setattr(frame_patch, "PAIRS", frame_patch.PAIRS[:3])
     kind, asked, names = EVERY[name]
     spec = replace(asked, model=str(folder), trials_per_unit=8 if name == "transfer" else 4)
-    experiment = kind(maps_of(vlm), *([lambda vlm, spec: ids] if name == "reuse" else []))
+    few = {"2x2": Prototypes(ids.values[:4], ids.counts[:4])}
+    estimates = {"reuse": [lambda vlm, spec: ids], "rescue": [lambda vlm, spec: few]}
+    experiment = kind(maps_of(vlm), *estimates.get(name, []))
     first = run(experiment, spec, tmp_path / "run", told_page(experiment), console=Console(file=io.StringIO()))
     html = first.report.read_text()
     assert experiment.account(first.summary).headline[:30] in html

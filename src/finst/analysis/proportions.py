@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 from math import comb, lgamma, log, log1p, sqrt
 from statistics import NormalDist
 
@@ -70,6 +71,14 @@ def mcnemar(before: Bool[np.ndarray, "trial"], after: Bool[np.ndarray, "trial"])
     changed, fewer = gained + lost, min(gained, lost)
     tail = sum(comb(changed, k) for k in range(fewer + 1)) / 2**changed
     return McNemar(gained, lost, (gained - lost) / len(before), min(1.0, 2 * tail))
+
+
+def fewest_gains(alpha: float) -> int:
+    """Of trials that were wrong before, how many must turn right, none turning wrong, for McNemar's p to be at most
+    ``alpha``: 6 for 0.05. Raises FinstError for what is no error rate."""
+    if not 0 < alpha < 1:
+        raise FinstError(f"alpha is {alpha}: expected an error rate between 0 and 1, such as 0.05")
+    return next(gains for gains in count(1) if 2 * 0.5**gains <= alpha)
 
 
 def _check(successes: int, trials: int, confidence: float) -> None:

@@ -68,6 +68,12 @@ class Greedy:
         return torch.isin(tokens, self.stop)
 
 
+def cut_short(vlm: VLM, said: Generated) -> Bool[Tensor, "row"]:
+    """Rows that spoke as many tokens as they were allowed, and ended with none of the checkpoint's stop tokens."""
+    last = said.tokens[:, -1]
+    return (last != PADDING) & ~torch.isin(last, torch.tensor(_ends(vlm), dtype=torch.long, device=last.device))
+
+
 def silence(vlm: VLM, rows: int, max_new_tokens: int) -> Generated:
     """Nothing said yet."""
     tokens = torch.full((rows, max_new_tokens), PADDING, device=vlm.device)

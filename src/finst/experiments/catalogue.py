@@ -8,10 +8,12 @@ from types import MappingProxyType
 from typing import Any
 
 from finst.experiments.base import Intervention
+from finst.experiments.counting import Counting, CountingSpec
 from finst.experiments.frame_patch import FramePatch, FramePatchSpec
 from finst.experiments.heads import HeadMaps
 from finst.experiments.intervention import InterventionSpec
 from finst.experiments.key_swap import KeySwap, KeySwapSpec
+from finst.experiments.rescue import Rescue, RescueSpec
 from finst.experiments.reuse import Reuse, ReuseSpec
 from finst.experiments.transfer import Transfer, TransferSpec
 
@@ -33,6 +35,8 @@ INTERVENTIONS: Mapping[str, Entry] = MappingProxyType(
             Entry(KeySwap, KeySwapSpec),
             Entry(FramePatch, FramePatchSpec),
             Entry(Transfer, TransferSpec),
+            Entry(Rescue, RescueSpec),
+            Entry(Counting, CountingSpec),
         )
     }
 )

@@ -55,13 +55,13 @@ def effect(
 
 
 def effects(before: xr.DataArray, after: xr.DataArray, groups: Sequence[str], confidence: float) -> xr.Dataset:
-    """Effects by group (``all``, then each of ``groups``, one a trial), over all dims but trial of ``after``."""
+    """Effects by group (``all``, then each of ``groups``: one a trial, or none), over all other dims of ``after``."""
     of = np.array(groups, dtype=np.str_)
     before, after = xr.broadcast(before, after)
     names = list(dict.fromkeys([ALL, *of.tolist()]))
     parts: list[xr.Dataset] = []
     for name in names:
-        inside = np.flatnonzero((of == name) | (name == ALL))
+        inside = np.arange(before.sizes["trial"]) if name == ALL else np.flatnonzero(of == name)
         values = xr.apply_ufunc(
             lambda b, a: effect(b, a, confidence),
             before.isel(trial=inside),

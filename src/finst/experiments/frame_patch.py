@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
 from itertools import permutations
-from operator import add
 
 import numpy as np
 import xarray as xr
-from jaxtyping import Float
-from torch import Tensor
 
 from finst.engine.activations import sampled
-from finst.engine.edits import Rows, unedited
-from finst.engine.sets import head_sets
 from finst.experiments.base import Unit
 from finst.experiments.effects import effects, halves, largest
-from finst.experiments.heads import HeadMaps, HeadSets, check_maps, check_sizes, head_sets_of, warnings_of
+from finst.experiments.heads import HeadMaps, check_maps, check_sizes, head_sets_of, replaced, warnings_of
 from finst.experiments.intervention import InterventionSpec, agreed, check_intervention, record_of
 from finst.experiments.recorded import check_numbers, joined, units_of
 from finst.experiments.said import role_of, said
@@ -123,7 +117,10 @@ class FramePatch:
         sources, contexts = zip(*(_contexts(vlm.reader, pair) for pair in asked), strict=True)
         last = np.array([[context.tokens.last] for context in sources])
         passes = sampled(vlm, sources, ("z",), last, batch=spec.batch)
-        rows = [patches(sets, z, context) for z, context in zip(passes.values["z"], contexts, strict=True)]
+        rows = [
+            replaced([(one, z) for one in sets], (context.tokens.last,))
+            for z, context in zip(passes.values["z"], contexts, strict=True)
+        ]
         texts = said(vlm, contexts, rows, batch=spec.batch)
         roles = np.array(
             [[ROLES.index(role_of(text, pair.roles)) for text in row] for row, pair in zip(texts, asked, strict=True)]
@@ -196,13 +193,6 @@ class FramePatch:
         _, context = _contexts(reader, pair)
         answer = " or ".join(pair.scene.objects[index].name for index in (pair.relative, pair.absolute))
         return shown(reader, draw(pair.scene), context, answer, (context.tokens.last,))
-
-
-def patches(sets: Sequence[HeadSets], z: Float[Tensor, "layer 1 head d_head"], context: Encoded) -> Rows:
-    """An unedited row, then one for every set and K, in this order."""
-    last = (context.tokens.last,)
-    rows = [head_sets(z, last, np.array(heads), (len(heads),)) for one in sets for heads in one.sets]
-    return reduce(add, rows, unedited())
 
 
 def pairs_of(spec: FramePatchSpec) -> tuple[Pair, ...]:

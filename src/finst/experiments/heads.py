@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 
 import numpy as np
 import xarray as xr
 from jaxtyping import Bool, Float
+from torch import Tensor
 
 from finst.analysis import headsets
 from finst.analysis.headsets import Head, TopK
 from finst.analysis.mediation import STAGES
+from finst.engine.edits import Rows, unedited
+from finst.engine.sets import head_sets
 from finst.errors import FinstError, choice
 from finst.vlm.open import VLM, Reader
 
@@ -43,6 +48,16 @@ class HeadMaps:
             raise choice("stage", stage, STAGES)
         place = STAGES.index(stage)
         return headsets.top_k(self.mean[place], k, tolerance=self.noise, above=self.above[place], seed=seed)
+
+    def strongest(self, k: int, seed: int) -> TopK:
+        """The ``k`` heads whose largest score over the stages is largest (Fig 46), ties as in ``top``; above the noise
+        are heads that are so in any stage."""
+        above = np.logical_or.reduce(self.above)
+        return headsets.top_k(self.mean.max(0), k, tolerance=self.noise, above=above, seed=seed)
+
+    def weakest(self, k: int, seed: int) -> TopK:
+        """The ``k`` heads whose largest score over the stages is smallest, ties as in ``top``."""
+        return headsets.top_k(-self.mean.max(0), k, tolerance=self.noise, seed=seed)
 
 
 @dataclass(frozen=True)
@@ -81,6 +96,28 @@ def head_sets_of(maps: HeadMaps, stage: str, ks: Sequence[int], draws: int, seed
         for place in range(draws)
     ]
     return (top, *blind, *matched)
+
+
+def extremes_of(maps: HeadMaps, ks: Sequence[int], draws: int, seed: int) -> tuple[HeadSets, ...]:
+    """The strongest and the weakest K heads over all stages for each of ``ks``, and ``draws`` sets drawn from all."""
+    layers, heads = maps.mean.shape[1:]
+    top = HeadSets("top", tuple(maps.strongest(k, seed).heads for k in ks))
+    bottom = HeadSets("bottom", tuple(maps.weakest(k, seed).heads for k in ks))
+    seeds = np.random.SeedSequence(seed).generate_state(draws).tolist()
+    drawn = [
+        HeadSets(f"random {place}", tuple(headsets.random_k(layers, heads, k, seed=one) for k in ks))
+        for place, one in enumerate(seeds)
+    ]
+    return (top, bottom, *drawn)
+
+
+def replaced(
+    written: Iterable[tuple[HeadSets, Float[Tensor, "layer pos head d_head"]]], positions: Sequence[int]
+) -> Rows:
+    """An unedited row, then one for each set of each of ``written``, in this order: the set's heads put out the values
+    at ``positions``."""
+    rows = [head_sets(z, positions, np.array(heads), (len(heads),)) for one, z in written for heads in one.sets]
+    return reduce(add, rows, unedited())
 
 
 def warnings_of(maps: HeadMaps, stage: str, ks: Sequence[int], seed: int) -> tuple[str, ...]:

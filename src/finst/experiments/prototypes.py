@@ -13,8 +13,11 @@ from torch import Tensor
 from finst.engine.activations import sampled
 from finst.engine.precision import at_least_float32
 from finst.errors import FinstError
-from finst.scenes.object import Scene
-from finst.vlm.encode import Encoded
+from finst.prompts import Placement, scene_description
+from finst.scenes.draw import draw
+from finst.scenes.object import Grid, Scene
+from finst.scenes.sets import Staged, absolute
+from finst.vlm.encode import Encoded, encode
 from finst.vlm.open import VLM
 
 
@@ -52,6 +55,18 @@ def prototypes(
         )
     z = passes.values["z"][:, :, 0].to(at_least_float32(vlm.dtype))
     return Prototypes(torch.stack([z[place].mean(0) for place in places]).to(vlm.device, vlm.dtype), counts)
+
+
+def by_cell(
+    vlm: VLM, grid: Grid, staged: Sequence[Staged], placement: Placement, *, batch: int, exact: bool = False
+) -> Prototypes:
+    """Of scene descriptions, by the cell of the object to be named. Raises FinstError as ``prototypes``."""
+    contexts = []
+    for one in staged:
+        prompt = scene_description(one.scene, one.order[:-1], one.order[-1], placement)
+        contexts.append(encode(vlm.reader, draw(one.scene), prompt, prompt.answer))
+    cells = [grid.cells.index(absolute(one.target)) for one in staged]
+    return prototypes(vlm, contexts, cells, batch=batch, exact=exact)
 
 
 def check_disjoint(first: Sequence[Scene], second: Sequence[Scene]) -> None:

@@ -16,11 +16,11 @@ from finst.experiments.base import Unit
 from finst.experiments.effects import effects, halves, largest
 from finst.experiments.heads import HeadMaps, HeadSets, check_maps, check_sizes, head_sets_of, warnings_of
 from finst.experiments.intervention import InterventionSpec, agreed, check_intervention, record_of
-from finst.experiments.prototypes import Prototypes, check_disjoint, prototypes
+from finst.experiments.prototypes import Prototypes, by_cell, check_disjoint
 from finst.experiments.recorded import check_numbers, joined, units_of
 from finst.experiments.said import role_of, said
 from finst.experiments.shown import shown
-from finst.prompts import STEPS, Prompt, Relation, scene_description, spatial_relation
+from finst.prompts import STEPS, Prompt, Relation, spatial_relation
 from finst.report.account import Account
 from finst.report.effect_rows import EffectRow
 from finst.report.example import Shown
@@ -29,7 +29,7 @@ from finst.report.reuse import reuse_account, reuse_effects, reuse_figures
 from finst.scenes.designs import features
 from finst.scenes.draw import draw
 from finst.scenes.object import Grid, Scene, on_grid
-from finst.scenes.sets import absolute, unique_objects
+from finst.scenes.sets import unique_objects
 from finst.vlm.encode import Encoded, encode
 from finst.vlm.open import VLM, Reader
 
@@ -97,12 +97,7 @@ def estimated(vlm: VLM, spec: ReuseSpec) -> Prototypes:
     """IDs of all cells, from descriptions of pictures that no question is about."""
     staged = unique_objects(GRID, "high", spec.estimation, spec.seed, "fresh")
     check_disjoint([one.scene for one in staged], [question.scene for question in questions(spec)])
-    contexts = []
-    for one in staged:
-        prompt = scene_description(one.scene, one.order[:-1], one.order[-1], spec.placement)
-        contexts.append(encode(vlm.reader, draw(one.scene), prompt, prompt.answer))
-    cells = [GRID.cells.index(absolute(one.target)) for one in staged]
-    return prototypes(vlm, contexts, cells, batch=spec.batch)
+    return by_cell(vlm, GRID, staged, spec.placement, batch=spec.batch)
 
 
 @dataclass(frozen=True)

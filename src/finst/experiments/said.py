@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from finst.engine.edits import Rows
 from finst.engine.generate import generate
+from finst.engine.greedy import Generated
 from finst.engine.record import record
 from finst.prompts import correct
 from finst.vlm.encode import Encoded
@@ -21,7 +22,15 @@ NOTHING = "none"
 def said(
     vlm: VLM, contexts: Sequence[Encoded], rows: Sequence[Rows], *, batch: int, new_tokens: int = COLOUR_TOKENS
 ) -> Iterator[list[str]]:
-    """Of every context the texts that its own rows begin with, in the order given.
+    """Of every context the texts that its own rows begin with, in the order given."""
+    for spoken in continued(vlm, contexts, rows, batch=batch, new_tokens=new_tokens):
+        yield spoken.texts(vlm.reader)
+
+
+def continued(
+    vlm: VLM, contexts: Sequence[Encoded], rows: Sequence[Rows], *, batch: int, new_tokens: int
+) -> Iterator[Generated]:
+    """Of every context the tokens that its own rows say, in the order given.
 
     Consecutive contexts of equal length share a recording of at most ``batch``.
     """
@@ -33,7 +42,7 @@ def said(
             stop += 1
         recording = record(vlm, contexts[start:stop])
         for place, edits in enumerate(rows[start:stop]):
-            yield generate(vlm, recording[place], edits, new_tokens).texts(vlm.reader)
+            yield generate(vlm, recording[place], edits, new_tokens)
         start = stop
 
 

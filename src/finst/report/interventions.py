@@ -57,6 +57,11 @@ def share_of(at: xr.Dataset, name: str) -> str:
     return f"{float(at[name]):.1%} [{float(at[f'{name}_low']):.1%}, {float(at[f'{name}_high']):.1%}]"
 
 
+def shares_of(shares: xr.DataArray) -> str:
+    """``83.3%, 70.4%``."""
+    return ", ".join(f"{share:.1%}" for share in shares.values.tolist())
+
+
 def effect_row(at: xr.Dataset) -> tuple[str, ...]:
     """Columns of ``EFFECT_COLUMNS``."""
     return (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import permutations
+from itertools import permutations, product
 from typing import Literal
 
 import numpy as np
@@ -37,6 +37,13 @@ CENTRE: Cell = (1, 1)
 QUADRANTS: tuple[Cell, ...] = ((0, 0), (0, 1), (1, 0), (1, 1))
 """The lattice cell at the top left of each 2x2 arrangement of the frame set."""
 
+COUNTED: tuple[Features, ...] = tuple(
+    product(("red", "blue", "green", "yellow"), ("triangle", "square", "circle", "cross"))
+)
+"""The objects of the counting set."""
+
+COUNTS = range(3, 9)
+"""How many of them a picture shows."""
 
 Objects = Literal["same", "fresh"]
 """same: all trials show the same objects, so that the described ones tell which one is missing; fresh: every trial
@@ -223,3 +230,17 @@ def frame_set(per_pair: int, seed: int) -> tuple[Staged, ...]:
     block = len(objects) ** 2
     starts = range(0, block * per_pair, block)
     return tuple(trial for start in starts for each in sets for trial in each[start : start + block])
+
+
+def counting_set(count: int, seed: int) -> tuple[Scene, ...]:
+    """``count`` pictures of 3 to 8 different objects in random cells of a 3x3 grid (Fig 46; the public reproduction has
+    100). Numbers take turns, so each is equally frequent (within one)."""
+    rng = np.random.default_rng(seed)
+    sizes = np.concatenate([rng.permutation(COUNTS) for _ in range(-(-count // len(COUNTS)))])[:count]
+    return tuple(_counted(rng, size) for size in sizes.tolist())
+
+
+def _counted(rng: np.random.Generator, size: int) -> Scene:
+    named = [COUNTED[place] for place in rng.permutation(len(COUNTED))[:size]]
+    cells = [LATTICE.cells[place] for place in rng.permutation(len(LATTICE.cells))[:size]]
+    return on_grid(named, cells, LATTICE)
