@@ -22,6 +22,7 @@ from finst.experiments.accuracy import Accuracy, AccuracySpec
 from finst.experiments.base import Experiment
 from finst.experiments.cma import CMA
 from finst.experiments.cma_design import CONDITIONS, CONTEXTS, CMASpec, contexts_of
+from finst.experiments.coco import Coco, CocoSpec
 from finst.experiments.frame_patch import FramePatch, FramePatchSpec
 from finst.experiments.key_swap import KeySwap, KeySwapSpec
 from finst.experiments.pca import PCA, PCASpec
@@ -162,6 +163,7 @@ def _experiments(spec: CheckSpec, reader: Reader) -> dict[str, str]:
         (Reuse(None), ReuseSpec(**model)),
         (KeySwap(None), KeySwapSpec(**model)),
         (FramePatch(None), FramePatchSpec(**model)),
+        (Coco(None), CocoSpec(**model)),
     )
     return {experiment.name: _runs(experiment, asked, reader) for experiment, asked in every}
 

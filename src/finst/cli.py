@@ -41,6 +41,7 @@ COMMANDS = (
     Command(("run", "reuse"), "position IDs of scene description written into spatial questions", "run_reuse"),
     Command(("run", "key-swap"), "indexes of two objects exchanged in the keys of their patches", "run_key_swap"),
     Command(("run", "frame-patch"), "indexes of one arrangement in another: relative or absolute", "run_frame_patch"),
+    Command(("run", "coco"), "IDs by the order of naming, on photographs or drawn scenes", "run_coco"),
     Command(("compare",), "puts finished runs of one experiment side by side on one page", "compare"),
     Command(("explain-discrepancy",), "which choices of a reproduction bend which results", "explain_discrepancy"),
     Command(("verify",), "replays random cells of a result by plain hooks and nnsight", "verify"),

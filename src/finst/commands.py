@@ -27,6 +27,7 @@ from finst.errors import FinstError
 from finst.experiments.accuracy import Accuracy, AccuracySpec
 from finst.experiments.base import Told
 from finst.experiments.cma import CMA, CMASpec, example
+from finst.experiments.coco import Coco, CocoSpec
 from finst.experiments.discrepancy import DiscrepancySpec
 from finst.experiments.frame_patch import FramePatch, FramePatchSpec
 from finst.experiments.heads import HeadMaps
@@ -207,6 +208,11 @@ def run_key_swap(command: str, arguments: Sequence[str]) -> None:
 def run_frame_patch(command: str, arguments: Sequence[str]) -> None:
     """``finst run frame-patch``."""
     _intervene(FramePatch, FramePatchSpec, command, arguments)
+
+
+def run_coco(command: str, arguments: Sequence[str]) -> None:
+    """``finst run coco``."""
+    _intervene(Coco, CocoSpec, command, arguments)
 
 
 def explain_discrepancy(command: str, arguments: Sequence[str]) -> None:
