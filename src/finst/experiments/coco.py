@@ -30,8 +30,7 @@ from finst.report.coco import coco_account, coco_figures
 from finst.report.example import Shown
 from finst.report.figures import NamedFigure
 from finst.scenes.object import Picture
-from finst.scenes.photos import DRAWN, photos_of
-from finst.scenes.photos import Shown as Photograph
+from finst.scenes.photos import DRAWN, Photograph, photos_of
 from finst.vlm.encode import Encoded
 from finst.vlm.open import VLM, Reader
 
@@ -73,14 +72,14 @@ class CocoSpec(InterventionSpec):
     prompt's last token, and in the other half they replace those at the last token of "... 1. a {first thing} 2. a". A
     hit repeats the first thing, by the whole phrase (exact) or by the head noun (lenient). The paper takes COCO's
     validation photographs of 2017, the top 50, 100 and 200 heads of some 800, and three random splits: --photos
-    FOLDER --pictures 5000 --ks 50 100 200. Naming takes one picture at a time. The default, drawn scenes, takes three
+    FOLDER --pictures 5000 --ks 50 100 200. Naming takes one picture at a time. The default, drawn scenes, takes two
     minutes on two cores with the built-in model.
     """
 
     photos: str = DRAWN
     """A folder of photographs, or one with COCO's val2017 and annotations (then those with two categories or more), or
     drawn: scenes of two to four shapes, for models that know nothing else, such as the built-in ones."""
-    pictures: int = 60
+    pictures: int = 120
     """Pictures, drawn by seed from the folder; all if it has fewer."""
     px: int = 448
     """Photographs are made smaller until their longer side has this length. LLaVA-1.5 sees the middle square."""

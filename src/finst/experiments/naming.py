@@ -18,7 +18,7 @@ from finst.experiments.nouns import items, same
 from finst.experiments.said import said
 from finst.prompts import Placement, Wording, begun_list
 from finst.scenes.object import Picture
-from finst.scenes.photos import Shown
+from finst.scenes.photos import Photograph
 from finst.vlm.encode import Encoded, encode
 from finst.vlm.open import VLM, Reader
 
@@ -80,7 +80,7 @@ class Asking:
         return encode(reader, picture, begun_list((first,), self.placement, self.wording))
 
 
-def read(photo: Shown) -> Picture | None:
+def read(photo: Photograph) -> Picture | None:
     """The picture, or None when its file is damaged."""
     try:
         return photo.picture()
@@ -88,7 +88,7 @@ def read(photo: Shown) -> Picture | None:
         return None
 
 
-def named(vlm: VLM, asking: Asking, photos: Sequence[Shown], sources: Bool[np.ndarray, "split picture"]) -> Named:
+def named(vlm: VLM, asking: Asking, photos: Sequence[Photograph], sources: Bool[np.ndarray, "split picture"]) -> Named:
     """Lets the model name two things in every picture; raises FinstError for a split without a source that is kept.
 
     Pictures are read ``asking.batch`` at a time, and only sums of activations are held.

@@ -91,7 +91,7 @@ def strip(summary: xr.Dataset) -> NamedFigure:
     k = int(summary["chosen_k"].sel(match="lenient"))
     columns = max(1, min(4, len(shown)))
     rows = -(-len(shown) // columns)
-    figure = canvas(7.2, 2.5 * max(1, rows))
+    figure = canvas(7.2, 2.3 * max(1, rows))
     grid = figure.subplots(max(1, rows), columns, squeeze=False)
     told = []
     for axes in grid.ravel():
@@ -120,7 +120,10 @@ def strip(summary: xr.Dataset) -> NamedFigure:
 
 
 def _picture(axes: Axes, image: np.ndarray, words: Mapping[str, str]) -> None:
+    axes.set_axis_on()
     axes.imshow(image)
+    axes.set(xticks=[], yticks=[])
+    axes.spines[:].set(visible=True, color=FAINT, lw=0.6)
     lines = [f"{name}: {shorten(words[name], 26, placeholder='…')}" for name in words]
     axes.text(0, -0.03, "\n".join(lines), transform=axes.transAxes, va="top", fontsize=6.5, color=INK, parse_math=False)
 

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -35,7 +35,8 @@ _DAMAGE = (OSError, SyntaxError, ValueError, TypeError, KeyError, EOFError, stru
 """What Pillow raises for files that are no whole picture."""
 
 
-class Shown(Protocol):
+@runtime_checkable
+class Photograph(Protocol):
     """One picture of a set. Pixels come when they are asked for."""
 
     @property
@@ -154,7 +155,7 @@ def read_categories(annotations: Path) -> Mapping[str, tuple[str, ...]]:
     return {file: tuple(sorted(categories)) for file, categories in found.items()}
 
 
-def photos_of(source: str, count: int, px: int, seed: int) -> Sequence[Shown]:
+def photos_of(source: str, count: int, px: int, seed: int) -> Sequence[Photograph]:
     """``count`` pictures, or all if the folder ``source`` has fewer: drawn from it by seed, in the order of names."""
     if source == DRAWN:
         return drawn_photos(count, seed)
