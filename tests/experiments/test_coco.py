@@ -154,7 +154,8 @@ def upper_first() -> VLM:
     towards = torch.zeros(STREAM.width)
     towards[list(STREAM.dims("next place"))[:2]] = -0.4
     says, vocabulary = STREAM.dims("says"), vlm.reader.tokenizer.get_vocab()
-    first, at = vlm.layers[NAMES_SHAPE[0]].self_attn, NAMES_SHAPE[1] * vlm.d_head
+    first: Any = vlm.layers[NAMES_SHAPE[0]].self_attn
+    at = NAMES_SHAPE[1] * vlm.d_head
     with torch.no_grad():
         word: Any = vlm.model.get_input_embeddings().weight[vocabulary[" a"]]
         word[list(says)] = word[list(says)].roll(2)  # a shape comes after " a", not a colour
