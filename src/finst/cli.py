@@ -44,6 +44,7 @@ COMMANDS = (
     Command(("run", "transfer"), "position IDs of every task written into every other, by stage", "run_intervention"),
     Command(("run", "rescue"), "low entropy with selection outputs of high entropy", "run_intervention"),
     Command(("run", "counting"), "counting while the strongest or weakest heads are silent", "run_intervention"),
+    Command(("run", "coco"), "IDs of what is named first, written where the second thing is named", "run_intervention"),
     Command(("run", "interventions"), "all interventions, and one table of their effects", "run_interventions"),
     Command(("compare",), "puts finished runs of one experiment side by side on one page", "compare"),
     Command(("interventions",), "puts effects of finished interventions into one table", "interventions"),

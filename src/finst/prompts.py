@@ -27,6 +27,15 @@ Relation = Literal["above", "below", "left", "right"]
 DESCRIBE = "Describe the image."
 """The user's words before a prefilled sentence (not stated in the paper; the same for every model)."""
 
+ENUMERATE = (
+    "List all unique colored objects in this image as a numbered list, then give the total as Answer: TOTAL_COUNT."
+)
+"""Asks for a numbered list of all objects and then their number (Fig 46)."""
+
+Wording = Literal["paper", "enumeration"]
+"""Of a list that is begun: ``In this image there is 1. a``, or ``1. a`` as the beginning of the answer to
+``ENUMERATE``."""
+
 
 @dataclass(frozen=True)
 class Span:
@@ -161,14 +170,10 @@ def neighbour(scene: Scene, relation: Relation, reference: int) -> int | None:
     return cells.index(wanted) if wanted in cells else None
 
 
-LIST = "List all unique colored objects in this image as a numbered list, then give the total as Answer: TOTAL_COUNT."
-"""The user's words that ask for an enumeration."""
-
-
 def enumeration(scene: Scene, order: Sequence[int]) -> Prompt:
-    """Asks for a numbered list of all objects and then their number (Fig 46); the answer lists them in ``order``."""
+    """``ENUMERATE``; the answer lists the objects in ``order``."""
     listed = " ".join(f"{k}. a {scene.objects[i].name}" for k, i in enumerate(order, 1))
-    return Prompt(LIST, (), "user_turn", f"{listed} Answer: {len(order)}")
+    return Prompt(ENUMERATE, (), "user_turn", f"{listed} Answer: {len(order)}")
 
 
 def next_item(scene: Scene, listed: Sequence[int], target: int) -> Prompt:
@@ -184,7 +189,25 @@ def next_item(scene: Scene, listed: Sequence[int], target: int) -> Prompt:
         writer.name(scene.objects[index], index)
         writer.add(" ")
     writer.add(f"{len(listed) + 1}. a")
-    return Prompt(writer.text, tuple(writer.spans), "prefill", scene.objects[target].name, LIST)
+    return Prompt(writer.text, tuple(writer.spans), "prefill", scene.objects[target].name, ENUMERATE)
+
+
+def begun_list(named: Sequence[str], placement: Placement = "prefill", wording: Wording = "paper") -> Prompt:
+    """``In this image there is 1. a {O0} 2. a``: a list of what was ``named`` and the next number (Figs 44, 45).
+
+    Raises FinstError for an unknown wording, and for one that the placement has no room for: the answer to
+    ``ENUMERATE`` can only be begun in the assistant's turn.
+    """
+    if wording not in get_args(Wording):
+        raise choice("wording", wording, get_args(Wording))
+    if wording == "enumeration" and placement != "prefill":
+        raise FinstError(
+            f"wording enumeration begins the assistant's answer: expected placement prefill, not {placement}"
+        )
+    items = " ".join([*(f"{number}. a {name}" for number, name in enumerate(named, 1)), f"{len(named) + 1}. a"])
+    if wording == "enumeration":
+        return Prompt(items, (), placement, "", ENUMERATE)
+    return Prompt(f"In this image there is {items}", (), placement, "")
 
 
 def words(text: str) -> list[str]:

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any
 
 from finst.experiments.base import Intervention
+from finst.experiments.coco import Coco, CocoSpec
 from finst.experiments.counting import Counting, CountingSpec
 from finst.experiments.frame_patch import FramePatch, FramePatchSpec
 from finst.experiments.heads import HeadMaps
@@ -37,6 +38,7 @@ INTERVENTIONS: Mapping[str, Entry] = MappingProxyType(
             Entry(Transfer, TransferSpec),
             Entry(Rescue, RescueSpec),
             Entry(Counting, CountingSpec),
+            Entry(Coco, CocoSpec),
         )
     }
 )

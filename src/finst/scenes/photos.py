@@ -1,0 +1,164 @@
+"""Pictures that nobody placed objects in: a folder of photographs, with COCO's annotations where they lie beside it.
+
+Drawn scenes go the same way, for models that know nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from finst.errors import FinstError
+from finst.scenes.designs import grid_scene
+from finst.scenes.draw import draw
+from finst.scenes.object import Grid, Picture, Scene
+
+DRAWN = "drawn"
+"""The name of drawn scenes in the place of a folder."""
+
+ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+"""Of the files that are taken for photographs, in any case."""
+
+COCO_PICTURES = "val2017"
+COCO_ANNOTATIONS = "annotations/instances_val2017.json"
+"""Where the archives of COCO 2017 unpack to."""
+
+_DAMAGE = (OSError, SyntaxError, ValueError, TypeError, KeyError, EOFError, struct.error, Image.DecompressionBombError)
+"""What Pillow raises for files that are no whole picture."""
+
+
+@runtime_checkable
+class Photograph(Protocol):
+    """One picture of a set. Pixels come when they are asked for."""
+
+    @property
+    def name(self) -> str:
+        """Of this picture among its set."""
+        ...
+
+    @property
+    def categories(self) -> tuple[str, ...] | None:
+        """Names of what is known to be there; None where nobody has said."""
+        ...
+
+    def picture(self) -> Picture:
+        """Pixels. Raises FinstError when the file is damaged."""
+        ...
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A file in a folder."""
+
+    name: str
+    """Its path within the folder."""
+    file: Path
+    px: int
+    """The longer side is made no longer than this, the aspect kept."""
+    categories: tuple[str, ...] | None = None
+
+    def picture(self) -> Picture:
+        """Turned as its EXIF data say, in RGB, with no objects. Raises FinstError when the file is damaged."""
+        try:
+            with Image.open(self.file) as opened:
+                image = ImageOps.exif_transpose(opened).convert("RGB")
+            image.thumbnail((self.px, self.px), Image.Resampling.LANCZOS)
+        except _DAMAGE as cause:
+            raise FinstError(f"{self.name} is no whole picture: expected one that Pillow reads") from cause
+        pixels = np.array(image, dtype=np.uint8)
+        height, width = pixels.shape[:2]
+        return Picture(Scene(width, height, ()), pixels, np.zeros((0, height, width), dtype=bool))
+
+
+@dataclass(frozen=True)
+class DrawnPhoto:
+    """A drawn scene; its objects are its categories."""
+
+    name: str
+    scene: Scene
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """Colour and shape of every object."""
+        return tuple(obj.name for obj in self.scene.objects)
+
+    def picture(self) -> Picture:
+        """As ``draw`` draws it."""
+        return draw(self.scene)
+
+
+def drawn_photos(count: int, seed: int) -> tuple[DrawnPhoto, ...]:
+    """``count`` scenes of two to four objects of different colours and shapes in random cells of the 3x3 grid."""
+    rng = np.random.default_rng([seed, 3])
+    scenes = (grid_scene(rng, Grid(3, 3), int(rng.integers(2, 5)), "high") for _ in range(count))
+    return tuple(DrawnPhoto(f"drawn {index}", scene) for index, scene in enumerate(scenes))
+
+
+def read_photos(folder: Path, px: int) -> tuple[Photo, ...]:
+    """The photographs in a folder and the folders in it, by name; none is opened yet.
+
+    A folder with COCO's ``val2017`` and ``annotations/instances_val2017.json`` gives those of the former in which at
+    least two categories are annotated. Raises FinstError for no folder, no photographs, and damaged annotations.
+    """
+    if not folder.is_dir():
+        raise FinstError(
+            f"{folder} is no folder: expected {DRAWN!r}, a folder of photographs ({', '.join(ENDINGS)}), or one with "
+            f"COCO's {COCO_PICTURES} and {COCO_ANNOTATIONS}"
+        )
+    annotations = folder / COCO_ANNOTATIONS
+    known = annotations.is_file() and (folder / COCO_PICTURES).is_dir()
+    within = folder / COCO_PICTURES if known else folder
+    files = {path.relative_to(within).as_posix(): path for path in within.rglob("*") if _is_photograph(path)}
+    if not files:
+        raise FinstError(f"{within} holds no photographs: expected files that end with {', '.join(ENDINGS)}")
+    if not known:
+        return tuple(Photo(name, files[name], px) for name in sorted(files))
+    of = read_categories(annotations)
+    photos = tuple(Photo(name, files[name], px, of[name]) for name in sorted(files) if len(of.get(name, ())) >= 2)
+    if not photos:
+        raise FinstError(
+            f"none of the {len(files)} photographs in {within} has two categories in {annotations.name}: expected the "
+            "annotations of these photographs"
+        )
+    return photos
+
+
+def _is_photograph(path: Path) -> bool:
+    return path.suffix.lower() in ENDINGS and not path.name.startswith(".") and path.is_file()
+
+
+def read_categories(annotations: Path) -> Mapping[str, tuple[str, ...]]:
+    """Names of the categories in every picture, by the picture's file name, from COCO's JSON of instances.
+
+    Raises FinstError when the file is none of these.
+    """
+    try:
+        data = json.loads(annotations.read_text(encoding="utf-8"))
+        names = {one["id"]: str(one["name"]) for one in data["categories"]}
+        files = {one["id"]: str(one["file_name"]) for one in data["images"]}
+        found: defaultdict[str, set[str]] = defaultdict(set)
+        for one in data["annotations"]:
+            found[files[one["image_id"]]].add(names[one["category_id"]])
+    except (ValueError, KeyError, TypeError) as cause:
+        raise FinstError(
+            f"{annotations} is not COCO's JSON of instances: expected categories, images and annotations that name "
+            "each other"
+        ) from cause
+    return {file: tuple(sorted(categories)) for file, categories in found.items()}
+
+
+def photos_of(source: str, count: int, px: int, seed: int) -> Sequence[Photograph]:
+    """``count`` pictures, or all if the folder ``source`` has fewer: drawn from it by seed, in the order of names."""
+    if source == DRAWN:
+        return drawn_photos(count, seed)
+    every = read_photos(Path(source).expanduser(), px)
+    chosen = np.random.default_rng([seed, 3]).permutation(len(every))[:count]
+    return tuple(every[index] for index in sorted(chosen.tolist()))

@@ -1,0 +1,117 @@
+"""Folders of photographs: what is taken, how it is turned and scaled, and what annotations say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage
+from PIL import Image
+
+from finst.errors import FinstError
+from finst.scenes.photos import DRAWN, drawn_photos, photos_of, read_photos
+
+SAMPLES = Path(skimage.__file__).parent / "data"
+"""Photographs that come with scikit-image itself."""
+
+
+def write_coco(folder: Path) -> Path:
+    """COCO's layout: four photographs, one of them damaged, one with a single category, one that is not annotated."""
+    pictures = folder / "val2017"
+    pictures.mkdir(parents=True)
+    for name, sample in {
+        "1.jpg": "astronaut.png",
+        "2.jpg": "coffee.png",
+        "4.jpg": "rocket.jpg",
+        "5.jpg": "chelsea.png",
+    }.items():
+        Image.open(SAMPLES / sample).convert("RGB").save(pictures / name)
+    (pictures / "3.jpg").write_bytes((pictures / "1.jpg").read_bytes()[:2000])
+    names = {1: "person", 2: "cup", 3: "dining table", 17: "cat"}
+    there = {1: [1, 1, 3], 2: [2, 3], 3: [1, 2], 4: [1, 1]}
+    data = {
+        "categories": [{"id": key, "name": name} for key, name in names.items()],
+        "images": [{"id": key, "file_name": f"{key}.jpg"} for key in (1, 2, 3, 4, 5)],
+        "annotations": [{"image_id": key, "category_id": of} for key, every in there.items() for of in every],
+    }
+    (folder / "annotations").mkdir()
+    (folder / "annotations/instances_val2017.json").write_text(json.dumps(data))
+    return folder
+
+
+def test_photographs_of_any_folder_are_taken_by_name(tmp_path: Path):
+    (tmp_path / "deep").mkdir()
+    for name in ("b.PNG", "deep/a.webp"):
+        Image.open(SAMPLES / "coffee.png").save(tmp_path / name)
+    (tmp_path / "notes.txt").write_text("no photograph")
+    (tmp_path / "._b.png").write_bytes(b"a copy's shadow")
+    found = read_photos(tmp_path, 100)
+    assert [(one.name, one.categories) for one in found] == [("b.PNG", None), ("deep/a.webp", None)]
+    picture = found[0].picture()
+    assert picture.image.shape == (67, 100, 3)  # of 400x600
+    assert (picture.scene.width, picture.scene.height, picture.scene.objects) == (100, 67, ())
+    assert picture.masks.shape == (0, 67, 100)
+
+
+def test_pictures_are_turned_as_their_camera_was_and_never_enlarged(tmp_path: Path):
+    pixels = np.zeros((20, 40, 3), dtype=np.uint8)
+    pixels[:, :20] = 255
+    turned = Image.Exif()
+    turned[0x0112] = 6  # the top is on the right
+    Image.fromarray(pixels).save(tmp_path / "x.png", exif=turned)
+    Image.fromarray(pixels[..., 0]).save(tmp_path / "y.png")
+    x, y = (one.picture().image for one in read_photos(tmp_path, 448))
+    assert x.shape == (40, 20, 3)
+    assert (x[:20].min(), x[20:].max()) == (255, 0)
+    assert (y == pixels).all()
+
+
+def test_annotated_photographs_have_two_categories_or_more(tmp_path: Path):
+    found = read_photos(write_coco(tmp_path), 64)
+    assert [(one.name, one.categories) for one in found] == [
+        ("1.jpg", ("dining table", "person")),
+        ("2.jpg", ("cup", "dining table")),
+        ("3.jpg", ("cup", "person")),
+    ]
+    assert found[1].picture().image.shape[1] == 64
+    with pytest.raises(FinstError, match=r"^3\.jpg is no whole picture"):
+        found[2].picture()
+    assert [one.name for one in read_photos(tmp_path / "val2017", 64)] == [f"{key}.jpg" for key in range(1, 6)]
+
+
+@pytest.mark.parametrize("text", ["[]", "{", '{"categories": [{}], "images": [], "annotations": []}'])
+def test_annotations_of_another_kind_are_refused(tmp_path: Path, text: str):
+    write_coco(tmp_path)
+    (tmp_path / "annotations/instances_val2017.json").write_text(text)
+    with pytest.raises(FinstError, match=r"instances_val2017.json is not COCO's JSON of instances: expected"):
+        read_photos(tmp_path, 64)
+
+
+def test_what_is_no_folder_of_photographs_is_refused(tmp_path: Path):
+    with pytest.raises(FinstError, match="is no folder: expected 'drawn', a folder of photographs"):
+        read_photos(tmp_path / "nowhere", 64)
+    (tmp_path / "x.txt").write_text("")
+    with pytest.raises(FinstError, match=r"holds no photographs: expected files that end with \.jpg"):
+        read_photos(tmp_path, 64)
+
+
+def test_pictures_are_drawn_by_seed_in_the_order_of_names(tmp_path: Path):
+    for name in range(9):
+        (tmp_path / f"{name}.png").touch()
+    picked = [one.name for one in photos_of(str(tmp_path), 4, 64, 0)]
+    assert picked == sorted(picked)
+    assert picked == [one.name for one in photos_of(str(tmp_path), 4, 64, 0)]
+    assert len({tuple(one.name for one in photos_of(str(tmp_path), 4, 64, seed)) for seed in range(5)}) > 1
+    assert len(photos_of(str(tmp_path), 100, 64, 0)) == 9
+
+
+def test_drawn_scenes_know_what_is_there():
+    found = drawn_photos(12, 0)
+    assert {len(one.categories) for one in found} == {2, 3, 4}
+    assert photos_of(DRAWN, 12, 64, 0) == found
+    assert drawn_photos(12, 1) != found
+    for one in found:
+        assert len({name.split()[1] for name in one.categories}) == len(one.categories)
+        assert len(one.picture().masks) == len(one.categories)
