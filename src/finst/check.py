@@ -25,6 +25,8 @@ from finst.experiments.cma_design import CONDITIONS, CONTEXTS, CMASpec, contexts
 from finst.experiments.frame_patch import FramePatch, FramePatchSpec
 from finst.experiments.key_swap import KeySwap, KeySwapSpec
 from finst.experiments.pca import PCA, PCASpec
+from finst.experiments.photoreal import Photoreal
+from finst.experiments.photoreal_design import PhotorealSpec
 from finst.experiments.reuse import Reuse, ReuseSpec
 from finst.experiments.rsa_entropy import RSAEntropy, RSAEntropySpec
 from finst.experiments.rsa_frame import RSAFrame, RSAFrameSpec
@@ -159,6 +161,7 @@ def _experiments(spec: CheckSpec, reader: Reader) -> dict[str, str]:
         (RSAFrame(), RSAFrameSpec(**model)),
         (RSAEntropy(), RSAEntropySpec(**model)),
         (Accuracy(), AccuracySpec(**model)),
+        (Photoreal(None), PhotorealSpec(**model)),
         (Reuse(None), ReuseSpec(**model)),
         (KeySwap(None), KeySwapSpec(**model)),
         (FramePatch(None), FramePatchSpec(**model)),

@@ -38,6 +38,7 @@ COMMANDS = (
     Command(("run", "rsa-frame"), "similarity with relative and absolute position", "run_rsa_frame"),
     Command(("run", "rsa-entropy"), "similarity and accuracy when objects share features", "run_rsa_entropy"),
     Command(("run", "accuracy"), "accuracy by number of objects, entropy and placement", "run_accuracy"),
+    Command(("run", "photoreal"), "steering which of two things is named, in all three stages", "run_photoreal"),
     Command(("run", "reuse"), "position IDs of scene description written into spatial questions", "run_reuse"),
     Command(("run", "key-swap"), "indexes of two objects exchanged in the keys of their patches", "run_key_swap"),
     Command(("run", "frame-patch"), "indexes of one arrangement in another: relative or absolute", "run_frame_patch"),

@@ -33,6 +33,8 @@ from finst.experiments.heads import HeadMaps
 from finst.experiments.intervention import InterventionSpec
 from finst.experiments.key_swap import KeySwap, KeySwapSpec
 from finst.experiments.pca import PCA, PCASpec
+from finst.experiments.photoreal import Photoreal
+from finst.experiments.photoreal_design import PhotorealSpec
 from finst.experiments.reuse import Reuse, ReuseSpec
 from finst.experiments.rsa_entropy import RSAEntropy, RSAEntropySpec
 from finst.experiments.rsa_frame import RSAFrame, RSAFrameSpec
@@ -192,6 +194,11 @@ def run_rsa_entropy(command: str, arguments: Sequence[str]) -> None:
 def run_accuracy(command: str, arguments: Sequence[str]) -> None:
     """``finst run accuracy``."""
     _run(Accuracy(), AccuracySpec, command, arguments)
+
+
+def run_photoreal(command: str, arguments: Sequence[str]) -> None:
+    """``finst run photoreal``."""
+    _intervene(Photoreal, PhotorealSpec, command, arguments)
 
 
 def run_reuse(command: str, arguments: Sequence[str]) -> None:

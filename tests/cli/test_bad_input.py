@@ -199,7 +199,7 @@ def test_a_real_process_says_it_in_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_weights")
-@pytest.mark.parametrize("experiment", ["reuse", "key-swap", "frame-patch"])
+@pytest.mark.parametrize("experiment", ["photoreal", "reuse", "key-swap", "frame-patch"])
 def test_heads_that_no_run_has_found(finst: Finst, tiny: Path, tmp_path: Path, experiment: str) -> None:
     out = tmp_path / "run"
     option = "--k" if experiment == "key-swap" else "--ks"

@@ -22,7 +22,7 @@ from finst.vlm.encode import Encoded, encode
 from finst.vlm.open import VLM, open_vlm
 from tests import tiny
 
-TENSORS: tuple[Sampleable, ...] = ("resid", "attn_out", "z", "post_attention_norm")
+TENSORS: tuple[Sampleable, ...] = ("resid", "attn_out", "q", "z", "post_attention_norm")
 
 TWO = Grid(2, 2)
 
@@ -55,6 +55,7 @@ def plainly(vlm: VLM, context: Encoded) -> dict[str, torch.Tensor]:
         o_proj, norm = layer.self_attn.o_proj, layer.post_attention_layernorm
         hooks += [
             o_proj.register_forward_pre_hook(lambda _, args: kept["z"].append(args[0][0])),
+            layer.self_attn.q_proj.register_forward_hook(lambda _m, _a, out: kept["q"].append(out[0])),
             o_proj.register_forward_hook(lambda _m, _a, out: kept["attn_out"].append(out[0])),
             norm.register_forward_hook(lambda _m, _a, out: kept["post_attention_norm"].append(out[0])),
             layer.register_forward_hook(

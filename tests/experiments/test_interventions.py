@@ -25,6 +25,8 @@ from finst.experiments.frame_patch import FramePatch, FramePatchSpec
 from finst.experiments.heads import HeadMaps, head_sets_of, warnings_of
 from finst.experiments.intervention import agreed
 from finst.experiments.key_swap import KeySwap, KeySwapSpec
+from finst.experiments.photoreal import Photoreal
+from finst.experiments.photoreal_design import PhotorealSpec
 from finst.experiments.prototypes import Prototypes, check_disjoint, prototypes
 from finst.experiments.reuse import MODES, ROLES, Reuse, ReuseSpec, edits, questions
 from finst.experiments.said import role_of, said
@@ -39,10 +41,12 @@ from tests import tiny
 
 REUSE = ReuseSpec(trials=2, estimation=1, ks=(1, 3), doses=(1.0, 4.0), draws=1, device="cpu", dtype="float64")
 SWAP = KeySwapSpec(trials=8, estimation=4, k=3, doses=(2.0,), draws=1, device="cpu", dtype="float64")
+STEER = PhotorealSpec(trials=4, estimation=4, ks=(1, 3), doses=(1.0, 4.0), device="cpu", dtype="float64")
 FRAMES = FramePatchSpec(trials=2, ks=(1, 3), draws=1, device="cpu", dtype="float64")
 
 EVERY: Mapping[str, tuple[Any, Any, set[str]]] = {
     "reuse": (Reuse, REUSE, {"reuse-relations", "reuse-grid"}),
+    "photoreal": (Photoreal, STEER, {f"photoreal-{name}" for name in ("sides", "grid", "dose", "k")}),
     "key-swap": (KeySwap, SWAP, {"key-swap-dose", "key-swap-sides"}),
     "frame-patch": (FramePatch, FRAMES, {"frame-patch"}),
 }

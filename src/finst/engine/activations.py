@@ -19,14 +19,14 @@ from torch import Tensor, nn
 
 from finst.engine.precision import arithmetic
 from finst.engine.readout import decoder_inputs, logits, output_of
-from finst.engine.sites import heads_and_width, tapped
+from finst.engine.sites import HEAD_SITES, heads_and_width, tapped
 from finst.errors import FinstError, choice
 from finst.vlm.encode import Encoded
 from finst.vlm.open import VLM
 
-Sampleable = Literal["resid", "attn_out", "z", "post_attention_norm"]
-"""``resid``, ``attn_out`` and ``z`` are the engine's sites. ``post_attention_norm`` is the normalised residual stream
-between a layer's attention and its MLP, which some reproductions took for the residual stream."""
+Sampleable = Literal["resid", "attn_out", "q", "z", "post_attention_norm"]
+"""``post_attention_norm`` is the normalised residual stream between a layer's attention and its MLP, which some
+reproductions took for the residual stream; all others are the engine's sites."""
 
 NORM = "post_attention_layernorm"
 """transformers' name for the norm before the MLP."""
@@ -37,7 +37,7 @@ class Sampled:
     """Of every context, in the order given; on the CPU."""
 
     values: Mapping[Sampleable, Float[Tensor, "context layer slot *_"]]
-    """[context, layer, slot, d_model]; ``z`` has [context, layer, slot, head, d_head]."""
+    """[context, layer, slot, d_model]; ``q`` and ``z`` have [context, layer, slot, head, d_head]."""
     predicted: Int[Tensor, "context"]
     """The likeliest token after the prompt."""
     exact: Bool[Tensor, "context"]
@@ -152,7 +152,7 @@ def _reading(
     vlm: VLM, layer: int, tensor: Sampleable, at: Int[Tensor, "context slot"], kept: list[Tensor]
 ) -> Iterator[None]:
     if tensor != "post_attention_norm":
-        heads = heads_and_width(vlm, tensor) if tensor == "z" else ()
+        heads = heads_and_width(vlm, tensor) if tensor in HEAD_SITES else ()
         with tapped(vlm, layer, tensor, partial(_keep, kept, heads, at)):
             yield
         return

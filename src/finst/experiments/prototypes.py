@@ -54,6 +54,12 @@ def prototypes(
     return Prototypes(torch.stack([z[place].mean(0) for place in places]).to(vlm.device, vlm.dtype), counts)
 
 
+def random_like(direction: Float[Tensor, "*_ d_head"], rng: np.random.Generator) -> Float[Tensor, "*_ d_head"]:
+    """Random directions of the same lengths: what any edit of that size does."""
+    noise = torch.from_numpy(rng.normal(size=tuple(direction.shape))).to(direction)
+    return noise * (direction.norm(dim=-1, keepdim=True) / noise.norm(dim=-1, keepdim=True))
+
+
 def check_disjoint(first: Sequence[Scene], second: Sequence[Scene]) -> None:
     """Raises FinstError when a picture is in both splits."""
     shared = len({frozenset(one.objects) for one in first} & {frozenset(one.objects) for one in second})
