@@ -53,6 +53,7 @@ COMMANDS = (
     Command(("bench", "paper"), "times causal mediation at the paper's scale", "bench_paper"),
     Command(("bench", "precision"), "holds number formats against float32 by the scores they give", "bench_precision"),
     Command(("bench", "rsa"), "times representational similarity analysis of random activations", "bench_rsa"),
+    Command(("bench", "grid"), "times grids of K and dose against one unedited pass", "bench_grid"),
     Command(("bench", "attribution"), "holds attribution patching against the exact map", "bench_attribution"),
 )
 

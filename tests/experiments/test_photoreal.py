@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -20,8 +20,18 @@ from finst.errors import FinstError
 from finst.experiments import photoreal
 from finst.experiments.heads import HeadMaps
 from finst.experiments.photoreal import SITES, TOKENS, Photoreal, Steering, edits_of, estimated, rows_of
-from finst.experiments.photoreal_design import ROLES, PhotorealSpec, drawn, mirrored, sided_of, split_of
+from finst.experiments.photoreal_design import (
+    ROLES,
+    PhotorealSpec,
+    Question,
+    Split,
+    drawn,
+    mirrored,
+    sided_of,
+    split_of,
+)
 from finst.experiments.said import said
+from finst.scenes.designs import Features
 from finst.scenes.draw import draw
 from finst.scenes.object import Picture, Scene
 from finst.scenes.sided import DrawnSided, Sided
@@ -267,19 +277,30 @@ class Crowded(DrawnSided):
 def test_pictures_without_two_things_are_refused(vlm: VLM, monkeypatch: pytest.MonkeyPatch):
     crowded = [Crowded(one.name, one.scene) for one in drawn(8, seed=0) if isinstance(one, DrawnSided)]
     monkeypatch.setattr(photoreal, "sided_of", lambda spec: crowded)
-    with pytest.raises(FinstError, match="picture 'drawn .*' shows 3 things: expected one on the left and one on the"):
+    with pytest.raises(FinstError, match=r"picture 'drawn .*' shows 3 things: expected one on the left and one on the"):
         Photoreal().check(STEER, vlm.reader)
+
+
+@dataclass(frozen=True)
+class Reddish(DrawnSided):
+    """A drawing whose colours are called red and red red."""
+
+    @property
+    def things(self) -> tuple[Features, Features]:
+        left, right = self.scene.objects
+        return ("red", left.shape), ("red red", right.shape)
+
+    def picture(self) -> Picture:
+        objects = zip(self.scene.objects, self.things, strict=True)
+        named = tuple(replace(obj, colour=colour, shape=shape) for obj, (colour, shape) in objects)
+        return replace(draw(self.scene), scene=replace(self.scene, objects=named))
 
 
 def test_colours_that_begin_with_the_same_token_are_refused(vlm: VLM, monkeypatch: pytest.MonkeyPatch):
     """The edit acts at the first token, and could not choose between them."""
-    one, other = (one for one in drawn(2, seed=0) if isinstance(one, DrawnSided))
-    renamed = {one.scene.objects[0].colour: "red", one.scene.objects[1].colour: "red red"}
-
-    def alike(sided: DrawnSided) -> DrawnSided:
-        objects = tuple(replace(obj, colour=renamed[obj.colour]) for obj in sided.scene.objects)
-        return replace(sided, scene=replace(sided.scene, objects=objects))
-
-    monkeypatch.setattr(photoreal, "sided_of", lambda spec: [alike(one), alike(other)] * 4)
+    one = drawn(2, seed=0)[0]
+    assert isinstance(one, DrawnSided)
+    split = Split((), (Question(Reddish(one.name, one.scene), 0),), 0)
+    monkeypatch.setattr(photoreal, "split_of", lambda pictures, spec: split)
     with pytest.raises(FinstError, match="'red' and 'red red' begin with the same token"):
         Photoreal().check(STEER, vlm.reader)
