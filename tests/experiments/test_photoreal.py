@@ -186,7 +186,7 @@ def measured(name: str, **changes: Any) -> xr.Dataset:
     for stage, head in enumerate((RETRIEVES, SELECTS, COUNTS if name == "planted-counting" else FETCHES)):
         mean[stage, *head] = 1
     doses = (0.25, 0.75, 1.0, 30.0)
-    spec = PhotorealSpec(model=name, trials=4, estimation=4, ks=(1,), doses=doses, device="cpu", **changes)
+    spec = PhotorealSpec(model=name, trials=4, estimation=4, ks=(1,), doses=doses, draws=1, device="cpu", **changes)
     model = planted(name)
     experiment = Photoreal(HeadMaps(model.weights_hash, mean, mean > 0, 0.01))
     return experiment.measure(model, spec, experiment.plan(spec)[0])

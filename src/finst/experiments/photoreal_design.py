@@ -33,7 +33,7 @@ class PhotorealSpec(InterventionSpec):
     (d_other - d_own) so that it names the described one again; d is the mean over pictures in which the described thing
     stands left, or right. K and dose are chosen on half of the questions, for both sides together, and reported on the
     other half. The paper has about 200 renders, K of 2 3 5 10 12 15 20 30 40 50 60 100 200 and doses on a log grid from
-    1 to 300, and reports the best of them. The default takes four minutes on two cores with the built-in model.
+    1 to 300, and reports the best of them. The default takes three minutes on two cores with the built-in model.
     """
 
     pictures: str = DRAWN
@@ -46,8 +46,6 @@ class PhotorealSpec(InterventionSpec):
     """Heads that are edited: the K strongest of the stage (query heads in feature retrieval)."""
     doses: tuple[float, ...] = (1.0, 2.0, 5.0, 10.0, 30.0, 100.0, 300.0)
     """The paper's alpha."""
-    draws: int = 1
-    """Random sets of heads of each kind, and random directions, that the strongest must beat."""
 
 
 @dataclass(frozen=True)
