@@ -38,6 +38,7 @@ COMMANDS = (
     Command(("run", "rsa-frame"), "similarity with relative and absolute position", "run_rsa_frame"),
     Command(("run", "rsa-entropy"), "similarity and accuracy when objects share features", "run_rsa_entropy"),
     Command(("run", "accuracy"), "accuracy by number of objects, entropy and placement", "run_accuracy"),
+    Command(("run", "photoreal"), "steering which of two things is named, in all three stages", "run_intervention"),
     Command(("run", "reuse"), "position IDs of scene description written into spatial questions", "run_intervention"),
     Command(("run", "key-swap"), "indexes of two objects exchanged in the keys of their patches", "run_intervention"),
     Command(("run", "frame-patch"), "indexes of one arrangement in another: relative or absolute", "run_intervention"),
@@ -58,6 +59,7 @@ COMMANDS = (
     Command(("bench", "paper"), "times causal mediation at the paper's scale", "bench_paper"),
     Command(("bench", "precision"), "holds number formats against float32 by the scores they give", "bench_precision"),
     Command(("bench", "rsa"), "times representational similarity analysis of random activations", "bench_rsa"),
+    Command(("bench", "grid"), "times grids of K and dose against one unedited pass", "bench_grid"),
     Command(("bench", "attribution"), "holds attribution patching against the exact map", "bench_attribution"),
 )
 

@@ -19,6 +19,7 @@ from finst import interventions as effects
 from finst import models as registry
 from finst import verify as verification
 from finst.bench import attribution
+from finst.bench.grid import BenchGrid, grid
 from finst.bench.paper import BenchPaper, paper
 from finst.bench.precision import BenchPrecision, precision
 from finst.bench.rsa import BenchRSA, rsa
@@ -118,6 +119,15 @@ class BenchPaperToFile:
     """Times causal mediation at the paper's scale by finst's engine alone: all conditions, all heads, many pairs."""
 
     spec: Annotated[BenchPaper, tyro.conf.arg(name="")]
+    json: Path | None = None
+    """Also writes the result there; replaced if it exists."""
+
+
+@dataclass(frozen=True)
+class BenchGridToFile:
+    """Times a whole grid of K and dose of each stage against one unedited pass over the same picture, in one run."""
+
+    spec: Annotated[BenchGrid, tyro.conf.arg(name="")]
     json: Path | None = None
     """Also writes the result there; replaced if it exists."""
 
@@ -344,6 +354,12 @@ def bench_precision(command: str, arguments: Sequence[str]) -> None:
     """``finst bench precision``."""
     options = _options(BenchPrecisionToFile, command, arguments)
     _benchmark(partial(precision, options.spec), options.json)
+
+
+def bench_grid(command: str, arguments: Sequence[str]) -> None:
+    """``finst bench grid``."""
+    options = _options(BenchGridToFile, command, arguments)
+    _benchmark(partial(grid, options.spec), options.json)
 
 
 def bench_rsa(command: str, arguments: Sequence[str]) -> None:

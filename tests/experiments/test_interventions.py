@@ -26,6 +26,8 @@ from finst.experiments.frame_patch import FramePatch, FramePatchSpec
 from finst.experiments.heads import HeadMaps, head_sets_of, warnings_of
 from finst.experiments.intervention import agreed
 from finst.experiments.key_swap import KeySwap, KeySwapSpec
+from finst.experiments.photoreal import Photoreal
+from finst.experiments.photoreal_design import PhotorealSpec
 from finst.experiments.prototypes import Prototypes, check_disjoint, prototypes
 from finst.experiments.rescue import Rescue, RescueSpec
 from finst.experiments.reuse import MODES, ROLES, Reuse, ReuseSpec, edits, questions
@@ -42,6 +44,7 @@ from tests import tiny
 
 REUSE = ReuseSpec(trials=2, estimation=1, ks=(1, 3), doses=(1.0, 4.0), draws=1, device="cpu", dtype="float64")
 SWAP = KeySwapSpec(trials=8, estimation=4, k=3, doses=(2.0,), draws=1, device="cpu", dtype="float64")
+STEER = PhotorealSpec(trials=4, estimation=4, ks=(1, 3), doses=(1.0, 4.0), draws=1, device="cpu", dtype="float64")
 FRAMES = FramePatchSpec(trials=2, ks=(1, 3), draws=1, device="cpu", dtype="float64")
 LITTLE = TransferSpec(trials=8, estimation=16, ks=(1,), doses=(1.0,), draws=1, device="cpu", dtype="float64")
 RESCUE = RescueSpec(grids=("2x2",), trials=(1,), estimation=(1,), ks=(1, 3), draws=1, device="cpu", dtype="float64")
@@ -49,6 +52,7 @@ COUNTING = CountingSpec(trials=6, ks=(1, 3), draws=2, new_tokens=4, device="cpu"
 
 EVERY: Mapping[str, tuple[Any, Any, set[str]]] = {
     "reuse": (Reuse, REUSE, {"reuse-relations", "reuse-grid"}),
+    "photoreal": (Photoreal, STEER, {f"photoreal-{name}" for name in ("sides", "grid", "dose", "k")}),
     "key-swap": (KeySwap, SWAP, {"key-swap-dose", "key-swap-sides"}),
     "frame-patch": (FramePatch, FRAMES, {"frame-patch"}),
     "transfer": (Transfer, replace(LITTLE, tasks=("description-sided", "enumeration")), {"transfer"}),

@@ -14,6 +14,8 @@ from finst.experiments.frame_patch import FramePatch, FramePatchSpec
 from finst.experiments.heads import HeadMaps
 from finst.experiments.intervention import InterventionSpec
 from finst.experiments.key_swap import KeySwap, KeySwapSpec
+from finst.experiments.photoreal import Photoreal
+from finst.experiments.photoreal_design import PhotorealSpec
 from finst.experiments.rescue import Rescue, RescueSpec
 from finst.experiments.reuse import Reuse, ReuseSpec
 from finst.experiments.transfer import Transfer, TransferSpec
@@ -32,6 +34,7 @@ INTERVENTIONS: Mapping[str, Entry] = MappingProxyType(
     {
         entry.kind(None).name: entry
         for entry in (
+            Entry(Photoreal, PhotorealSpec),
             Entry(Reuse, ReuseSpec),
             Entry(KeySwap, KeySwapSpec),
             Entry(FramePatch, FramePatchSpec),

@@ -19,7 +19,7 @@ from finst.experiments.base import Unit
 from finst.experiments.effects import effects, halves, largest
 from finst.experiments.heads import HeadMaps, check_maps, check_sizes, warnings_of
 from finst.experiments.intervention import InterventionSpec, agreed, check_intervention, record_of
-from finst.experiments.prototypes import check_disjoint
+from finst.experiments.prototypes import check_disjoint, random_like
 from finst.experiments.recorded import check_numbers, joined, units_of
 from finst.experiments.said import role_of, said
 from finst.experiments.shown import shown
@@ -163,11 +163,11 @@ def edits_of(maps: HeadMaps, spec: KeySwapSpec, keys: Keys) -> tuple[Reach, ...]
     for draw_ in range(spec.draws):
         other = sorted(rng.choice(layers, len(holding), replace=False).tolist())
         found.append(Reach(f"random layers {draw_}", dict.fromkeys(other, whole), True, keys.to_right))
-    for draw_ in range(spec.draws):
-        noise = torch.from_numpy(rng.normal(size=tuple(keys.to_right.shape))).to(keys.to_right)
-        scale = keys.to_right.norm(dim=-1, keepdim=True) / noise.norm(dim=-1, keepdim=True)
-        found.append(Reach(f"random direction {draw_}", reached["layers"], True, noise * scale))
-    return tuple(found)
+    blind = [
+        Reach(f"random direction {draw_}", reached["layers"], True, random_like(keys.to_right, rng))
+        for draw_ in range(spec.draws)
+    ]
+    return (*found, *blind)
 
 
 def _by_layer(heads: Sequence[Head], group: int) -> dict[int, tuple[int, ...]]:

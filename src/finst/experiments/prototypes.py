@@ -69,6 +69,12 @@ def by_cell(
     return prototypes(vlm, contexts, cells, batch=batch, exact=exact)
 
 
+def random_like(direction: Float[Tensor, "*_ d_head"], rng: np.random.Generator) -> Float[Tensor, "*_ d_head"]:
+    """Random directions of the same lengths: what any edit of that size does."""
+    noise = torch.from_numpy(rng.normal(size=tuple(direction.shape))).to(direction)
+    return noise * (direction.norm(dim=-1, keepdim=True) / noise.norm(dim=-1, keepdim=True))
+
+
 def check_disjoint(first: Sequence[Scene], second: Sequence[Scene]) -> None:
     """Raises FinstError when a picture is in both splits."""
     shared = len({frozenset(one.objects) for one in first} & {frozenset(one.objects) for one in second})

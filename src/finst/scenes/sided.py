@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from finst.scenes.designs import Features, mediation_pairs
 from finst.scenes.draw import draw
@@ -14,6 +14,7 @@ SIDES = ("left", "right")
 """The index of an object in a sided picture's scene: object 0 stands left of object 1."""
 
 
+@runtime_checkable
 class Sided(Protocol):
     """A picture of two things. Words and places are known at once; pixels come when they are asked for."""
 

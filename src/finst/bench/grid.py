@@ -1,0 +1,88 @@
+"""What a whole grid of K and dose costs beside one unedited pass over the same picture."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+
+from finst.bench.clock import timed
+from finst.bench.subject import Subject, SubjectSpec, conditions_of, described, open_subject
+from finst.engine import hooks
+from finst.engine.edits import Rows, unedited
+from finst.engine.generate import generate
+from finst.engine.record import record
+from finst.engine.sets import head_sets
+from finst.errors import FinstError
+from finst.experiments.cma_design import CONDITIONS, Condition, patched_positions
+from finst.experiments.photoreal import SITES
+from finst.experiments.said import COLOUR_TOKENS
+from finst.vlm.encode import Encoded
+from finst.vlm.open import VLM
+
+
+@dataclass(frozen=True)
+class BenchGrid(SubjectSpec):
+    """Grids of K and dose, one for each stage, from pixels to words."""
+
+    ks: tuple[int, ...] = (1, 2, 3, 5, 10, 20, 40)
+    """Heads of a row, drawn at random."""
+    doses: tuple[float, ...] = (1.0, 2.0, 5.0, 10.0, 30.0, 100.0, 300.0)
+    repeats: int = 5
+    """Times that everything runs; medians are reported."""
+
+
+def grid(spec: BenchGrid) -> dict[str, Any]:
+    """Seconds a picture of one unedited pass, of each stage's grid, and their ratios (``inputs`` pictures in turn).
+
+    The unedited pass is the model's own, from pixels to the first word. A grid is the recording, all rows of edits,
+    and what each of them says. Raises FinstError for what ``open_subject`` refuses and for numbers out of range.
+    """
+    if spec.repeats < 1:
+        raise FinstError(f"repeats must be at least 1, not {spec.repeats}")
+    if not spec.doses or not spec.ks:
+        raise FinstError("ks and doses need at least one number each")
+    return measured(open_subject(spec, spec.inputs), spec)
+
+
+def measured(subject: Subject, spec: BenchGrid) -> dict[str, Any]:
+    """As ``grid``, of an open subject."""
+    vlm = subject.vlm
+    pairs = [subject.pair(index) for index in range(spec.inputs)]
+    stages = {name: one for name, one in CONDITIONS.items() if one in conditions_of(spec.condition)}
+    work = {"unedited": partial(hooks.counterfactuals, vlm, rows=unedited(), answers=None)}
+    work |= {name: partial(said_of_grid, vlm, stage=name, condition=one, spec=spec) for name, one in stages.items()}
+    seconds: dict[str, list[float]] = {name: [] for name in work}
+    for _ in range(1 + spec.repeats):  # the first warms up
+        for name, job in work.items():
+            each = [timed(partial(job, clean=pair[0]), vlm.device)[1] for pair in pairs]
+            seconds[name].append(sum(each) / len(each))
+    median = {name: statistics.median(times[1:]) for name, times in seconds.items()}
+    return {
+        **described(subject, spec, pairs[0]),
+        "rows": len(spec.ks) * len(spec.doses),
+        "new_tokens": COLOUR_TOKENS,
+        "repeats": spec.repeats,
+        "seconds": median,
+        "ratios": {name: median[name] / median["unedited"] for name in stages},
+    }
+
+
+def said_of_grid(vlm: VLM, clean: Encoded, stage: str, condition: Condition, spec: BenchGrid) -> torch.Tensor:
+    """The tokens of every row, [row, step]."""
+    recording = record(vlm, [clean])
+    rows = rows_of_grid(vlm, stage, patched_positions(clean, condition), spec)
+    return generate(vlm, recording, rows, COLOUR_TOKENS).tokens
+
+
+def rows_of_grid(vlm: VLM, stage: str, positions: tuple[int, ...], spec: BenchGrid) -> Rows:
+    """Random values in random heads: what is written does not matter to the time, but where rows end may."""
+    rng = np.random.default_rng(spec.seed)
+    ranking = np.stack(np.divmod(rng.permutation(vlm.n_layers * vlm.n_heads), vlm.n_heads), axis=1)
+    noise = torch.from_numpy(rng.normal(size=(vlm.n_layers, len(positions), vlm.n_heads, vlm.d_head)))
+    values = (0.01 * noise).to(vlm.device, vlm.dtype)
+    return head_sets(values, positions, ranking, spec.ks, spec.doses, SITES[stage])
