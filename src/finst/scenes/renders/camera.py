@@ -69,7 +69,7 @@ def _pose(rng: np.random.Generator, solid: Solid, side: int) -> Float[np.ndarray
     across = (solid.vertices @ turn.T)[:, 0] * size
     pose = np.eye(4)
     pose[:3, :3] = size * turn
-    centre = side * (max(0.80, (np.ptp(across) / 2) + 0.1) + rng.uniform(0, 0.14))
+    centre = side * (max(0.66, np.ptp(across) / 2 + 0.07) + rng.uniform(0, 0.12))
     pose[:3, 3] = centre - (across.max() + across.min()) / 2, rng.uniform(-0.35, 0.45), -0.012
     return pose
 
@@ -77,12 +77,12 @@ def _pose(rng: np.random.Generator, solid: Solid, side: int) -> Float[np.ndarray
 def _camera(rng: np.random.Generator, px: int) -> Parts:
     """A camera at the height of a child's eyes, sharp at the things."""
     mi = tracer()
-    origin = [float(v) for v in np.array([0, -6.4, 1.55]) + rng.uniform(-1, 1, 3) * [0.18, 0.2, 0.22]]
-    target = [float(v) for v in np.array([0, 0, 0.46]) + rng.uniform(-1, 1, 3) * [0.05, 0, 0.05]]
+    origin = [float(v) for v in np.array([0, -6.4, 1.42]) + rng.uniform(-1, 1, 3) * [0.18, 0.2, 0.22]]
+    target = [float(v) for v in np.array([0, 0, 0.56]) + rng.uniform(-1, 1, 3) * [0.05, 0, 0.05]]
     film = {"type": "hdrfilm", "width": px, "height": px, "rfilter": {"type": "box"}}
     return {
         "type": "thinlens",
-        "fov": 35.0,
+        "fov": 30.0,
         "aperture_radius": 0.035,
         "focus_distance": float(-origin[1]),
         "to_world": mi.ScalarTransform4f().look_at(origin=origin, target=target, up=[0, 0, 1]),

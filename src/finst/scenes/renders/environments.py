@@ -31,7 +31,7 @@ def beach(rng: np.random.Generator) -> Surroundings:
     """Rippled sand, wet at the sea's edge; the sun of a late morning from behind the camera, left or right."""
     colours, heights = _made("sand")
     (edge,), (waves,) = _made("shore"), _made("waves")
-    water = {"type": "principled", "base_color": rgb(0.022, 0.115, 0.15), "roughness": 0.22, "specular": 0.4}
+    water = {"type": "principled", "base_color": rgb(0.022, 0.115, 0.15), "roughness": 0.34, "specular": 0.4}
     wet = {"type": "diffuse", "reflectance": texture(edge, start=(float(rng.uniform()), 0.0))}
     parts = {
         "sand": panel((0, 0, 0), (120, 17.4), "up", _rough(rng, colours, heights, 0.05, (120 / 12, 17.4 / 12))),
@@ -39,18 +39,18 @@ def beach(rng: np.random.Generator) -> Surroundings:
         "sea": panel((0, 15.2 + _FAR / 2, 0), (2 * _FAR, _FAR), "up", _bumpy(water, waves, 0.6, (160, 80))),
         "sky": _sky(rng, (38, 58), (20, 55), turbidity=3.0, albedo=0.3),
     }
-    return Surroundings(parts, 0.055)
+    return Surroundings(parts, 1.4)
 
 
 def salt_desert(rng: np.random.Generator) -> Surroundings:
     """A cracked crust as far as the hills on the horizon; a lower sun."""
     colours, heights = _made("salt")
     parts = {
-        "crust": panel((0, 0, 0), (840, 840), "up", _rough(rng, colours, heights, 0.06, (70, 70))),
+        "crust": panel((0, 0, 0), (840, 840), "up", _rough(rng, colours, heights, 0.035, (70, 70))),
         "hills": panel((0, 400, 30), (1600, 60), "back", _hills(rng)),
         "sky": _sky(rng, (24, 40), (30, 65), turbidity=2.2, albedo=0.6),
     }
-    return Surroundings(parts, 0.05)
+    return Surroundings(parts, 1.75)
 
 
 def museum(rng: np.random.Generator) -> Surroundings:

@@ -53,16 +53,16 @@ def salt(rng: np.random.Generator, side: int, cells: int) -> tuple[Colours, Fiel
     edge = (near[..., 1] - near[..., 0]) * cells
     rim = np.exp(-((edge / 0.055) ** 2)) * (0.75 + 0.25 * noise(rng, (side, side), 0.8))
     grain, wide = noise(rng, (side, side), 0.3), noise(rng, (side, side), 1.6)
-    tone = 0.52 + 0.13 * wide + 0.06 * grain + 0.45 * rim - 0.35 * np.exp(-(((edge - 0.14) / 0.05) ** 2))
-    return mixed(tone, (0.43, 0.405, 0.365), (0.80, 0.78, 0.74)), 1.3 * rim + 0.14 * grain + 0.3 * wide
+    tone = 0.5 + 0.09 * wide + 0.03 * grain + 0.55 * rim - 0.4 * np.exp(-(((edge - 0.13) / 0.06) ** 2))
+    return mixed(tone, (0.40, 0.375, 0.34), (0.82, 0.80, 0.77)), 1.6 * rim + 0.05 * grain + 0.3 * wide
 
 
 def parquet(rng: np.random.Generator, side: int, planks: int) -> Colours:
     """Boards from the front to the back, ``planks`` across, each of its own tone and grain."""
     width = side // planks
     image = np.zeros((side, width * planks, 3))
-    fibre = noise(rng, (side, width * planks), 0.6)
-    fibre = np.stack([np.convolve(np.tile(column, 2), np.ones(48) / 7, "same")[:side] for column in fibre.T], 1)
+    fibre = noise(rng, (side, width * planks), 0.1)
+    fibre = np.stack([np.convolve(np.tile(column, 2), np.ones(96) / 8, "same")[:side] for column in fibre.T], 1)
     for plank in range(planks):
         cols = slice(plank * width, (plank + 1) * width)
         for start, end in _lengths(rng, side):

@@ -45,18 +45,18 @@ def texture(
     repeats: tuple[float, float] = (1.0, 1.0),
     start: tuple[float, float] = (0.0, 0.0),
 ) -> Parts:
-    """Linear values spread over a surface so many times along its two sides, the first one begun at ``start``."""
+    """Linear values spread over a surface so many times along its two sides, the first one begun at ``start``.
+
+    The first row lies at the far or upper end.
+    """
     mi = tracer()
-    bitmap = mi.Bitmap(np.ascontiguousarray(values, dtype=np.float32))
+    bitmap = mi.Bitmap(np.ascontiguousarray(values[::-1], dtype=np.float32))
     place = mi.ScalarTransform4f().translate([*start, 0.0]).scale([*repeats, 1.0])
     return {"type": "bitmap", "bitmap": bitmap, "raw": True, "to_uv": place}
 
 
 def panel(centre: tuple[float, ...], sides: tuple[float, float], normal: str, material: Parts, **more: Any) -> Parts:
-    """A rectangle of ``sides`` in world units. ``normal`` is where it looks: up, down, or back to the camera, or right.
-
-    Its texture's first row lies at its far or upper end.
-    """
+    """A rectangle of ``sides`` in world units. ``normal`` is where it looks: up, down, or back to the camera, or right."""
     mi = tracer()
     turn = {"up": ([1, 0, 0], 0), "down": ([1, 0, 0], 180), "back": ([1, 0, 0], 90), "right": ([0, 1, 0], 90)}[normal]
     place = mi.ScalarTransform4f().translate(list(centre)).rotate(*turn).scale([sides[0] / 2, sides[1] / 2, 1])
@@ -92,12 +92,24 @@ def trace(scene: Parts, samples: int, seed: int) -> Float[np.ndarray, "row col 3
     return np.array(mi.render(mi.load_dict(scene), spp=samples, seed=seed), dtype=np.float64)[..., :3]
 
 
+def without_fireflies(light: Float[np.ndarray, "row col 3"], most: float = 1.5) -> Float[np.ndarray, "row col 3"]:
+    """No pixel is over ``most`` times as bright as the third brightest of the nine around it.
+
+    A light path found by rare luck leaves a single glaring pixel, which more paths would need long to even out.
+    """
+    around = np.pad(light.sum(-1), 1, mode="edge")
+    windows = np.lib.stride_tricks.sliding_window_view(around, (3, 3)).reshape(*light.shape[:2], 9)
+    limit = most * np.sort(windows, axis=-1)[..., -3]
+    total = light.sum(-1)
+    return light * np.minimum(1, limit / np.maximum(total, 1e-12))[..., None]
+
+
 def developed(light: Float[np.ndarray, "row col 3"], exposure: float) -> UInt8[np.ndarray, "row col 3"]:
     """As a photograph: bright parts are compressed and not cut off, and dark ones gain contrast.
 
     The curve is Narkowicz's fit of the ACES film response ("ACES filmic tone mapping curve", 2016), then sRGB's.
     """
-    x = np.maximum(light, 0) * exposure
+    x = np.maximum(without_fireflies(light), 0) * exposure
     film = np.clip(x * (2.51 * x + 0.03) / (x * (2.43 * x + 0.59) + 0.14), 0, 1)
     display = np.where(film <= 0.0031308, 12.92 * film, 1.055 * film ** (1 / 2.4) - 0.055)
     return np.rint(255 * display).astype(np.uint8)
