@@ -14,7 +14,7 @@ from finst.scenes.renders.solids import Solid
 from finst.scenes.renders.things import PAINTS
 from finst.scenes.renders.tracer import Parts, developed, linear, mesh, rgb, trace, tracer
 
-_MASK_SAMPLES = 16
+_MASK_SAMPLES = 9
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Photograph:
 
 
 def photograph(shot: Shot, solids: tuple[Solid, Solid], px: int, samples: int) -> Photograph:
-    """Renders ``px`` x ``px`` px, ``samples`` light paths for each.
+    """Renders ``px`` x ``px`` px, at least ``samples`` light paths for each (as many more as make a lattice of them).
 
     Raises FinstError where the path tracer is not installed, and when a thing is not to be seen.
     """
@@ -46,9 +46,9 @@ def photograph(shot: Shot, solids: tuple[Solid, Solid], px: int, samples: int) -
     poses = placed(rng, solids)
     view, noise = _camera(rng, px), int(rng.integers(2**31))
     around = surroundings(shot.environment, rng)
-    painted = [_painted(colour, rng) for (colour, _), _ in zip(shot.things, poses, strict=True)]
+    painted = [_painted(colour, rng) for colour, _ in shot.things]
     things = {f"thing_{i}": mesh(f"thing_{i}", solids[i], poses[i], painted[i]) for i in (0, 1)}
-    integrator = {"type": "path", "max_depth": 6, "hide_emitters": False}
+    integrator = {"type": "path", "max_depth": 4}
     scene = {"type": "scene", "integrator": integrator, "sensor": view, **around.parts, **things}
     image = developed(trace(scene, samples, noise), around.exposure)
     return Photograph(image, _masks(solids, poses, view, noise))
@@ -98,7 +98,10 @@ def _painted(colour: str, rng: np.random.Generator) -> Parts:
 
 
 def _masks(
-    solids: tuple[Solid, Solid], poses: tuple[Float[np.ndarray, "4 4"], Float[np.ndarray, "4 4"]], view: Parts, seed: int
+    solids: tuple[Solid, Solid],
+    poses: tuple[Float[np.ndarray, "4 4"], Float[np.ndarray, "4 4"]],
+    view: Parts,
+    seed: int,
 ) -> Bool[np.ndarray, "2 height width"]:
     """The same camera sees the left thing shine red and the right one green, and nothing else."""
     black = {"type": "diffuse", "reflectance": rgb(0.0)}

@@ -124,7 +124,9 @@ def extruded(outline: Float[np.ndarray, "corner 2"], half_depth: float, bevel: f
     return distance
 
 
-def inside(outline: Float[np.ndarray, "corner 2"], points: Float[np.ndarray, "*place 2"]) -> Float[np.ndarray, "*place"]:
+def inside(
+    outline: Float[np.ndarray, "corner 2"], points: Float[np.ndarray, "*place 2"]
+) -> Float[np.ndarray, "*place"]:
     """Signed distance to a closed polygon, negative inside."""
     least, winding = np.full(points.shape[:-1], np.inf), np.zeros(points.shape[:-1], dtype=bool)
     for start, end in zip(outline, np.roll(outline, -1, axis=0), strict=True):

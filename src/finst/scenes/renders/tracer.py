@@ -26,6 +26,7 @@ def tracer() -> ModuleType:
         ) from missing
     if mitsuba.variant() != "scalar_rgb":
         mitsuba.set_variant("scalar_rgb")
+        mitsuba.set_log_level(mitsuba.LogLevel.Error)
     return mitsuba
 
 
