@@ -15,7 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from finst.errors import FinstError
 from finst.scenes.designs import Features
 from finst.scenes.object import Box, Obj, Picture, Scene
-from finst.scenes.sided import SIDES, Sided
+from finst.scenes.sided import SIDES
 
 RECORD, MASKS = "renders.json", "masks"
 
@@ -46,13 +46,13 @@ class FiledSided:
 
     def picture(self) -> Picture:
         """Pixels, masks and boxes; boxes are tight around masks. Raises FinstError when a file is damaged."""
-        image = _pixels(self.file, "RGB")
+        image = pixels(self.file, "RGB")
         height, width = image.shape[:2]
         if self.mask_file is None:
             halves = np.broadcast_to(np.arange(width) < width // 2, (height, width))
             masks = np.stack([halves, ~halves])
         else:
-            labels = _pixels(self.mask_file, "L")
+            labels = pixels(self.mask_file, "L")
             if labels.shape != image.shape[:2]:
                 raise FinstError(
                     f"{self.mask_file} has {labels.shape[1]}x{labels.shape[0]} px and its picture {width}x{height}: "
@@ -61,16 +61,14 @@ class FiledSided:
             masks = np.stack([labels == 1, labels == 2])
         for side, mask in zip(SIDES, masks, strict=True):
             if not mask.any():
-                raise FinstError(
-                    f"{self.mask_file or self.file} shows no {side} thing: expected one left and one right"
-                )
+                raise FinstError(f"{self.mask_file or self.file} shows no {side} thing: expected one on each side")
         boxed = zip(self.things, masks, (0, 1), strict=True)
         objects = tuple(Obj(colour, kind, box(mask), (0, side)) for (colour, kind), mask, side in boxed)
         return Picture(Scene(width, height, objects), image, masks)
 
 
-def read_sided(folder: Path | str) -> tuple[Sided, ...]:
-    """The pictures of a folder that ``finst render`` wrote, in its order, or of one with files called as ``NAMES`` says.
+def read_sided(folder: Path | str) -> tuple[FiledSided, ...]:
+    """The pictures of a folder that ``finst render`` wrote, or of any with files called as ``NAMES`` says.
 
     Pixels are read later, one picture at a time. Raises FinstError for a folder that is missing, empty or not rendered
     to its end, and for files whose names do not follow the rule: all of them are named.
@@ -98,7 +96,7 @@ def record(folder: Path) -> dict[str, Any]:
     return found
 
 
-def _recorded(folder: Path) -> tuple[Sided, ...]:
+def _recorded(folder: Path) -> tuple[FiledSided, ...]:
     sided = tuple(
         FiledSided(
             entry["name"],
@@ -118,7 +116,7 @@ def _recorded(folder: Path) -> tuple[Sided, ...]:
     return sided
 
 
-def _named(folder: Path) -> tuple[Sided, ...]:
+def _named(folder: Path) -> tuple[FiledSided, ...]:
     files = sorted(file for file in folder.iterdir() if file.suffix.lower() in (".png", ".jpg", ".jpeg"))
     if not files:
         raise FinstError(f"there are no pictures in {folder}: expected files called {NAMES}")
@@ -145,7 +143,8 @@ def _pair(things: Any) -> tuple[Features, Features]:
     return (left_colour, left_kind), (right_colour, right_kind)
 
 
-def _pixels(file: Path, mode: str) -> UInt8[np.ndarray, "..."]:
+def pixels(file: Path, mode: str) -> UInt8[np.ndarray, "..."]:
+    """Of an image file, as ``RGB`` or as gray ``L``. Raises FinstError when it is damaged."""
     try:
         with Image.open(file) as image:
             return np.asarray(image.convert(mode))

@@ -18,7 +18,7 @@ from PIL import Image
 from finst.errors import FinstError, choice
 from finst.scenes.renders.camera import Shot, photograph
 from finst.scenes.renders.environments import ENVIRONMENTS
-from finst.scenes.renders.folder import MASKS, RECORD, box, record
+from finst.scenes.renders.folder import MASKS, RECORD, box, pixels, record
 from finst.scenes.renders.sets import shots
 from finst.scenes.renders.things import PAINTS, Up, mesh_files, thing, vocabulary
 from finst.scenes.renders.tracer import tracer
@@ -32,8 +32,8 @@ class RenderSpec:
     """Pictures of two coloured things, left and right, on a beach, in a salt desert and in a museum (Fig 3)."""
 
     things: tuple[str, ...] = ()
-    """Kinds of things: any of camel, dolphin, elephant (all: animals), circle, square ... (all: shapes), and of --meshes.
-    By default those of --meshes, or the animals without it."""
+    """Any of camel, dolphin, elephant (all: animals), of circle, square ... (all: shapes), and of --meshes. By default
+    those of --meshes, or the animals without it."""
     meshes: Path | None = None
     """Folder of your own things: camel.obj is a camel. Also .ply, .stl and .glb."""
     up: Up = "y"
@@ -93,8 +93,7 @@ class Rendering:
         return self.out / f"{name}.png", self.out / MASKS / f"{name}.png"
 
     def _boxes(self, name: str) -> list[tuple[int, int, int, int]]:
-        with Image.open(self._files(name)[1]) as image:
-            labels = np.asarray(image)
+        labels = pixels(self._files(name)[1], "L")
         return [box(labels == side) for side in (1, 2)]
 
 

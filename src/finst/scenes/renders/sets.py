@@ -33,7 +33,7 @@ def shots(
             raise FinstError(f"{list(words)}: expected at least {least} {what}{'s' * (least > 1)}, each once")
     if count < 1:
         raise FinstError(f"{count} pictures were asked for: expected at least 1")
-    chosen = {}
+    chosen: dict[str, Shot] = {}
     for jitter in counting():
         rng = np.random.default_rng([seed, jitter])
         left = count - len(chosen)
@@ -50,18 +50,20 @@ def _once(
 ) -> Iterator[Combination]:
     """Every combination, in blocks in which each thing stands left once and right once.
 
-    In a block the right thing is the left one moved on by one step along the colours and one along the kinds; all
-    steps together make all pairs. Environments take turns within a block and from block to block.
+    In a block the right thing is the left one moved on by one step along the colours and one along the kinds, the
+    latter longer for each further colour, so that same and different kinds mix; all steps together make all pairs.
+    Environments take turns within a block and from block to block.
     """
-    things = list(product(range(len(colours)), range(len(kinds))))
+    things: list[tuple[int, int]] = list(product(range(len(colours)), range(len(kinds))))
     steps = list(product(range(1, len(colours)), range(len(kinds))))
     steps = [steps[i] for i in rng.permutation(len(steps))]
     for turn in range(len(environments)):
         for block, (along_colours, along_kinds) in enumerate(steps):
             for index in rng.permutation(len(things)):
-                c, k = things[index]
-                right = colours[(c + along_colours) % len(colours)], kinds[(k + along_kinds) % len(kinds)]
-                yield (colours[c], kinds[k]), right, environments[(c + k + turn + block) % len(environments)]
+                c, k = things[int(index)]
+                right = (colours[(c + along_colours) % len(colours)], kinds[(k + c + along_kinds) % len(kinds)])
+                environment = environments[(c + k + turn + block) % len(environments)]
+                yield (colours[c], kinds[k]), right, environment
 
 
 def _name(left: Features, right: Features, environment: str, jitter: int) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -78,7 +79,7 @@ def ellipsoid(centre: tuple[float, ...], radii: tuple[float, ...], tilt: float =
 def limb(
     start: tuple[float, ...], end: tuple[float, ...], radius: float, last: float, flat: tuple[float, ...] = (1, 1, 1)
 ) -> Distance:
-    """A bone from ``start`` to ``end`` whose radius runs to ``last``; ``flat`` divides its thickness along each axis."""
+    """A bone from ``start`` to ``end`` whose radius runs to ``last``; ``flat`` divides its thickness by axis."""
     squeeze = np.array(flat, dtype=float)
     first, along = np.array(start) * squeeze, (np.array(end) - np.array(start)) * squeeze
 
@@ -93,7 +94,7 @@ def limb(
 
 def path(joints: list[tuple[tuple[float, ...], float]]) -> list[Distance]:
     """Limbs from joint to joint, each (place, radius)."""
-    return [limb(a, b, r, s) for (a, r), (b, s) in zip(joints, joints[1:], strict=False)]
+    return [limb(a, b, r, s) for (a, r), (b, s) in pairwise(joints)]
 
 
 def blend(parts: list[Distance], softness: float) -> Distance:
@@ -115,8 +116,15 @@ def blend(parts: list[Distance], softness: float) -> Distance:
 def extruded(outline: Float[np.ndarray, "corner 2"], half_depth: float, bevel: float) -> Distance:
     """An outline in the plane of x and z, given depth along y; its rims are rounded off by ``bevel``."""
 
+    from scipy.interpolate import RectBivariateSpline
+
+    low, high = outline.min(0) - 0.1, outline.max(0) + 0.1
+    across, up = (np.linspace(a, b, 128) for a, b in zip(low, high, strict=True))
+    table = inside(outline, np.stack(np.meshgrid(across, up, indexing="ij"), axis=-1))
+    flat_distance = RectBivariateSpline(across, up, table, kx=1, ky=1)  # the outline's many sides measured once
+
     def distance(points: Points) -> Float[np.ndarray, "*place"]:
-        flat = inside(outline, points[..., ::2]) + bevel
+        flat = flat_distance.ev(points[..., 0], points[..., 2]) + bevel
         deep = abs(points[..., 1]) - half_depth + bevel
         rim = np.sqrt(np.maximum(flat, 0) ** 2 + np.maximum(deep, 0) ** 2)
         return np.minimum(np.maximum(flat, deep), 0) + rim - bevel

@@ -57,7 +57,7 @@ def texture(
 
 
 def panel(centre: tuple[float, ...], sides: tuple[float, float], normal: str, material: Parts, **more: Any) -> Parts:
-    """A rectangle of ``sides`` in world units. ``normal`` is where it looks: up, down, or back to the camera, or right."""
+    """A rectangle of ``sides`` in world units. It looks up, down, right, or back to the camera."""
     mi = tracer()
     turn = {"up": ([1, 0, 0], 0), "down": ([1, 0, 0], 180), "back": ([1, 0, 0], 90), "right": ([0, 1, 0], 90)}[normal]
     place = mi.ScalarTransform4f().translate(list(centre)).rotate(*turn).scale([sides[0] / 2, sides[1] / 2, 1])
@@ -90,7 +90,8 @@ def mesh(
 def trace(scene: Parts, samples: int, seed: int) -> Float[np.ndarray, "row col 3"]:
     """The light that reaches every pixel; the same values for the same seed on one machine."""
     mi = tracer()
-    return np.array(mi.render(mi.load_dict(scene), spp=samples, seed=seed), dtype=np.float64)[..., :3]
+    loaded = mi.load_dict(scene, optimize=False)  # merging shapes would number the lights as chance has it
+    return np.array(mi.render(loaded, spp=samples, seed=seed), dtype=np.float64)[..., :3]
 
 
 def without_fireflies(light: Float[np.ndarray, "row col 3"], most: float = 1.5) -> Float[np.ndarray, "row col 3"]:
