@@ -19,7 +19,7 @@ from finst.scenes.renders.render import Rendering, RenderSpec, rendering
 from finst.scenes.renders.sets import shots
 from finst.scenes.renders.solids import MOST, Solid, ellipsoid, inside, solid
 from finst.scenes.renders.things import ANIMALS, PAINTS, thing, vocabulary
-from finst.scenes.renders.tracer import developed, tracer, without_fireflies
+from finst.scenes.renders.tracer import developed, without_fireflies
 from finst.scenes.shapes import OUTLINES, SHAPES, coverage
 
 COLOURS = ("green", "red", "white")
@@ -75,7 +75,9 @@ def test_a_smaller_set_is_the_beginning_of_a_larger_one_and_seeds_differ() -> No
         ((("red", "blue"), ("camel",), ("beach",)), 0, "at least 1"),
     ],
 )
-def test_sets_that_cannot_be_are_refused(words: tuple[tuple[str, ...], ...], count: int, said: str) -> None:
+def test_sets_that_cannot_be_are_refused(
+    words: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]], count: int, said: str
+) -> None:
     with pytest.raises(FinstError, match=said):
         shots(*words, count, 0)
 
@@ -256,7 +258,12 @@ def test_folders_of_other_contents_are_left_alone(tmp_path: Path) -> None:
         rendering(FEW, tmp_path / "b")
 
 
-def test_without_the_extra_one_is_told_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "mitsuba", None)
+@pytest.mark.parametrize("package", ["mitsuba", "trimesh", "skimage.measure"])
+def test_without_the_extra_one_is_told_how_to_get_it(
+    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    thing.cache_clear()
+    spec = RenderSpec(things=("polar bear", "star"), meshes=wedge(tmp_path))
     with pytest.raises(FinstError, match=r"pip install 'finst\[photoreal\]'"):
-        tracer()
+        rendering(spec, tmp_path / "out")

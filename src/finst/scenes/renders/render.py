@@ -23,7 +23,7 @@ from finst.scenes.renders.sets import shots
 from finst.scenes.renders.things import PAINTS, Up, mesh_files, thing, vocabulary
 from finst.scenes.renders.tracer import tracer
 
-PACKAGES = ("mitsuba", "numpy", "pillow", "scikit-image", "trimesh")
+PACKAGES = ("mitsuba", "numpy", "pillow", "scikit-image", "scipy", "trimesh")
 """Everything between words and pixels."""
 
 

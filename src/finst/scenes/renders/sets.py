@@ -56,7 +56,7 @@ def _once(
     """
     things: list[tuple[int, int]] = list(product(range(len(colours)), range(len(kinds))))
     steps = list(product(range(1, len(colours)), range(len(kinds))))
-    steps = [steps[i] for i in rng.permutation(len(steps))]
+    steps = [steps[int(i)] for i in rng.permutation(len(steps))]
     for turn in range(len(environments)):
         for block, (along_colours, along_kinds) in enumerate(steps):
             for index in rng.permutation(len(things)):

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from finst.errors import FinstError
+from finst.scenes.renders.extra import extra
 
 Points = Float[np.ndarray, "*place 3"]
 """x ahead of the thing, y to its left, z up; the ground is z = 0."""
@@ -47,11 +48,9 @@ class Solid:
 
 def solid(distance: Distance, low: tuple[float, ...], high: tuple[float, ...], step: float) -> Solid:
     """The surface of a signed distance between two corners of a box, in triangles of about ``step``."""
-    from skimage.measure import marching_cubes
-
     axes = [np.arange(a - 2 * step, b + 2 * step, step) for a, b in zip(low, high, strict=True)]
     field = distance(np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1))
-    vertices, faces, _, _ = marching_cubes(field, 0.0, spacing=(step, step, step))
+    vertices, faces, _, _ = extra("skimage.measure").marching_cubes(field, 0.0, spacing=(step, step, step))
     vertices = vertices + np.array([axis[0] for axis in axes])
     return Solid(vertices, faces.astype(np.int64), gradient(distance, vertices, step / 4))
 
@@ -116,12 +115,12 @@ def blend(parts: list[Distance], softness: float) -> Distance:
 def extruded(outline: Float[np.ndarray, "corner 2"], half_depth: float, bevel: float) -> Distance:
     """An outline in the plane of x and z, given depth along y; its rims are rounded off by ``bevel``."""
 
-    from scipy.interpolate import RectBivariateSpline
-
     low, high = outline.min(0) - 0.1, outline.max(0) + 0.1
     across, up = (np.linspace(a, b, 128) for a, b in zip(low, high, strict=True))
     table = inside(outline, np.stack(np.meshgrid(across, up, indexing="ij"), axis=-1))
-    flat_distance = RectBivariateSpline(across, up, table, kx=1, ky=1)  # the outline's many sides measured once
+    flat_distance = extra("scipy.interpolate").RectBivariateSpline(
+        across, up, table, kx=1, ky=1
+    )  # the outline's many sides measured once
 
     def distance(points: Points) -> Float[np.ndarray, "*place"]:
         flat = flat_distance.ev(points[..., 0], points[..., 2]) + bevel

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
+from finst.scenes.renders.extra import extra
+
 Field = Float[np.ndarray, "row col"]
 Colours = Float[np.ndarray, "row col 3"]
 """Shares of red, green and blue light that come back, linear in light."""
@@ -42,14 +44,12 @@ def sand(rng: np.random.Generator, side: int) -> tuple[Colours, Field]:
 
 def salt(rng: np.random.Generator, side: int, cells: int) -> tuple[Colours, Field]:
     """Colours and heights of a salt crust: plates of about 1 / ``cells`` of the side, with raised rims between them."""
-    from scipy.spatial import KDTree
-
     seeds = (np.stack(np.meshgrid(np.arange(cells), np.arange(cells)), -1).reshape(-1, 2) + 0.5) / cells
     seeds += rng.uniform(-0.42, 0.42, seeds.shape) / cells
     around = np.concatenate([seeds + np.array([i, j]) for i in (-1, 0, 1) for j in (-1, 0, 1)])
     warp = np.stack([noise(rng, (side, side), 1.5, finest=4) for _ in range(2)], -1) * 0.06 / cells
     pixels = np.stack(np.meshgrid(np.arange(side), np.arange(side)), -1) / side + warp
-    near, _ = KDTree(around).query(pixels, k=2)
+    near, _ = extra("scipy.spatial").KDTree(around).query(pixels, k=2)
     edge = (near[..., 1] - near[..., 0]) * cells
     rim = np.exp(-((edge / 0.055) ** 2)) * (0.75 + 0.25 * noise(rng, (side, side), 0.8))
     grain, wide = noise(rng, (side, side), 0.3), noise(rng, (side, side), 1.6)

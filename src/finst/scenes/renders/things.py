@@ -11,6 +11,7 @@ import numpy as np
 
 from finst.errors import FinstError, choice
 from finst.scenes.renders import animals
+from finst.scenes.renders.extra import extra
 from finst.scenes.renders.solids import Solid, extruded, solid
 from finst.scenes.shapes import COLOURS, OUTLINES, SHAPES
 
@@ -82,8 +83,7 @@ def _shape(word: str) -> Solid:
 
 
 def _loaded(file: Path, up: Up) -> Solid:
-    import trimesh
-
+    trimesh = extra("trimesh")
     try:
         mesh = trimesh.load_mesh(file)
         smooth = trimesh.graph.smooth_shade(mesh, angle=np.deg2rad(50))

@@ -1,29 +1,23 @@
-"""The path tracer, an optional package: loaded when something is rendered and not before."""
+"""The path tracer: how its scenes are described, what it returns, and how that becomes a photograph."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from finst.errors import FinstError
+from finst.scenes.renders.extra import extra
 from finst.scenes.renders.solids import Solid
 
 Parts = dict[str, Any]
 """A piece of a scene as Mitsuba describes it: a plugin's name under ``type``, and its settings."""
 
 
-def tracer() -> ModuleType:
+def tracer() -> Any:
     """Mitsuba 3, in the variant that runs on any processor. Raises FinstError where it is not installed."""
-    try:
-        import mitsuba
-    except ImportError as missing:
-        raise FinstError(
-            f"rendering needs packages that finst does without otherwise ({missing}): pip install 'finst[photoreal]'"
-        ) from missing
+    mitsuba = extra("mitsuba")
     if mitsuba.variant() != "scalar_rgb":
         mitsuba.set_variant("scalar_rgb")
         mitsuba.set_log_level(mitsuba.LogLevel.Error)
