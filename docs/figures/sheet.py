@@ -12,21 +12,26 @@ from finst.scenes.renders.environments import ENVIRONMENTS
 from finst.scenes.renders.folder import read_sided
 from finst.scenes.renders.render import RenderSpec, rendering
 
-ACROSS, PX, PALETTE = 4, 224, 128
+ACROSS, PX = 4, 224
 
 
-def main(out: Path, sheet: Path) -> None:
-    """A row an environment, from the first pictures of the set, at half their size."""
+def main(out: Path, file: Path) -> None:
+    """Into the folder ``out``, and from there into ``file``."""
     work = rendering(RenderSpec(count=15), out)
     for name in work.left:
         work.render(name)
     work.finish()
-    images = {
-        place: [one.picture().image for one in read_sided(out) if one.environment == place] for place in ENVIRONMENTS
-    }
-    small = [[Image.fromarray(image).resize((PX, PX)) for image in row[:ACROSS]] for row in images.values()]
+    sheet(out).save(file, optimize=True)
+
+
+def sheet(folder: Path) -> Image.Image:
+    """A row an environment, of the first pictures of the set, at half their size and with a palette."""
+    rows = [[one for one in read_sided(folder) if one.environment == place][:ACROSS] for place in ENVIRONMENTS]
+    small = [[Image.fromarray(one.picture().image).resize((PX, PX)) for one in row] for row in rows]
     whole = np.concatenate([np.concatenate([np.asarray(image) for image in row], axis=1) for row in small])
-    Image.fromarray(whole).quantize(PALETTE, dither=Image.Dither.NONE).save(sheet, optimize=True)
+    picture = Image.fromarray(whole)
+    palette = picture.quantize(256, method=Image.Quantize.FASTOCTREE, kmeans=4)
+    return picture.quantize(palette=palette, dither=Image.Dither.NONE)
 
 
 if __name__ == "__main__":

@@ -86,6 +86,7 @@ def _loaded(file: Path, up: Up) -> Solid:
     trimesh = extra("trimesh")
     try:
         mesh = trimesh.load_mesh(file)
+        trimesh.repair.fix_normals(mesh)
         smooth = trimesh.graph.smooth_shade(mesh, angle=np.deg2rad(50))
         vertices, faces, normals = np.array(smooth.vertices), np.array(smooth.faces), np.array(smooth.vertex_normals)
         if not (len(faces) and np.isfinite(vertices).all()):
