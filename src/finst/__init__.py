@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from finst.scenes.designs import mediation_pairs
     from finst.scenes.draw import draw
     from finst.scenes.object import Grid, Obj, Scene, on_grid
+    from finst.scenes.renders.folder import read_sided
     from finst.vlm.encode import encode, first_tokens
     from finst.vlm.open import open_reader, open_vlm
 
@@ -51,6 +52,7 @@ _HOME = {
     "Obj": "finst.scenes.object",
     "Scene": "finst.scenes.object",
     "on_grid": "finst.scenes.object",
+    "read_sided": "finst.scenes.renders.folder",
     "encode": "finst.vlm.encode",
     "first_tokens": "finst.vlm.encode",
     "open_reader": "finst.vlm.open",
@@ -64,6 +66,7 @@ __all__ = [  # noqa: RUF022  (in the order of the rooms)
     "on_grid",
     "draw",
     "mediation_pairs",
+    "read_sided",
     "scene_description",
     "colour_retrieval",
     "spatial_relation",

@@ -52,6 +52,7 @@ COMMANDS = (
     Command(("explain-discrepancy",), "which choices of a reproduction bend which results", "explain_discrepancy"),
     Command(("verify",), "replays random cells of a result by plain hooks and nnsight", "verify"),
     Command(("inspect",), "draws what a model sees: patches, objects, the role of every token", "inspect"),
+    Command(("render",), "path-traced pictures of two things, left and right, with masks", "render"),
     Command(("models",), "lists published models: sizes, image tokens, memory, what is supported", "models"),
     Command(("check",), "tells before a download whether a model fits here and how long it will take", "check"),
     Command(("train", "organism"), "trains the built-in model from scratch", "train_organism"),

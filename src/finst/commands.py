@@ -11,6 +11,7 @@ from typing import Annotated, Any, Generic, TypeVar
 
 import tyro
 import xarray as xr
+from rich.console import Console
 
 from finst import check as checking
 from finst import compare as comparison
@@ -45,7 +46,9 @@ from finst.runs.discrepancy import explain
 from finst.runs.executor import Page, run
 from finst.runs.factors import with_factors
 from finst.runs.mediation import head_maps
+from finst.runs.progress import progress, say
 from finst.runs.spec import to_json
+from finst.scenes.renders.render import RenderSpec, rendering
 from finst.vlm.open import Reader, open_reader
 
 Factors = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME=VALUE")]
@@ -166,6 +169,15 @@ class VerifyToFile:
     spec: Annotated[verification.VerifySpec, tyro.conf.arg(name="")]
     json: Path | None = None
     """Also writes what was found there; replaced if it exists."""
+
+
+@dataclass(frozen=True)
+class Render:
+    """Pictures of two coloured things, left and right, on a beach, in a salt desert and in a museum, with masks."""
+
+    spec: Annotated[RenderSpec, tyro.conf.arg(name="")]
+    out: Path = Path("renders")
+    """Folder: a new one, or that of the same pictures, which then goes on where it stopped."""
 
 
 def _options(
@@ -303,6 +315,20 @@ def _cma_page(
 def inspect(command: str, arguments: Sequence[str]) -> None:
     """``finst inspect``."""
     print(f"drawn: {inspection.inspect(_options(inspection.InspectSpec, command, arguments))}")
+
+
+def render(command: str, arguments: Sequence[str]) -> None:
+    """``finst render``."""
+    options = _options(Render, command, arguments)
+    work, console = rendering(options.spec, options.out), Console()
+    left = work.left
+    with progress(console, len(work.shots), len(work.shots) - len(left)) as reporter:
+        for name in left:
+            reporter.begin(name)
+            work.render(name)
+            reporter.advance()
+    work.finish()
+    say(console, f"rendered: {options.out}")
 
 
 def compare(command: str, arguments: Sequence[str]) -> None:

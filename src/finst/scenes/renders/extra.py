@@ -1,0 +1,18 @@
+"""The packages that only rendering needs: loaded when something is rendered and not before."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from finst.errors import FinstError
+
+
+def extra(module: str) -> Any:
+    """A module of the extra ``finst[photoreal]``. Raises FinstError where it is not installed."""
+    try:
+        return import_module(module)
+    except ImportError as missing:
+        raise FinstError(
+            f"rendering needs packages that finst does without otherwise ({missing}): pip install 'finst[photoreal]'"
+        ) from missing

@@ -1,0 +1,72 @@
+"""Which two things stand where: every combination of a set of renders, exactly counterbalanced (Fig 3)."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Sequence
+from itertools import count as counting
+from itertools import islice, product
+
+import numpy as np
+
+from finst.errors import FinstError
+from finst.scenes.designs import Features
+from finst.scenes.renders.camera import Shot
+
+Combination = tuple[Features, Features, str]
+"""The left and the right thing's (colour, kind), and the environment."""
+
+
+def shots(
+    colours: Sequence[str], kinds: Sequence[str], environments: Sequence[str], count: int, seed: int
+) -> dict[str, Shot]:
+    """``count`` shots by name, such as ``salt-desert_red-camel_white-dolphin_0``, in an order that is balanced from
+    the start.
+
+    All pairs of things of different colours in every environment come once (162 of the paper's words), then again with
+    other jitters. Every multiple of the number of things (9) has each of them left and right equally often; in between
+    they differ by at most one. A shot depends on its name and ``seed`` alone. Raises FinstError when there are fewer
+    than two colours, no kind or no environment, and for a word that is there twice.
+    """
+    for what, words, least in (("colour", colours, 2), ("thing", kinds, 1), ("environment", environments, 1)):
+        if len(words) < least or len(set(words)) < len(words):
+            raise FinstError(f"{list(words)}: expected at least {least} {what}{'s' * (least > 1)}, each once")
+    if count < 1:
+        raise FinstError(f"{count} pictures were asked for: expected at least 1")
+    chosen: dict[str, Shot] = {}
+    for jitter in counting():
+        rng = np.random.default_rng([seed, jitter])
+        left = count - len(chosen)
+        for first, second, environment in islice(_once(rng, colours, kinds, environments), left):
+            name = _name(first, second, environment, jitter)
+            chosen[name] = Shot((first, second), environment, (seed, zlib.crc32(name.encode())))
+        if len(chosen) == count:
+            return chosen
+    raise AssertionError("there is always another jitter")
+
+
+def _once(
+    rng: np.random.Generator, colours: Sequence[str], kinds: Sequence[str], environments: Sequence[str]
+) -> Iterator[Combination]:
+    """Every combination, in blocks in which each thing stands left once and right once.
+
+    In a block the right thing is the left one moved on by one step along the colours and one along the kinds, the
+    latter longer for each further colour, so that same and different kinds mix; all steps together make all pairs.
+    Environments take turns within a block and from block to block.
+    """
+    things: list[tuple[int, int]] = list(product(range(len(colours)), range(len(kinds))))
+    steps = list(product(range(1, len(colours)), range(len(kinds))))
+    steps = [steps[int(i)] for i in rng.permutation(len(steps))]
+    for turn in range(len(environments)):
+        for block, (along_colours, along_kinds) in enumerate(steps):
+            for index in rng.permutation(len(things)):
+                c, k = things[int(index)]
+                right = (colours[(c + along_colours) % len(colours)], kinds[(k + c + along_kinds) % len(kinds)])
+                environment = environments[(c + k + turn + block) % len(environments)]
+                yield (colours[c], kinds[k]), right, environment
+
+
+def _name(left: Features, right: Features, environment: str, jitter: int) -> str:
+    """By the rule of ``folder.NAMES``."""
+    words = (environment, " ".join(left), " ".join(right), str(jitter))
+    return "_".join(word.replace(" ", "-") for word in words)
