@@ -14,6 +14,7 @@ from finst.experiments.intervention import InterventionSpec
 from finst.prompts import Prompt, scene_description
 from finst.scenes.designs import Features
 from finst.scenes.object import Obj, Picture
+from finst.scenes.renders.folder import read_sided
 from finst.scenes.sided import SIDES, Sided, drawn_sided
 from finst.vlm.encode import Encoded, encode
 from finst.vlm.open import Reader
@@ -104,9 +105,7 @@ def sided_of(spec: PhotorealSpec) -> Sequence[Sided]:
     """All pictures that there are to choose from. Raises FinstError for a folder that is not there or has none."""
     if spec.pictures == DRAWN:
         return drawn(spec.estimation + spec.trials, spec.seed)
-    from finst.scenes.renders.folder import read_sided  # pyright: ignore[reportMissingImports, reportUnknownVariableType]
-
-    return read_sided(Path(spec.pictures))  # pyright: ignore[reportUnknownVariableType]
+    return read_sided(Path(spec.pictures))
 
 
 def drawn(count: int, seed: int) -> Sequence[Sided]:
