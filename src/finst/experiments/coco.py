@@ -26,7 +26,8 @@ from finst.experiments.said import said
 from finst.experiments.shown import shown
 from finst.prompts import Wording
 from finst.report.account import Account
-from finst.report.coco import coco_account, coco_figures
+from finst.report.coco import coco_account, coco_effects, coco_figures
+from finst.report.effect_rows import EffectRow
 from finst.report.example import Shown
 from finst.report.figures import NamedFigure
 from finst.scenes.object import Picture
@@ -263,6 +264,10 @@ class Coco:
     def account(self, summary: xr.Dataset) -> Account:
         """What was found, in words."""
         return coco_account(summary)
+
+    def effects(self, summary: xr.Dataset) -> tuple[EffectRow, ...]:
+        """For the table of all interventions."""
+        return coco_effects(summary)
 
     def example(self, spec: CocoSpec, reader: Reader) -> Shown:
         """The first picture with the first prompt."""

@@ -25,7 +25,8 @@ from finst.experiments.said import continued
 from finst.experiments.shown import shown
 from finst.prompts import TOTAL, Prompt, enumeration, listed, total_of
 from finst.report.account import Account
-from finst.report.counting import counting_account, counting_figures
+from finst.report.counting import counting_account, counting_effects, counting_figures
+from finst.report.effect_rows import EffectRow
 from finst.report.example import Shown
 from finst.report.figures import NamedFigure
 from finst.scenes.draw import draw
@@ -175,6 +176,10 @@ class Counting:
     def account(self, summary: xr.Dataset) -> Account:
         """What was found, in words."""
         return counting_account(summary)
+
+    def effects(self, summary: xr.Dataset) -> tuple[EffectRow, ...]:
+        """For the table of all interventions."""
+        return counting_effects(summary)
 
     def example(self, spec: CountingSpec, reader: Reader) -> Shown:
         """The first picture; marked is where heads are silent before the model speaks."""

@@ -28,9 +28,10 @@ from finst.experiments.recorded import check_numbers, joined, units_of
 from finst.experiments.said import role_of, said
 from finst.experiments.shown import shown
 from finst.report.account import Account
+from finst.report.effect_rows import EffectRow
 from finst.report.example import Shown
 from finst.report.figures import NamedFigure
-from finst.report.photoreal import photoreal_account, photoreal_figures
+from finst.report.photoreal import photoreal_account, photoreal_effects, photoreal_figures
 from finst.vlm.encode import Encoded, encode, first_tokens
 from finst.vlm.open import VLM, Reader
 from finst.vlm.tokens import Kind
@@ -286,6 +287,10 @@ class Photoreal:
     def account(self, summary: xr.Dataset) -> Account:
         """What was found, in words."""
         return photoreal_account(summary)
+
+    def effects(self, summary: xr.Dataset) -> tuple[EffectRow, ...]:
+        """For the table of all interventions."""
+        return photoreal_effects(summary)
 
     def example(self, spec: PhotorealSpec, reader: Reader) -> Shown:
         """The first question."""

@@ -25,9 +25,10 @@ from finst.experiments.shown import shown
 from finst.experiments.trials import square
 from finst.prompts import correct, scene_description
 from finst.report.account import Account
+from finst.report.effect_rows import EffectRow
 from finst.report.example import Shown
 from finst.report.figures import NamedFigure
-from finst.report.rescue import rescue_account, rescue_figures
+from finst.report.rescue import rescue_account, rescue_effects, rescue_figures
 from finst.scenes.designs import Entropy
 from finst.scenes.draw import draw
 from finst.scenes.object import Obj
@@ -256,6 +257,10 @@ class Rescue:
     def account(self, summary: xr.Dataset) -> Account:
         """What was found, in words."""
         return rescue_account(summary)
+
+    def effects(self, summary: xr.Dataset) -> tuple[EffectRow, ...]:
+        """For the table of all interventions."""
+        return rescue_effects(summary)
 
     def example(self, spec: RescueSpec, reader: Reader) -> Shown:
         """The first picture of low entropy."""

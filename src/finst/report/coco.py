@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 
 from finst.report.account import Account
 from finst.report.curves import BLUE, GREEN, ORANGE, PURPLE, Pen
+from finst.report.effect_rows import EffectRow
 from finst.report.figures import FAINT, INK, STYLE, NamedFigure, canvas
 from finst.report.interventions import (
     EFFECT_COLUMNS,
@@ -219,3 +220,14 @@ def coco_account(summary: xr.Dataset) -> Account:
             f"({level_of(summary)}), p is McNemar’s exact test.",
         ),
     )
+
+
+def coco_effects(summary: xr.Dataset) -> tuple[EffectRow, ...]:
+    """By both rules."""
+    rows = []
+    for match, rule in RULES.items():
+        k = int(summary["chosen_k"].sel(match=match))
+        part = summary.sel(match=match, group="reporting", k=k)
+        told = (part.sel(set="top"), part.sel(set=part["set"] != "top"))
+        rows.append(EffectRow.of(f"the first thing is named again ({rule})", f"K = {k}", *told))
+    return tuple(rows)

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 
 from finst.report.account import Account
 from finst.report.curves import BLUE, GREEN, ORANGE
+from finst.report.effect_rows import EffectRow
 from finst.report.figures import STYLE, NamedFigure, canvas
 from finst.report.interventions import EFFECT_COLUMNS, EFFECTS, KINDS, effect_row, kind, points, share_of, shares_of
 from finst.report.maps import tidy
@@ -145,3 +146,15 @@ def _held(summary: xr.Dataset, rival: str) -> str:
         for k in summary["k"].values.tolist()
     ]
     return f"right numbers with the strongest heads at 0 against {RIVALS[rival]}: {'; '.join(texts)}"
+
+
+def counting_effects(summary: xr.Dataset) -> tuple[EffectRow, ...]:
+    """Right numbers with every K: none was chosen."""
+    part = summary.sel(group="all", score="count")
+    others = part.sel(set=part["set"] != "top")
+    return tuple(
+        EffectRow.of(
+            "the right number, strongest heads at 0", f"K = {k}", part.sel(set="top", k=k), others.sel(k=k), harms=True
+        )
+        for k in part["k"].values.tolist()
+    )

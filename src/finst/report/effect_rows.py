@@ -47,7 +47,7 @@ class EffectRow:
     before: Share
     after: Share
     control: Share
-    """After the best of the control edits."""
+    """After the control edit that does most."""
     control_name: str
     n: int
     """Trials."""
@@ -55,10 +55,14 @@ class EffectRow:
     """Of after against before, exact and paired."""
 
     @classmethod
-    def of(cls, measured: str, setting: str, at: xr.Dataset, controls: xr.Dataset) -> EffectRow:
-        """``at`` holds one effect; ``controls`` those of the control edits, along one dimension."""
+    def of(cls, measured: str, setting: str, at: xr.Dataset, controls: xr.Dataset, *, harms: bool = False) -> EffectRow:
+        """``at`` holds one effect; ``controls`` those of the control edits, along one dimension.
+
+        The control that does most has the most hits, or the fewest where an edit ``harms``.
+        """
         (dim,) = controls["after"].dims
-        best = controls.isel({dim: int(controls["after"].values.argmax())})
+        after = controls["after"].values
+        best = controls.isel({dim: int(after.argmin() if harms else after.argmax())})
         shares = (Share.of(at, "before"), Share.of(at, "after"), Share.of(best, "after"))
         return cls(measured, setting, *shares, str(best[dim].item()), int(at["n"]), float(at["p"]))
 

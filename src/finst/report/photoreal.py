@@ -9,6 +9,7 @@ import xarray as xr
 from finst.report import interventions
 from finst.report.account import Account
 from finst.report.curves import BLUE, GREEN, ORANGE, PENS, PURPLE
+from finst.report.effect_rows import EffectRow
 from finst.report.figures import FAINT, STYLE, NamedFigure, canvas
 from finst.report.interventions import EFFECT_COLUMNS, EFFECTS, arbitrary, effect_row, heat, kind, points, share_of
 from finst.report.maps import tidy
@@ -232,3 +233,14 @@ def _method(summary: xr.Dataset) -> tuple[str, ...]:
         "chosen for each stage on half of the questions, left and right together; all else is of the other half. "
         f"{interventions.tested(summary)}",
     )
+
+
+def photoreal_effects(summary: xr.Dataset) -> tuple[EffectRow, ...]:
+    """Every stage, both sides together."""
+    found, rows = at_chosen(summary).sel(group="all"), []
+    for stage in found["stage"].values.tolist():
+        part, cell = found.sel(stage=stage), chosen(summary, stage)
+        told = (part.sel(set="top"), part.sel(set=part["set"] != "top"))
+        setting = f"K = {cell['k']:g}, dose {cell['dose']:g}"
+        rows.append(EffectRow.of(f"{NAMES[stage]}: the described thing is named again", setting, *told))
+    return tuple(rows)

@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 
 from finst.report.account import Account
 from finst.report.curves import BLUE, GREEN, ORANGE, PURPLE, Pen
+from finst.report.effect_rows import EffectRow
 from finst.report.figures import FAINT, STYLE, NamedFigure, canvas
 from finst.report.interventions import (
     EFFECT_COLUMNS,
@@ -213,3 +214,14 @@ def _estimated(summary: xr.Dataset) -> str:
         f"{int(summary['estimated_from'].sel(source=grid))} a cell"
         for grid in summary["source"].values.tolist()
     )
+
+
+def rescue_effects(summary: xr.Dataset) -> tuple[EffectRow, ...]:
+    """Whole answers on each grid."""
+    rows = []
+    for grid in summary["grid"].values.tolist():
+        k = int(summary["chosen_k"].sel(grid=grid))
+        part = summary.sel(grid=grid, k=k, score="answer")
+        told = (part.sel(set="top"), part.sel(set=part["set"] != "top"))
+        rows.append(EffectRow.of(f"low entropy, {grid}: the missing object is named", f"K = {k}", *told))
+    return tuple(rows)
