@@ -30,6 +30,7 @@ BLUE = Pen("#0072B2", "o")
 ORANGE = Pen("#D55E00", "s", (5, 1.5))
 GREEN = Pen("#009E73", "^", (1.2, 1.2))
 PURPLE = Pen("#AA4499", "D", (6, 1.5, 1, 1.5))
+AMBER = Pen("#E69F00", "v", (3, 1))
 PENS = (BLUE, ORANGE, GREEN, PURPLE)
 """Okabe and Ito's colours (and Tol's purple), told apart in all common forms of colour blindness."""
 

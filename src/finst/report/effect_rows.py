@@ -97,7 +97,7 @@ class Placed:
         return (self.model, self.experiment, *texts, self.run)
 
 
-COLUMNS = ("model", "experiment", "hit", "setting", "before", "after", "best control", "n", "p", "run")
+COLUMNS = ("model", "experiment", "hit", "setting", "before", "after", "control", "n", "p", "run")
 
 
 def text_table(rows: Sequence[Placed]) -> str:
@@ -122,8 +122,8 @@ def csv_table(rows: Sequence[Placed]) -> str:
 
 
 def _labels(rows: Sequence[Placed]) -> list[str]:
-    """With the folder's name where several runs are of one model and experiment."""
-    names = [f"{row.model}, {row.experiment}: {row.effect.measured}" for row in rows]
+    """With the folder's name where several effects would have the same label."""
+    names = [f"{row.model}, {row.experiment}, {row.effect.setting}\n{row.effect.measured}" for row in rows]
     return [
         f"{name} ({Path(row.run).name})" if names.count(name) > 1 else name
         for name, row in zip(names, rows, strict=True)
@@ -131,27 +131,27 @@ def _labels(rows: Sequence[Placed]) -> list[str]:
 
 
 def effects_figure(rows: Sequence[Placed]) -> NamedFigure:
-    """A line an effect: before, after, and after the best control, with their intervals."""
+    """A line an effect: before, after, and after the control that does most, with their intervals."""
     with mpl.rc_context(STYLE):  # pyright: ignore[reportArgumentType]
-        figure = canvas(7.2, 0.9 + 0.3 * len(rows))
+        figure = canvas(7.2, 0.9 + 0.36 * len(rows))
         axes = figure.subplots()
         looks = (("before", BLUE, "white"), ("control", GREEN, GREEN.colour), ("after", ORANGE, ORANGE.colour))
         for place, (name, pen, face) in enumerate(looks):
             for line, row in enumerate(rows):
                 share: Share = getattr(row.effect, name)
                 y = line + 0.22 * (place - 1)
-                label = {"control": "after the best control"}.get(name, name) if line == 0 else "_"
+                label = {"control": "after the control that does most"}.get(name, name) if line == 0 else "_"
                 axes.plot([share.low, share.high], [y, y], color=pen.colour, lw=1, ls=pen.line)
                 axes.plot([share.value], [y], color=pen.colour, marker=pen.marker, mfc=face, ms=4, ls="", label=label)
-        axes.set_yticks(range(len(rows)), _labels(rows))
+        axes.set_yticks(range(len(rows)), _labels(rows), fontsize=6.5)
         axes.set(xlim=(-0.03, 1.03), ylim=(len(rows) - 0.4, -0.6), xlabel="share of hits")
         figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return NamedFigure(
         name="interventions",
         title="Effects of interventions",
         caption=(
-            "Share of trials that are hits without the edit (hollow), with the edit, and with the best of its control "
-            "edits; all are of the same trials, on which neither K nor dose was chosen. Wilson intervals."
+            "Share of trials that are hits without the edit (hollow), with the edit, and with that of its control "
+            "edits that does most; all are of the same trials, on which neither K nor dose was chosen. Wilson intervals."
         ),
         figure=figure,
         csv=csv_table(rows),

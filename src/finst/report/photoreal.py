@@ -8,7 +8,7 @@ import xarray as xr
 
 from finst.report import interventions
 from finst.report.account import Account
-from finst.report.curves import BLUE, GREEN, ORANGE, PENS, PURPLE
+from finst.report.curves import AMBER, BLUE, GREEN, ORANGE, PURPLE
 from finst.report.effect_rows import EffectRow
 from finst.report.figures import FAINT, STYLE, NamedFigure, canvas
 from finst.report.interventions import EFFECT_COLUMNS, EFFECTS, arbitrary, effect_row, heat, kind, points, share_of
@@ -52,7 +52,7 @@ def sides(summary: xr.Dataset) -> NamedFigure:
     for axes, stage in zip(panels, found["stage"].values.tolist(), strict=True):
         part = found.sel(stage=stage, group=list(GROUPS))
         points(axes, x - 0.3, part.sel(set="top"), "before", BLUE, "before", filled=False)
-        for place, (name, pen) in enumerate(zip(KINDS, (ORANGE, GREEN, PURPLE, PENS[0]), strict=True)):
+        for place, (name, pen) in enumerate(zip(KINDS, (ORANGE, GREEN, PURPLE, AMBER), strict=True)):
             draws = ["top"] if name == "top" else kind(part, name)["set"].values.tolist()
             for index, draw in enumerate(draws):
                 label = f"after: {KINDS[name]}" if index == 0 else "_"

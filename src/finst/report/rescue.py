@@ -9,7 +9,7 @@ import xarray as xr
 from matplotlib.axes import Axes
 
 from finst.report.account import Account
-from finst.report.curves import BLUE, GREEN, ORANGE, PURPLE, Pen
+from finst.report.curves import AMBER, BLUE, GREEN, ORANGE, PURPLE
 from finst.report.effect_rows import EffectRow
 from finst.report.figures import FAINT, STYLE, NamedFigure, canvas
 from finst.report.interventions import (
@@ -28,9 +28,6 @@ from finst.report.maps import tidy
 from finst.report.verdict import level_of, probability
 
 WRONG = "wrong cell"
-
-AMBER = Pen("#E69F00", "v", (3, 1))
-"""Okabe and Ito's orange."""
 
 PARTS = {"answer": "whole answer", "colour": "colour"}
 
