@@ -12,7 +12,7 @@ import xarray as xr
 
 from finst import commands, interventions
 from finst.experiments.accuracy import AccuracySpec
-from finst.experiments.catalogue import Entry
+from finst.experiments.catalogue import INTERVENTIONS, Entry
 from finst.experiments.key_swap import KeySwap, KeySwapSpec
 from finst.experiments.reuse import Reuse, ReuseSpec
 from finst.experiments.transfer import Transfer
@@ -72,7 +72,7 @@ def test_what_has_no_effects_is_refused_before_anything_is_written(
     page = tmp_path / "page.html"
     said = finst("interventions", runs[0], other, "--out", page).message
     assert f"{other} holds a run of 'accuracy', which has no effects to put into the table" in said
-    assert "expected one of reuse, key-swap, frame-patch, transfer" in said
+    assert f"expected one of {', '.join(INTERVENTIONS)}" in said
     assert "is given twice" in finst("interventions", runs[0], runs[0], "--out", page).message
     assert "no run given" in finst("interventions", "--out", page).message
     old = run_folder(tmp_path / "old", xr.Dataset(), to_json(REUSE), experiment="reuse")

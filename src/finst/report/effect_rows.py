@@ -151,7 +151,8 @@ def effects_figure(rows: Sequence[Placed]) -> NamedFigure:
         title="Effects of interventions",
         caption=(
             "Share of trials that are hits without the edit (hollow), with the edit, and with that of its control "
-            "edits that does most; all are of the same trials, on which neither K nor dose was chosen. Wilson intervals."
+            "edits that does most; all are of the same trials, on which neither K nor dose was chosen. Wilson "
+            "intervals."
         ),
         figure=figure,
         csv=csv_table(rows),
