@@ -12,7 +12,7 @@ import xarray as xr
 
 from finst.analysis.mediation import STAGES
 from finst.experiments.heads import HeadMaps
-from finst.experiments.key_swap import PAPER, ROLES, KeySwap, KeySwapSpec, Keys, Reach, edits_of
+from finst.experiments.key_swap import PAPER, ROLES, Keys, KeySwap, KeySwapSpec, Reach, edits_of
 
 LAYERS, SPEC = 6, KeySwapSpec(trials=8, doses=(2.0,), draws=5)
 

@@ -164,6 +164,7 @@ def edits_of(maps: HeadMaps, spec: KeySwapSpec, keys: Keys) -> tuple[Reach, ...]
     for draw_ in range(spec.draws if len(holding) < layers else 0):
         other = _other_layers(layers, holding, rng)
         found.append(Reach(f"random layers {draw_}", dict.fromkeys(other, whole), True, keys.to_right))
+    rng = np.random.default_rng([spec.seed, 4])
     blind = [
         Reach(f"random direction {draw_}", reached["layers"], True, random_like(keys.to_right, rng))
         for draw_ in range(spec.draws)
