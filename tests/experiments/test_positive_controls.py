@@ -90,7 +90,11 @@ def the(name: str, stage: str) -> Place:
 
 
 def swaps_keys(found: xr.Dataset, spec: KeySwapSpec) -> None:
-    """Both objects' IDs are equal at half the dose of an exchange, or where one alone moves the whole way."""
+    """Both objects' IDs are equal at half the dose of an exchange, or where one alone moves the whole way.
+
+    A random direction may reach one side's questions, with parts that speak of rows, but no direction of this length
+    any at a quarter of an exchange.
+    """
     assert found["right_before"] == 1
     after = found["after"].sel(group="all")
     for reach in ("one KV head", "KV heads", "layers"):
@@ -104,7 +108,7 @@ def swaps_keys(found: xr.Dataset, spec: KeySwapSpec) -> None:
     assert (after.sel(edit=others) == 0).all()
     blind = after.sel(edit=[name for name in after["edit"].values if name.startswith("random direction")])
     assert (blind.sel(dose=0.25) == 0).all()
-    assert (blind.sel(dose=[0.75, 1]) < 0.5).all()
+    assert (blind.sel(dose=[0.75, 1]) < 1).all()
 
 
 def writes_ids_into_questions(found: xr.Dataset, spec: ReuseSpec) -> None:
