@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any
 
 import numpy as np
@@ -14,11 +12,9 @@ import torch
 import xarray as xr
 
 from finst.analysis.mediation import STAGES
-from finst.builtin.planted.mechanism import COUNTS, FETCHES, HEADS, LAYERS, RETRIEVES, SELECTS
 from finst.engine import hooks
 from finst.errors import FinstError
 from finst.experiments import photoreal
-from finst.experiments.heads import HeadMaps
 from finst.experiments.photoreal import SITES, TOKENS, Photoreal, Steering, edits_of, estimated, rows_of
 from finst.experiments.photoreal_design import (
     ROLES,
@@ -165,53 +161,6 @@ def test_what_is_written_is_what_slow_hooks_write(vlm: VLM, stage: str, place: i
     slow = hooks.counterfactuals(vlm, context, some, None).argmax(-1)
     (texts,) = said(vlm, [context], [some], batch=1, new_tokens=1)
     assert texts == [vlm.reader.tokenizer.decode([int(token)], skip_special_tokens=True) for token in slow]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
-    planted.cache_clear()
-
-
-@cache
-def planted(name: str) -> VLM:
-    return open_vlm(name, device="cpu")
-
-
-def measured(name: str, **changes: Any) -> xr.Dataset:
-    """Of a planted model whose causal mediation found the planted heads."""
-    mean = np.zeros((len(STAGES), LAYERS, HEADS))
-    for stage, head in enumerate((RETRIEVES, SELECTS, COUNTS if name == "planted-counting" else FETCHES)):
-        mean[stage, *head] = 1
-    doses = (0.25, 0.75, 1.0, 30.0)
-    spec = PhotorealSpec(model=name, trials=4, estimation=4, ks=(1,), doses=doses, draws=1, device="cpu", **changes)
-    model = planted(name)
-    experiment = Photoreal(HeadMaps(model.weights_hash, mean, mean > 0, 0.01))
-    return experiment.measure(model, spec, experiment.plan(spec)[0])
-
-
-@pytest.mark.parametrize("placement", ["prefill", "user_turn"])
-def test_planted_ids_are_exchanged_from_half_a_dose_on(placement: str):
-    """Linear in the ID: at dose 1 the other side's own, and beyond one half nearer to it than to what it was.
-
-    The words told, the ID selected and the query asked for are each of them enough.
-    """
-    found = measured("planted", placement=placement)
-    assert float(found["estimated_right"]) == 1
-    assert (found["said_before"] == ROLES.index("target")).all()
-    top = found["said"].sel(set="top", k=1)
-    assert (top.sel(dose=0.25) == ROLES.index("target")).all()
-    assert (top.sel(dose=[0.75, 1.0]) == ROLES.index("described")).all()
-    assert (top.sel(dose=30.0, stage="feature_retrieval") == ROLES.index("described")).all()
-    assert (found["said"].sel(set=["random 0", "layer-matched 0"], dose=[0.75, 1.0]) == ROLES.index("target")).all()
-
-
-def test_a_model_that_counts_is_not_steered():
-    found = measured("planted-counting", placement="user_turn")
-    assert (found["said_before"] == ROLES.index("target")).all()
-    assert (found["said"].sel(set="top", dose=[0.25, 0.75, 1.0]) == ROLES.index("target")).all()
 
 
 def test_cells_are_chosen_on_one_half_for_both_sides_together_and_for_controls_too():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +11,6 @@ import pytest
 import torch
 import xarray as xr
 
-from finst.analysis.mediation import STAGES
 from finst.errors import FinstError
 from finst.experiments import rescue
 from finst.experiments.heads import HeadMaps, head_sets_of
@@ -22,23 +20,10 @@ from finst.prompts import scene_description
 from finst.scenes.draw import draw
 from finst.scenes.sets import absolute
 from finst.vlm.encode import encode
-from finst.vlm.open import VLM, open_reader, open_vlm
+from finst.vlm.open import open_reader
+from tests import planted
 
 SPEC = RescueSpec(grids=("2x2",), trials=(1,), estimation=(1,), ks=(1,), draws=1, device="cpu")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        yield
-
-
-def maps_of(vlm: VLM) -> HeadMaps:
-    """Selection is in head 1 of layer 3, as planted."""
-    mean = np.zeros((len(STAGES), vlm.n_layers, vlm.n_heads))
-    mean[STAGES.index("id_selection"), 3, 1] = 1
-    return HeadMaps(vlm.weights_hash, mean, mean > 0, noise=0.01)
 
 
 def test_pictures_are_balanced_and_the_wrong_object_differs_in_everything():
@@ -86,22 +71,6 @@ def test_the_right_cells_outputs_are_written_and_then_the_wrong_ones():
         assert set(block.value[torch.from_numpy(inside)].flatten().tolist()) == {2.0 * row_ + col}
 
 
-@pytest.mark.parametrize(("model", "moved"), [("planted", 1.0), ("planted-counting", 0.0)])
-def test_a_planted_selection_head_names_what_is_in_the_cell_that_is_written(model: str, moved: float):
-    vlm = open_vlm(model, device="cpu")
-    spec = replace(SPEC, model=model, trials_per_unit=8)
-    experiment = Rescue(maps_of(vlm))
-    found = experiment.summarise(spec, [experiment.measure(vlm, spec, experiment.plan(spec)[0])])
-    at = found.sel(grid="2x2", k=1)
-    assert at["high"].values.tolist() == [1, 1]
-    assert at["before"].sel(set="top", score=["answer", "elsewhere colour"]).values.tolist() == [1, 0]
-    assert at["after"].sel(score="answer", set=at["set"] != WRONG).values.tolist() == [1, 1, 1]
-    assert at["after"].sel(set=WRONG, score=["colour", "elsewhere colour"]).values.tolist() == [1 - moved, moved]
-    assert "no rescue can be shown: the smallest gain that the test can show is 6 of 4" in " ".join(
-        experiment.account(found).findings
-    )
-
-
 def answered(spec: RescueSpec) -> xr.Dataset:
     """A model that is wrong in half of the trials, and right in them with two heads and the right prototype alone."""
     count = len(trials_of(spec))
@@ -144,7 +113,7 @@ def test_a_rescue_is_told_with_its_k_and_of_what_was_wrong():
 
 
 def test_estimation_uses_what_the_model_gets_right(monkeypatch: pytest.MonkeyPatch):
-    vlm = open_vlm("planted", device="cpu")
+    vlm = planted.vlm("planted")
     found = rescue.estimated(vlm, SPEC)["2x2"]
     assert found.counts == (4, 4, 4, 4)
     monkeypatch.setattr(rescue, "estimation_of", lambda spec: {"2x2": [one.high for one in trials_of(spec)]})

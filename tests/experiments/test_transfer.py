@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,12 +11,10 @@ import torch
 import xarray as xr
 
 from finst.analysis.mediation import STAGES
-from finst.builtin.planted.mechanism import COUNTS, FETCHES, HEADS, LAYERS, RETRIEVES, SELECTS
 from finst.engine import hooks
 from finst.engine.record import record
 from finst.errors import FinstError
 from finst.experiments import transfer
-from finst.experiments.heads import HeadMaps
 from finst.experiments.position_ids import IDs, context_of, ids_of, shuffled, slots_of, stages_of
 from finst.experiments.tasks import NAMES, PLACES, TASKS, opposite, pictures_of
 from finst.experiments.transfer import ROLES, Transfer, TransferSpec
@@ -36,13 +32,6 @@ DESCRIBED = ("description-2x2", "description-3x3", "description-sided")
 @pytest.fixture(scope="module")
 def vlm(tmp_path_factory: pytest.TempPathFactory) -> VLM:
     return open_vlm(str(tiny.checkpoint(tmp_path_factory.mktemp("transfer") / "tiny")), dtype="float64", device="cpu")
-
-
-@pytest.fixture
-def cache_folder(tmp_path: Path) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-        yield
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -158,19 +147,6 @@ def test_what_is_written_is_what_slow_hooks_write(vlm: VLM):
     assert texts == [vlm.reader.tokenizer.decode([int(token)], skip_special_tokens=True) for token in slow]
 
 
-def moves(name: str, changes: dict[str, Any], strongest: Sequence[tuple[int, int]]) -> xr.DataArray:
-    """Share of trials that the strongest head of each stage moves in a planted model, which is right without."""
-    model = open_vlm(name, device="cpu")
-    mean = np.zeros((len(STAGES), LAYERS, HEADS))
-    for stage, (layer, head) in enumerate(strongest):
-        mean[stage, layer, head] = 40
-    experiment = Transfer(HeadMaps(model.weights_hash, mean, mean > 1, noise=1e-4))
-    spec = replace(SPEC, **({"model": name, "dtype": "float32", "tasks": DESCRIBED, "ks": (1,)} | changes), trials=4)
-    data = experiment.measure(model, spec, experiment.plan(spec)[0]).sel(set="top", k=1)
-    assert (data["said_before"] == ROLES.index("answer")).all()
-    return (data["said"] == ROLES.index("elsewhere")).groupby("target_task").mean()
-
-
 def answers(spec: TransferSpec) -> xr.Dataset:
     """Of a model in which selection IDs of one description work in both at K 3 and dose 4, other edits never.
 
@@ -223,26 +199,6 @@ def test_a_pair_counts_when_it_beats_every_control():
     assert "in 0 of 14 cases" in told.headline
     assert "within a task in 1 of 8" in told.headline
     assert [row.n for row in Transfer().effects(found)] == [32, 32, 48, 48, 48, 48]
-
-
-@pytest.mark.usefixtures("cache_folder")
-def test_planted_ids_work_in_other_descriptions_at_the_dose_that_their_sizes_imply():
-    """An ID selection head puts out 2/(2n-1) of an ID: it takes more than (2n-1)/(2(2m-1)) of an n-object picture's
-    in one of m objects, 1.17 from 2x2 to a pair and 2.83 from 3x3. Told places have one size: 1/2 is enough."""
-    sizes = dict(zip(DESCRIBED, (4, 9, 2), strict=True))
-    moved = moves("planted", {"doses": (1.0, 2.0, 4.0)}, (RETRIEVES, SELECTS, FETCHES))
-    for source, n in sizes.items():
-        for target, m in sizes.items():
-            at = moved.sel(source=source, target_task=target)
-            for stage in STAGES:
-                enough = 0.5 if stage == "id_retrieval" else (2 * n - 1) / (2 * (2 * m - 1))
-                assert at.sel(stage=stage).values.tolist() == [dose > enough for dose in (1, 2, 4)]
-
-
-@pytest.mark.usefixtures("cache_folder")
-def test_a_model_that_counts_features_has_no_ids_to_write():
-    few = {"tasks": (DESCRIBED[0], DESCRIBED[2]), "doses": (4.0,)}
-    assert not moves("planted-counting", few, (RETRIEVES, SELECTS, COUNTS)).any()
 
 
 @pytest.mark.parametrize(

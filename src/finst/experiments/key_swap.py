@@ -141,7 +141,8 @@ def estimated(vlm: VLM, spec: KeySwapSpec) -> Keys:
 def edits_of(maps: HeadMaps, spec: KeySwapSpec, keys: Keys) -> tuple[Reach, ...]:
     """From one KV head on the queried side to the paper's edit, and its controls.
 
-    Controls are as many whole layers, drawn from all, and random directions of the same length in the same layers.
+    Controls are as many whole layers, as far as they reach those that hold none of the strongest heads (left out where
+    all layers do), and random directions of the same length in the same layers.
     """
     layers, kv_heads, _ = keys.to_right.shape
     group = maps.mean.shape[2] // kv_heads
@@ -160,14 +161,23 @@ def edits_of(maps: HeadMaps, spec: KeySwapSpec, keys: Keys) -> tuple[Reach, ...]
         for sides in ("queried", "both")
     ]
     rng = np.random.default_rng([spec.seed, 3])
-    for draw_ in range(spec.draws):
-        other = sorted(rng.choice(layers, len(holding), replace=False).tolist())
+    for draw_ in range(spec.draws if len(holding) < layers else 0):
+        other = _other_layers(layers, holding, rng)
         found.append(Reach(f"random layers {draw_}", dict.fromkeys(other, whole), True, keys.to_right))
+    rng = np.random.default_rng([spec.seed, 4])
     blind = [
         Reach(f"random direction {draw_}", reached["layers"], True, random_like(keys.to_right, rng))
         for draw_ in range(spec.draws)
     ]
     return (*found, *blind)
+
+
+def _other_layers(layers: int, holding: Sequence[int], rng: np.random.Generator) -> list[int]:
+    """As many as ``holding``, of the others, and of its own what these lack: so never the same set while there is one
+    other."""
+    others = np.setdiff1d(np.arange(layers), holding)
+    drawn = [*rng.permutation(others).tolist(), *rng.permutation(holding).tolist()]
+    return sorted(drawn[: len(holding)])
 
 
 def _by_layer(heads: Sequence[Head], group: int) -> dict[int, tuple[int, ...]]:

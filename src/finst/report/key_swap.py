@@ -66,9 +66,10 @@ def doses(summary: xr.Dataset) -> NamedFigure:
             "Share of colour questions answered with the other object’s colour when keys at the queried object’s "
             "patches (left) or at both objects’ patches (middle) are moved from their own index towards the other "
             "one’s: in the KV head of the strongest feature-retrieval head, in those of the strongest "
-            f"{int(summary['k'][0])}, or in all KV heads of their layers (the paper’s edit, dose 2). Right: as many "
-            "whole layers at random, and random directions of equal length in the paper’s layers. Dotted: without an "
-            f"edit. {level_of(summary)} Wilson intervals; reporting half."
+            f"{int(summary['k'][0])}, or in all KV heads of their layers (the paper’s edit, dose 2). Right: "
+            f"{'as many whole layers at random, and ' if _controls(summary)['random layers'] else ''}random directions "
+            f"of equal length in the paper’s layers. Dotted: without an edit. {level_of(summary)} Wilson intervals; "
+            "reporting half."
         ),
         figure=figure,
         csv=tidy(summary, list(EFFECTS)),
@@ -116,7 +117,7 @@ def key_swap_account(summary: xr.Dataset) -> Account:
     best = summary.sel(edit=PAPER, dose=chosen)
     pooled = best.sel(group="all")
     at_dose = summary.sel(dose=chosen, group="all")
-    controls = {kind: float(at_dose["after"].sel(edit=names).max()) for kind, names in _controls(summary).items()}
+    directions = float(at_dose["after"].sel(edit=_controls(summary)["random direction"]).max())
     steps = ", ".join(
         f"{name} {float(at_dose['after'].sel(edit=f'{reach}, {of}')):.1%}"
         for of in SIDES
@@ -134,8 +135,8 @@ def key_swap_account(summary: xr.Dataset) -> Account:
             f"{share_of(pooled, 'after')} after, n = {int(pooled['n'])}, {probability(float(pooled['p']))}",
             "; ".join(f"{_asked(side)}: {share_of(best.sel(group=side), 'after')}" for side in ("left", "right")),
             f"at that dose: {steps}",
-            f"at most {controls['random layers']:.1%} with as many other layers and {controls['random direction']:.1%} "
-            "with random directions",
+            f"at most {directions:.1%} with random directions",
+            _with_other_layers(at_dose),
             f"without an edit {float(summary['right_before']):.1%} are right",
             f"edited layers and KV heads: {summary['heads'].sel(edit=PAPER).item()}",
             *([f"of the heads: {warned}"] if warned else []),
@@ -151,6 +152,17 @@ def key_swap_account(summary: xr.Dataset) -> Account:
             f"was chosen on half of the questions; everything else is of the other half. {tested(summary)}",
         ),
     )
+
+
+def _with_other_layers(at_dose: xr.Dataset) -> str:
+    """What the control of other layers says, and what it cannot."""
+    draws = at_dose.sel(edit=_controls(at_dose)["random layers"])
+    if not draws.sizes["edit"]:
+        return "every layer holds one of the strongest heads, so that there are no other layers to compare with"
+    edited = set(at_dose["heads"].sel(edit=PAPER).item().split())
+    shared = max(len(edited.intersection(text.split())) for text in draws["heads"].values.tolist())
+    told = f" (up to {shared} of {len(edited)} are edited ones, as there are not enough others)" if shared else ""
+    return f"at most {float(draws['after'].max()):.1%} with as many other layers{told}"
 
 
 def key_swap_effects(summary: xr.Dataset) -> tuple[EffectRow, ...]:
