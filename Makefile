@@ -20,11 +20,13 @@ help:
 demo: runtime
 	$(BIN)/finst demo
 
-# The pictures of docs/figures, from the demo's run folder and from one of representational similarity.
+# The pictures of docs/figures, from the demo's run folder and from three more.
 STAGES := organism --grid 2x2 --trials 20 --objects fresh --entropy any
 figures: demo
 	$(BIN)/finst run rsa-stages $(STAGES) --out runs/stages
-	$(BIN)/python docs/figures/draw.py runs/demo runs/stages
+	$(BIN)/finst run photoreal organism --cma runs/demo --out runs/photoreal
+	$(BIN)/finst run transfer organism --cma runs/demo --out runs/transfer
+	$(BIN)/python docs/figures/draw.py runs/demo runs/stages runs/photoreal runs/transfer
 
 # One thread a worker: torch's own threads would fight over the cores that the workers already fill.
 test: dev

@@ -11,16 +11,21 @@ from PIL import Image
 from finst.report.correlations import stage_figures
 from finst.report.figures import NamedFigure
 from finst.report.maps import overview
+from finst.report.photoreal import photoreal_figures
+from finst.report.transfer import transfer_figures
 from finst.runs.archive import unpack
 
 COLOURS = 64
 """Of a picture's palette: enough for curves on white, at a third of the bytes."""
 
 
-def main(demo: Path, stages: Path, folder: Path) -> None:
-    """From the run folders of ``finst demo`` and of ``finst run rsa-stages`` into ``folder``."""
+def main(demo: Path, stages: Path, photoreal: Path, transfer: Path, folder: Path) -> None:
+    """From the run folders of ``finst demo`` and ``finst run rsa-stages | photoreal | transfer`` into ``folder``."""
     keep(folder / "cma_organism", demo, overview(unpack(demo / "summary.zarr.zip")))
     keep(folder / "rsa_organism", stages, stage_figures(unpack(stages / "summary.zarr.zip"))[0], COLOURS)
+    grids = {figure.name: figure for figure in photoreal_figures(unpack(photoreal / "summary.zarr.zip"))}
+    keep(folder / "photoreal_organism", photoreal, grids["photoreal-grid"], COLOURS)
+    keep(folder / "transfer_organism", transfer, transfer_figures(unpack(transfer / "summary.zarr.zip"))[0], COLOURS)
 
 
 def keep(name: Path, run: Path, figure: NamedFigure, colours: int | None = None) -> None:
@@ -40,4 +45,5 @@ def reduced(png: bytes, colours: int) -> bytes:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(__file__).parent)
+    demo, stages, photoreal, transfer = map(Path, sys.argv[1:])
+    main(demo, stages, photoreal, transfer, Path(__file__).parent)
