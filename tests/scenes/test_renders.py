@@ -49,6 +49,28 @@ def test_any_beginning_of_it_is_balanced(count: int, seed: int) -> None:
         assert max(numbers) - min(numbers) <= (count % 9 != 0)
 
 
+@pytest.mark.parametrize(("colours", "step"), [(2, 3), (3, 18), (4, 24), (5, 30)])
+def test_mirror_images_come_near_each_other(colours: int, step: int) -> None:
+    """Exactly: every combination once more with its sides exchanged. Of four colours, some blocks are half as long."""
+    words = ("red", "green", "blue", "black", "white")[:colours]
+    for count in (step, 2 * step, 3 * step):
+        chosen = shots(words, ANIMALS, tuple(ENVIRONMENTS), 2 * count, 2).values()
+        found = Counter((shot.things, shot.environment) for shot in chosen)
+        alone = [1 for (things, place), number in found.items() if found[(things[1], things[0]), place] != number]
+        assert len(alone) <= (12 if colours == 4 else 0)
+
+
+@pytest.mark.parametrize("colours", [2, 3, 4])
+def test_every_pair_comes_once_in_every_environment(colours: int) -> None:
+    words = ("red", "green", "blue", "black")[:colours]
+    things = list(product(words, ANIMALS))
+    pairs = [(left, right) for left, right in product(things, things) if left[0] != right[0]]
+    chosen = shots(words, ANIMALS, tuple(ENVIRONMENTS), 3 * len(pairs), 0).values()
+    assert Counter((shot.things, shot.environment) for shot in chosen) == {
+        (pair, place): 1 for pair in pairs for place in ENVIRONMENTS
+    }
+
+
 @pytest.mark.parametrize("count", [9, 54, 100])
 def test_environments_are_balanced_too(count: int) -> None:
     for beginning in (count, count - 1):

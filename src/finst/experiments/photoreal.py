@@ -22,7 +22,7 @@ from finst.experiments.base import Unit
 from finst.experiments.effects import effects, halves, largest
 from finst.experiments.heads import HeadMaps, HeadSets, check_maps, check_sizes, head_sets_of, warnings_of
 from finst.experiments.intervention import agreed, check_intervention, record_of
-from finst.experiments.photoreal_design import ROLES, PhotorealSpec, Question, sided_of, split_of
+from finst.experiments.photoreal_design import ROLES, PhotorealSpec, Question, check_words, sided_of, split_of
 from finst.experiments.prototypes import random_like
 from finst.experiments.recorded import check_numbers, joined, units_of
 from finst.experiments.said import role_of, said
@@ -185,14 +185,16 @@ class Photoreal:
         return "photoreal"
 
     def check(self, spec: PhotorealSpec, reader: Reader) -> None:
-        """Raises FinstError for numbers out of range, more heads than there are, pictures that cannot be split or do
-        not suit the model, and colours that begin with the same token: the edit acts on the first one."""
+        """Raises FinstError for numbers out of range, more heads than there are, pictures that cannot be split, words
+        that the model cannot say, any picture that is damaged or does not suit the model, and colours that begin with
+        the same token: the edit acts on the first one."""
         check_numbers(spec, {"trials": 4, "estimation": 2})
         check_intervention(spec, spec.doses)
         check_sizes(spec.ks, reader)
         split = split_of(sided_of(spec), spec)
-        _, prompt, _ = split.test[0].seen(reader, spec)
-        first_tokens(reader, prompt, split.colours)
+        check_words(reader, split, spec)
+        prompts = [one.seen(reader, spec)[1] for one in (*split.test, *split.estimation[::2])]
+        first_tokens(reader, prompts[0], split.colours)
 
     def plan(self, spec: PhotorealSpec) -> tuple[Unit, ...]:
         """Consecutive questions."""

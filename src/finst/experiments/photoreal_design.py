@@ -15,8 +15,9 @@ from finst.prompts import Prompt, scene_description
 from finst.scenes.designs import Features
 from finst.scenes.object import Obj, Picture
 from finst.scenes.renders.folder import read_sided
+from finst.scenes.shapes import COLOURS, SHAPES
 from finst.scenes.sided import SIDES, Sided, drawn_sided
-from finst.vlm.encode import Encoded, encode
+from finst.vlm.encode import Encoded, encode, unsayable
 from finst.vlm.open import Reader
 
 DRAWN = "drawn"
@@ -143,6 +144,19 @@ def split_of(pictures: Sequence[Sided], spec: PhotorealSpec) -> Split:
         tuple(Question(one, (place + place // 2) % 2) for place, one in enumerate(left[: spec.trials])),
         max(0, spec.trials - 2 * (len(pairs) - wanted)),
     )
+
+
+def check_words(reader: Reader, split: Split, spec: PhotorealSpec) -> None:
+    """Raises FinstError for colours and kinds that the tokenizer does not know: their names would all be the same."""
+    questions = (*split.test, *split.estimation)
+    unknown = unsayable(reader, sorted({word for one in questions for thing in one.sided.things for word in thing}))
+    if unknown:
+        of_finst = [", ".join(sorted({*words} - {*unsayable(reader, words)})) or "none" for words in (COLOURS, SHAPES)]
+        raise FinstError(
+            f"{spec.pictures} shows {', '.join(unknown)}, and the tokenizer of {reader.id} has no tokens for that: "
+            f"expected words that it knows; of finst render's it knows the --colours {of_finst[0]} and the --things "
+            f"{of_finst[1]}"
+        )
 
 
 def mirrored(pictures: Iterable[Sided]) -> tuple[list[tuple[Sided, Sided]], list[Sided]]:

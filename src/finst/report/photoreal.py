@@ -23,6 +23,9 @@ LABELS = {"dose": "dose", "k": "K"}
 
 CONTROL_LINES = {"random": "--", "layer-matched": ":", "random direction": "-."}
 
+CAN = 0.5
+"""The least share right without an edit that is not warned about."""
+
 
 def photoreal_figures(summary: xr.Dataset) -> tuple[NamedFigure, ...]:
     """Of a summary with dims stage, set, k, dose, group."""
@@ -210,6 +213,12 @@ def _warned(summary: xr.Dataset) -> list[str]:
     for stage in summary["stage"].values.tolist():
         warned = arbitrary(summary["warning"].sel(stage=stage), [int(chosen(summary, stage)["k"])])
         said += [f"of the heads of {NAMES[stage]}: {warned}"] if warned else []
+    right = float(summary["right_before"])
+    if right < CAN:
+        said.append(
+            f"in {1 - right:.1%} the model does not name the other thing even without an edit, so what edits do here "
+            "tells little about how it names things that it sees"
+        )
     count = int(summary["unmirrored"])
     return said + ([f"{count} tested pictures have no mirror image, so their things are not balanced"] if count else [])
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -242,3 +242,10 @@ def first_tokens(reader: Reader, prompt: Prompt, answers: Sequence[str]) -> list
             )
         first[token] = answer
     return list(first)
+
+
+def unsayable(reader: Reader, words: Iterable[str]) -> list[str]:
+    """Those of the words that the tokenizer knows nothing of, not even letter by letter: it would write the same
+    unknown token for all of them."""
+    unknown = reader.tokenizer.unk_token_id
+    return [word for word in words if unknown in reader.tokenizer(f" {word}", add_special_tokens=False)["input_ids"]]

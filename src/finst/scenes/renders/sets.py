@@ -25,8 +25,10 @@ def shots(
 
     All pairs of things of different colours in every environment come once (162 of the paper's words), then again with
     other jitters. Every multiple of the number of things (9) has each of them left and right equally often; in between
-    they differ by at most one. A shot depends on its name and ``seed`` alone. Raises FinstError when there are fewer
-    than two colours, no kind or no environment, and for a word that is there twice.
+    they differ by at most one. Mirror images (the same two things in the same environment, on exchanged sides) follow
+    that number or half of it later, so with an odd number of colours every multiple of twice the number (18) is all
+    mirrored pairs. A shot depends on its name and ``seed`` alone. Raises FinstError when there are fewer than two
+    colours, no kind or no environment, and for a word that is there twice.
     """
     for what, words, least in (("colour", colours, 2), ("thing", kinds, 1), ("environment", environments, 1)):
         if len(words) < least or len(set(words)) < len(words):
@@ -51,19 +53,26 @@ def _once(
     """Every combination, in blocks in which each thing stands left once and right once.
 
     In a block the right thing is the left one moved on by one step along the colours and one along the kinds, the
-    latter longer for each further colour, so that same and different kinds mix; all steps together make all pairs.
-    Environments take turns within a block and from block to block.
+    latter longer for each further colour, so that same and different kinds mix. A block of mirror images follows: a
+    step of as many colours back. Where that is the same step, half a block and its mirror images make a whole one. All
+    steps together make all pairs. Environments take turns within a block and from block to block.
     """
     things: list[tuple[int, int]] = list(product(range(len(colours)), range(len(kinds))))
-    steps = list(product(range(1, len(colours)), range(len(kinds))))
+    steps = list(product(range(1, len(colours) // 2 + 1), range(len(kinds))))
     steps = [steps[int(i)] for i in rng.permutation(len(steps))]
     for turn in range(len(environments)):
         for block, (along_colours, along_kinds) in enumerate(steps):
-            for index in rng.permutation(len(things)):
-                c, k = things[int(index)]
+            own_mirror = 2 * along_colours == len(colours)
+            lefts = [things[int(index)] for index in rng.permutation(len(things))]
+            made: list[Combination] = []
+            for c, k in lefts:
+                if own_mirror and c >= along_colours:
+                    continue
                 right = (colours[(c + along_colours) % len(colours)], kinds[(k + c + along_kinds) % len(kinds)])
                 environment = environments[(c + k + turn + block) % len(environments)]
-                yield (colours[c], kinds[k]), right, environment
+                made.append(((colours[c], kinds[k]), right, environment))
+            yield from made
+            yield from ((right, left, environment) for left, right, environment in made)
 
 
 def _name(left: Features, right: Features, environment: str, jitter: int) -> str:
