@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Generic, TypeVar
 
@@ -55,6 +54,7 @@ Factors = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(me
 """``--factor NAME=VALUE``, any number of times."""
 
 OptionsT = TypeVar("OptionsT")
+MeasuredT = TypeVar("MeasuredT")
 SpecT = TypeVar("SpecT", bound=TrialSpec | AccuracySpec | InterventionSpec)
 
 
@@ -109,66 +109,12 @@ class ExplainDiscrepancy:
 
 
 @dataclass(frozen=True)
-class BenchSweepToFile:
-    """Times one causal mediation map by finst's engine, a plain hook loop and nnsight, in one run."""
+class ToFile(Generic[MeasuredT]):
+    """What every benchmark is told, and ``verify``."""
 
-    spec: Annotated[BenchSweep, tyro.conf.arg(name="")]
+    spec: Annotated[MeasuredT, tyro.conf.arg(name="")]
     json: Path | None = None
     """Also writes the result there; replaced if it exists."""
-
-
-@dataclass(frozen=True)
-class BenchPaperToFile:
-    """Times causal mediation at the paper's scale by finst's engine alone: all conditions, all heads, many pairs."""
-
-    spec: Annotated[BenchPaper, tyro.conf.arg(name="")]
-    json: Path | None = None
-    """Also writes the result there; replaced if it exists."""
-
-
-@dataclass(frozen=True)
-class BenchGridToFile:
-    """Times a whole grid of K and dose of each stage against one unedited pass over the same picture, in one run."""
-
-    spec: Annotated[BenchGrid, tyro.conf.arg(name="")]
-    json: Path | None = None
-    """Also writes the result there; replaced if it exists."""
-
-
-@dataclass(frozen=True)
-class BenchPrecisionToFile:
-    """How far number formats move the scores of a map from float32's, on the same weights."""
-
-    spec: Annotated[BenchPrecision, tyro.conf.arg(name="")]
-    json: Path | None = None
-    """Also writes the result there; replaced if it exists."""
-
-
-@dataclass(frozen=True)
-class BenchRSAToFile:
-    """Times RSA of random activations at many places with permutations and resamples, on the CPU."""
-
-    spec: Annotated[BenchRSA, tyro.conf.arg(name="")]
-    json: Path | None = None
-    """Also writes the result there; replaced if it exists."""
-
-
-@dataclass(frozen=True)
-class BenchAttributionToFile:
-    """Holds attribution patching, plain and integrated, against the exact map of the same pairs."""
-
-    spec: Annotated[attribution.BenchAttribution, tyro.conf.arg(name="")]
-    json: Path | None = None
-    """Also writes the result there; replaced if it exists."""
-
-
-@dataclass(frozen=True)
-class VerifyToFile:
-    """Replays random cells of a result by plain hooks and nnsight, in float32. Exit status 1: not reproduced."""
-
-    spec: Annotated[verification.VerifySpec, tyro.conf.arg(name="")]
-    json: Path | None = None
-    """Also writes what was found there; replaced if it exists."""
 
 
 @dataclass(frozen=True)
@@ -366,38 +312,32 @@ def train_organism(command: str, arguments: Sequence[str]) -> None:
 
 def bench_sweep(command: str, arguments: Sequence[str]) -> None:
     """``finst bench sweep``."""
-    options = _options(BenchSweepToFile, command, arguments)
-    _benchmark(partial(sweep, options.spec), options.json)
+    _benchmark(BenchSweep, sweep, command, arguments)
 
 
 def bench_paper(command: str, arguments: Sequence[str]) -> None:
     """``finst bench paper``."""
-    options = _options(BenchPaperToFile, command, arguments)
-    _benchmark(partial(paper, options.spec), options.json)
+    _benchmark(BenchPaper, paper, command, arguments)
 
 
 def bench_precision(command: str, arguments: Sequence[str]) -> None:
     """``finst bench precision``."""
-    options = _options(BenchPrecisionToFile, command, arguments)
-    _benchmark(partial(precision, options.spec), options.json)
+    _benchmark(BenchPrecision, precision, command, arguments)
 
 
 def bench_grid(command: str, arguments: Sequence[str]) -> None:
     """``finst bench grid``."""
-    options = _options(BenchGridToFile, command, arguments)
-    _benchmark(partial(grid, options.spec), options.json)
+    _benchmark(BenchGrid, grid, command, arguments)
 
 
 def bench_rsa(command: str, arguments: Sequence[str]) -> None:
     """``finst bench rsa``."""
-    options = _options(BenchRSAToFile, command, arguments)
-    _benchmark(partial(rsa, options.spec), options.json)
+    _benchmark(BenchRSA, rsa, command, arguments)
 
 
 def bench_attribution(command: str, arguments: Sequence[str]) -> None:
     """``finst bench attribution``."""
-    options = _options(BenchAttributionToFile, command, arguments)
-    _check_place(options.json)
+    options = _to_file(attribution.BenchAttribution, command, arguments)
     found = attribution.compare(options.spec)
     print(attribution.table(found))
     _write_json(to_json(found), options.json)
@@ -405,20 +345,29 @@ def bench_attribution(command: str, arguments: Sequence[str]) -> None:
 
 def verify(command: str, arguments: Sequence[str]) -> int:
     """``finst verify``."""
-    options = _options(VerifyToFile, command, arguments)
-    _check_place(options.json)
+    options = _to_file(verification.VerifySpec, command, arguments)
     found = verification.verify(options.spec)
     print(verification.table(found))
     _write_json({**to_json(found), "outcome": found.outcome}, options.json)
     return int(found.outcome == "not reproduced")
 
 
-def _benchmark(measure: Callable[[], Mapping[str, Any]], file: Path | None) -> None:
+def _to_file(kind: type[MeasuredT], command: str, arguments: Sequence[str]) -> ToFile[MeasuredT]:
+    """Raises FinstError for a place that cannot be written to, before the work."""
+    whole: Callable[..., ToFile[MeasuredT]] = ToFile[kind]
+    options = _options(whole, command, arguments, kind.__doc__)
+    _check_place(options.json)
+    return options
+
+
+def _benchmark(
+    kind: type[MeasuredT], measure: Callable[[MeasuredT], Mapping[str, Any]], command: str, arguments: Sequence[str]
+) -> None:
     """Prints what was measured."""
-    _check_place(file)
-    found = measure()
+    options = _to_file(kind, command, arguments)
+    found = measure(options.spec)
     print(json.dumps(found, indent=2))
-    _write_json(found, file)
+    _write_json(found, options.json)
 
 
 def _check_place(file: Path | None) -> None:
