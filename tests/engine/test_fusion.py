@@ -161,6 +161,22 @@ def test_what_computes_anything_else_stays(monkeypatch: pytest.MonkeyPatch) -> N
         assert (getattr(Written.double, "__wrapped__", None) is original) == taken
 
 
+def test_only_calls_like_the_compared_one_go_to_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+    def original(x: float, unsqueeze_dim: int = 1) -> str:
+        return f"original {unsqueeze_dim}"
+
+    def kernel(x: float) -> str | None:
+        return "kernel" if x > 0 else None
+
+    call = fusion._either(original, kernel, 1)
+    assert call(1.0) == "original 1"
+    monkeypatch.setattr(fusion._thread, "depth", 1, raising=False)
+    assert call(1.0) == "kernel"
+    assert call(-1.0) == "original 1"
+    assert call(1.0, 2) == "original 2"
+    assert call(1.0, unsqueeze_dim=2) == "original 2"
+
+
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, NO_GPU])])
 def test_a_linear_layer_by_parts_is_one_in_float32(bias: bool, device: str) -> None:

@@ -46,15 +46,20 @@ def kernels() -> Any:
 
 
 def fusing(*tensors: Tensor) -> bool:
-    """Whether kernels, which have no gradient, may take these tensors here and now."""
+    """Whether kernels, which have no gradient and run on the current GPU, may take these tensors here and now."""
     inside = getattr(_thread, "depth", 0) > 0 and not torch.is_grad_enabled()
-    return inside and all(x.is_cuda and x.dtype in FORMATS for x in tensors)
+    return inside and all(x.is_cuda and x.dtype in FORMATS and current(x.device) for x in tensors)
+
+
+def current(device: torch.device) -> bool:
+    """Whether a GPU is the one that kernels are launched on: of several that share a model, one at a time is."""
+    return device.index == torch.cuda.current_device()
 
 
 @contextmanager
 def fused(vlm: VLM) -> Iterator[None]:
     """Inside, calls of this thread use kernels for those parts of models on GPUs that have any."""
-    if vlm.device.type != "cuda" or kernels() is None:
+    if vlm.device.type != "cuda" or vlm.dtype not in FORMATS or kernels() is None:
         yield
         return
     _thread.depth = getattr(_thread, "depth", 0) + 1
@@ -98,7 +103,7 @@ def _offer(owner: Any, name: str, kernel: Kernel, arguments: tuple[Any, ...]) ->
     except (TypeError, RuntimeError):  # built otherwise than its name tells
         return
     if given is not None and _alike(expected, given):
-        setattr(owner, name, _either(original, kernel))
+        setattr(owner, name, _either(original, kernel, len(arguments)))
 
 
 def _alike(expected: Any, given: Any) -> bool:
@@ -109,10 +114,13 @@ def _alike(expected: Any, given: Any) -> bool:
     return expected.dtype == given.dtype and bool(((expected - given).abs() <= most).all())
 
 
-def _either(original: Callable[..., Any], kernel: Kernel) -> Callable[..., Any]:
+def _either(original: Callable[..., Any], kernel: Kernel, count: int) -> Callable[..., Any]:
+    """The kernel for calls like the one that was compared, with ``count`` arguments and none by name."""
+
     @wraps(original)
     def call(*args: Any, **kwargs: Any) -> Any:
-        done = kernel(*args, **kwargs) if getattr(_thread, "depth", 0) else None
+        alike = getattr(_thread, "depth", 0) and len(args) == count and not kwargs
+        done = kernel(*args) if alike else None
         return original(*args, **kwargs) if done is None else done
 
     return call
@@ -148,10 +156,10 @@ def _quick_gelu(_: nn.Module, x: Tensor) -> Tensor | None:
     return kernels().quick_gelu(x) if fusing(x) and x.is_contiguous() else None
 
 
-def _rotary(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, *more: Any, **named: Any) -> tuple[Tensor, Tensor] | None:
+def _rotary(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor] | None:
     """Heads in the second axis, as transformers has them unless told otherwise."""
     suits = cos.dim() == 3 and q.dim() == 4 and cos.dtype == q.dtype and cos.shape[-1] == q.shape[-1]
-    if more or named or not suits or not fusing(q, k, cos):
+    if not suits or not fusing(q, k, cos):
         return None
     return kernels().rotary(q, cos, sin), kernels().rotary(k, cos, sin)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar, runtime_checkable
 
@@ -102,3 +102,10 @@ class Intervention(Told[SpecT], Protocol[SpecT]):
     def effects(self, summary: xr.Dataset) -> tuple[EffectRow, ...]:
         """What its edits did, with the best of its controls."""
         ...
+
+
+def documented(data: xr.Dataset, documentation: Mapping[str, tuple[str, str]]) -> xr.Dataset:
+    """``data``, with units and a long name for each of its variables that ``documentation`` names."""
+    for name, (units, text) in documentation.items():
+        data[name].attrs = {"units": units, "long_name": text}
+    return data

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from finst.analysis import mediation
 from finst.errors import FinstError
-from finst.experiments.base import Unit
+from finst.experiments.base import Unit, documented
 from finst.experiments.cma_design import (
     COLOURS,
     CONDITIONS,
@@ -202,8 +202,7 @@ DOCUMENTATION = {
 
 
 def _documented(data: xr.Dataset) -> xr.Dataset:
-    for name, (unit, text) in DOCUMENTATION.items():
-        data[name].attrs = {"units": unit, "long_name": text}
+    documented(data, DOCUMENTATION)
     data.attrs = {
         "title": "Causal mediation of every attention head",
         "paper": "arXiv 2506.15871, section on causal mediation, Figs 1d and 20-25",

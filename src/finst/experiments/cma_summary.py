@@ -11,6 +11,7 @@ from finst.analysis import mediation, statistics
 from finst.analysis.headsets import top_k
 from finst.analysis.mediation import Depth, OrderStep, StageMap
 from finst.analysis.reliability import split_half
+from finst.experiments.base import documented
 from finst.experiments.cma_design import CMASpec, Logits
 
 DIGITS: dict[Logits, int | None] = {"exact": None, "bfloat16": mediation.BFLOAT16_DIGITS}
@@ -104,8 +105,7 @@ def statistics_of(spec: CMASpec, data: xr.Dataset) -> xr.Dataset:
             **{f"order_{f.name}": ("step", [getattr(s, f.name) for s in steps]) for f in fields(OrderStep)},
         }
     ).set_coords(["order_earlier", "order_later"])
-    for name, (unit, text) in DOCUMENTATION.items():
-        summary[name].attrs = {"units": unit, "long_name": text}
+    documented(summary, DOCUMENTATION)
     return summary.assign_attrs(asdict(spec))
 
 

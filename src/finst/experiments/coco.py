@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from finst.engine.edits import Rows, unedited
 from finst.engine.sets import head_sets
 from finst.errors import FinstError
-from finst.experiments.base import Unit
+from finst.experiments.base import Unit, documented
 from finst.experiments.effects import effects, halves, largest
 from finst.experiments.heads import HeadMaps, HeadSets, check_maps, check_sizes, head_sets_of, warnings_of
 from finst.experiments.intervention import InterventionSpec, agreed, check_intervention, record_of
@@ -201,9 +201,7 @@ class Coco:
             },
             attrs=ATTRS,
         )
-        for name, (measured, text) in DOCUMENTATION.items():
-            data[name].attrs = {"units": measured, "long_name": text}
-        return data
+        return documented(data, DOCUMENTATION)
 
     def summarise(self, spec: CocoSpec, parts: Sequence[xr.Dataset]) -> xr.Dataset:
         """Dims match, set, k, group: how often the first thing is repeated, before and after.

@@ -16,7 +16,7 @@ from finst.analysis.multiplicity import bh_fdr
 from finst.engine.edits import Edit, Row, Rows, rows_from
 from finst.engine.greedy import cut_short
 from finst.errors import FinstError
-from finst.experiments.base import Unit
+from finst.experiments.base import Unit, documented
 from finst.experiments.effects import effects
 from finst.experiments.heads import HeadMaps, HeadSets, check_maps, check_sizes, extremes_of
 from finst.experiments.intervention import InterventionSpec, agreed, check_intervention, record_of
@@ -147,9 +147,7 @@ class Counting:
             },
             attrs=ATTRS,
         )
-        for name, (measured, text) in DOCUMENTATION.items():
-            data[name].attrs = {"units": measured, "long_name": text}
-        return data
+        return documented(data, DOCUMENTATION)
 
     def summarise(self, spec: CountingSpec, parts: Sequence[xr.Dataset]) -> xr.Dataset:
         """Dims set, k, score, group: shares with every edit and without any; rival: the strongest heads against others.

@@ -9,6 +9,7 @@ import xarray as xr
 from jaxtyping import Bool
 
 from finst.analysis.proportions import mcnemar, wilson
+from finst.experiments.base import documented
 
 DOCUMENTATION = {
     "n": ("trials", "trials that the shares are of"),
@@ -72,6 +73,4 @@ def effects(before: xr.DataArray, after: xr.DataArray, groups: Sequence[str], co
         )
         parts.append(xr.Dataset(dict(zip(DOCUMENTATION, values, strict=True))))
     whole: xr.Dataset = xr.concat(parts, xr.Variable("group", names), join="exact", data_vars="all", coords="minimal")
-    for name, (unit, text) in DOCUMENTATION.items():
-        whole[name].attrs = {"units": unit, "long_name": text}
-    return whole
+    return documented(whole, DOCUMENTATION)

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from finst.engine.activations import sampled
-from finst.experiments.base import Unit
+from finst.experiments.base import Unit, documented
 from finst.experiments.effects import effects, halves, largest
 from finst.experiments.heads import HeadMaps, check_maps, check_sizes, head_sets_of, replaced, warnings_of
 from finst.experiments.intervention import InterventionSpec, agreed, check_intervention, record_of
@@ -143,9 +143,7 @@ class FramePatch:
             },
             attrs=ATTRS,
         )
-        for name, (measured, text) in DOCUMENTATION.items():
-            data[name].attrs = {"units": measured, "long_name": text}
-        return data
+        return documented(data, DOCUMENTATION)
 
     def summarise(self, spec: FramePatchSpec, parts: Sequence[xr.Dataset]) -> xr.Dataset:
         """Dims named, set, k, group: how often either object is named, before and after, on the reporting half.

@@ -15,7 +15,7 @@ from torch import Tensor
 from finst.analysis.headsets import Head
 from finst.engine.edits import Edit, Row, Rows, rows_from
 from finst.engine.reads import activations
-from finst.experiments.base import Unit
+from finst.experiments.base import Unit, documented
 from finst.experiments.effects import effects, halves, largest
 from finst.experiments.heads import HeadMaps, check_maps, check_sizes, warnings_of
 from finst.experiments.intervention import InterventionSpec, agreed, check_intervention, record_of
@@ -264,9 +264,7 @@ class KeySwap:
             },
             attrs=ATTRS,
         )
-        for name, (measured, text) in DOCUMENTATION.items():
-            data[name].attrs = {"units": measured, "long_name": text}
-        return data
+        return documented(data, DOCUMENTATION)
 
     def summarise(self, spec: KeySwapSpec, parts: Sequence[xr.Dataset]) -> xr.Dataset:
         """Dims edit, dose, group: effects on the reporting half, and the dose that the paper's edit was best at.

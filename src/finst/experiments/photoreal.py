@@ -18,7 +18,7 @@ from finst.engine.activations import sampled
 from finst.engine.edits import Rows, unedited
 from finst.engine.sets import head_sets
 from finst.engine.sites import Site
-from finst.experiments.base import Unit
+from finst.experiments.base import Unit, documented
 from finst.experiments.effects import effects, halves, largest
 from finst.experiments.heads import HeadMaps, HeadSets, check_maps, check_sizes, head_sets_of, warnings_of
 from finst.experiments.intervention import agreed, check_intervention, record_of
@@ -250,9 +250,7 @@ class Photoreal:
             },
             attrs=ATTRS,
         )
-        for name, (measured, text) in DOCUMENTATION.items():
-            data[name].attrs = {"units": measured, "long_name": text}
-        return data
+        return documented(data, DOCUMENTATION)
 
     def summarise(self, spec: PhotorealSpec, parts: Sequence[xr.Dataset]) -> xr.Dataset:
         """Dims stage, set, k, dose, group: effects on the reporting half, and what was chosen for every stage and set.

@@ -12,7 +12,7 @@ import xarray as xr
 from finst.engine.activations import Sampled, sampled
 from finst.engine.precision import at_least_float32
 from finst.errors import FinstError
-from finst.experiments.base import Unit
+from finst.experiments.base import Unit, documented
 from finst.experiments.shown import shown
 from finst.experiments.trials import TensorName, Trial, TrialSpec, context_of, positions_of, roles_of
 from finst.report.example import Shown
@@ -87,8 +87,7 @@ def recorded(vlm: VLM, spec: TrialSpec, trials: Mapping[int, Trial], roles: Sequ
         },
         coords={"trial": list(trials), "layer": np.arange(vlm.n_layers), "role": list(roles)},
     )
-    for name, (unit, text) in DOCUMENTATION.items():
-        data[name].attrs = {"units": unit, "long_name": text}
+    documented(data, DOCUMENTATION)
     return Recorded(data, contexts, passes)
 
 

@@ -14,7 +14,7 @@ from finst.analysis.proportions import fewest_gains, wilson
 from finst.engine.edits import Rows, unedited
 from finst.errors import FinstError
 from finst.experiments.answers import MAX_NEW_TOKENS
-from finst.experiments.base import Unit
+from finst.experiments.base import Unit, documented
 from finst.experiments.effects import effects, halves, largest
 from finst.experiments.heads import HeadMaps, HeadSets, check_maps, check_sizes, head_sets_of, replaced, warnings_of
 from finst.experiments.intervention import InterventionSpec, agreed, check_intervention, record_of
@@ -225,9 +225,7 @@ class Rescue:
             },
             attrs=ATTRS,
         )
-        for name, (measured, text) in DOCUMENTATION.items():
-            data[name].attrs = {"units": measured, "long_name": text}
-        return data
+        return documented(data, DOCUMENTATION)
 
     def summarise(self, spec: RescueSpec, parts: Sequence[xr.Dataset]) -> xr.Dataset:
         """Dims grid, set, k, score: effects on the reporting half, with the K that was best on the other.

@@ -12,7 +12,7 @@ import xarray as xr
 
 from finst.engine.edits import Rows, unedited
 from finst.engine.sets import head_sets
-from finst.experiments.base import Unit
+from finst.experiments.base import Unit, documented
 from finst.experiments.effects import effects, halves, largest
 from finst.experiments.heads import HeadMaps, HeadSets, check_maps, check_sizes, head_sets_of, warnings_of
 from finst.experiments.intervention import InterventionSpec, agreed, check_intervention, record_of
@@ -162,9 +162,7 @@ class Reuse:
             },
             attrs=ATTRS,
         )
-        for name, (measured, text) in DOCUMENTATION.items():
-            data[name].attrs = {"units": measured, "long_name": text}
-        return data
+        return documented(data, DOCUMENTATION)
 
     def summarise(self, spec: ReuseSpec, parts: Sequence[xr.Dataset]) -> xr.Dataset:
         """Shares of hits of every edit in both halves, and the effect of the chosen one on the reporting half.

@@ -13,7 +13,7 @@ import xarray as xr
 from finst.engine.edits import Rows, unedited
 from finst.engine.sets import head_sets
 from finst.errors import FinstError
-from finst.experiments.base import Unit
+from finst.experiments.base import Unit, documented
 from finst.experiments.heads import HeadMaps, HeadSets, check_maps, check_sizes, head_sets_of, warnings_of
 from finst.experiments.intervention import InterventionSpec, agreed, check_intervention
 from finst.experiments.position_ids import SITES, IDs, context_of, ids_of, slots_of, stages_of
@@ -166,9 +166,7 @@ class Transfer:
             },
             attrs=ATTRS,
         )
-        for name, (measured, text) in DOCUMENTATION.items():
-            data[name].attrs = {"units": measured, "long_name": text}
-        return data
+        return documented(data, DOCUMENTATION)
 
     def summarise(self, spec: TransferSpec, parts: Sequence[xr.Dataset]) -> xr.Dataset:
         """Dims stage, source, target, set, group: effects on the reporting half, at settings of the choosing half.
