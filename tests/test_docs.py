@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from finst import commands
-from finst.cli import main
+from finst.cli import commands
+from finst.cli.main import main
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "src").rglob("README.md"))]

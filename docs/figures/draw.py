@@ -8,11 +8,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from finst.report.correlations import stage_figures
+from finst.experiments.cma.figures import overview
+from finst.experiments.interventions.photoreal.report import photoreal_figures
+from finst.experiments.interventions.transfer.report import transfer_figures
+from finst.experiments.representations.rsa_figures import stage_figures
 from finst.report.figures import NamedFigure
-from finst.report.maps import overview
-from finst.report.photoreal import photoreal_figures
-from finst.report.transfer import transfer_figures
 from finst.runs.archive import unpack
 
 COLOURS = 64

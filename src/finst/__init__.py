@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from finst.engine.attribution import attribution
-    from finst.engine.calls import sustained
     from finst.engine.counterfactuals import counterfactuals, observe
+    from finst.engine.decode_steps import sustained
     from finst.engine.edits import Edit, each_head, rows_from, unedited
     from finst.engine.generate import generate
+    from finst.engine.head_sets import each_layer, head_sets
     from finst.engine.reads import Read, activations
     from finst.engine.record import record
-    from finst.engine.sets import each_layer, head_sets
     from finst.errors import FinstError
     from finst.prompts import colour_retrieval, scene_description, spatial_relation
     from finst.scenes.designs import mediation_pairs
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from finst.vlm.open import open_reader, open_vlm
 
 _HOME = {
-    "sustained": "finst.engine.calls",
+    "sustained": "finst.engine.decode_steps",
     "counterfactuals": "finst.engine.counterfactuals",
     "observe": "finst.engine.counterfactuals",
     "Edit": "finst.engine.edits",
     "each_head": "finst.engine.edits",
     "rows_from": "finst.engine.edits",
-    "each_layer": "finst.engine.sets",
-    "head_sets": "finst.engine.sets",
+    "each_layer": "finst.engine.head_sets",
+    "head_sets": "finst.engine.head_sets",
     "attribution": "finst.engine.attribution",
     "unedited": "finst.engine.edits",
     "generate": "finst.engine.generate",

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 import sys
 
-from finst.cli import main
+from finst.cli.main import main
 
 sys.exit(main())

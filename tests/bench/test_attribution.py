@@ -13,9 +13,9 @@ from finst.bench import attribution as bench_attribution
 from finst.bench.attribution import BenchAttribution, Comparison, compare, table
 from finst.engine.attribution import attribution
 from finst.errors import FinstError
-from finst.experiments.cma import CMA, CMASpec
-from finst.experiments.cma_design import COLOURS, CONDITIONS, CONTEXTS, colours_of, contexts_of, patched_positions
-from finst.experiments.cma_design import prompt_of as prompt
+from finst.experiments.cma.design import COLOURS, CONDITIONS, CONTEXTS, colours_of, contexts_of, patched_positions
+from finst.experiments.cma.design import prompt_of as prompt
+from finst.experiments.cma.experiment import CMA, CMASpec
 from finst.scenes.designs import mediation_pairs
 from finst.vlm.encode import first_tokens
 from finst.vlm.open import open_vlm
@@ -111,7 +111,7 @@ def test_bad_input_comes_before_the_weights(
 
 
 def test_where_the_result_cannot_go(spec: BenchAttribution, tmp_path: Path) -> None:
-    from finst.cli import main
+    from finst.cli.main import main
 
     for place in (tmp_path / "no" / "x.json", tmp_path):
         assert main(["bench", "attribution", "--model", spec.model, "--json", str(place)]) == 2

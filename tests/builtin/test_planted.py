@@ -13,8 +13,8 @@ import xarray as xr
 
 from finst.builtin.planted import checkpoint
 from finst.builtin.planted.mechanism import HEADS, LAYERS, PLANTED
-from finst.engine.calls import sustained
 from finst.engine.counterfactuals import counterfactuals
+from finst.engine.decode_steps import sustained
 from finst.engine.edits import Edit, rows_from, unedited
 from finst.engine.generate import generate
 from finst.engine.record import record

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import xarray as xr
 
-from finst.experiments.pca import PCA, PCASpec
-from finst.experiments.rsa_frame import RSAFrame, RSAFrameSpec
-from finst.experiments.rsa_stages import RSAStages, RSAStagesSpec
-from finst.report.planes import best_layers
+from finst.experiments.representations.frame import RSAFrame, RSAFrameSpec
+from finst.experiments.representations.pca import PCA, PCASpec
+from finst.experiments.representations.pca_figures import best_layers
+from finst.experiments.representations.stages import RSAStages, RSAStagesSpec
 from tests.builtin.test_planted import BINDING
 from tests.planted import measured
 

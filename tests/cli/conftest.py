@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import xarray as xr
 
-from finst.cli import main
-from finst.experiments.base import Unit
-from finst.experiments.cma import CMA, CMASpec
+from finst.cli.main import main
+from finst.experiments.cma.experiment import CMA, CMASpec
+from finst.runs.experiment import Unit
 from finst.vlm.open import VLM
 from tests.tiny import checkpoint
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from finst.experiments.catalogue import INTERVENTIONS
+from finst.experiments.registry import INTERVENTIONS
 from finst.runs import executor
 from tests.cli.conftest import Finst
 

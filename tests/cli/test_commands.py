@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from finst.cli import COMMANDS
+from finst.cli.main import COMMANDS
 from tests.cli.conftest import Finst
 
 SWEEP_KEYS = {
@@ -41,7 +41,8 @@ def test_help_lists_every_command(finst: Finst) -> None:
 
 def test_help_is_quick_because_it_imports_nothing_heavy() -> None:
     code = (
-        "import sys; from finst.cli import main; main(['--help']); print(sorted({'torch', 'numpy'} & set(sys.modules)))"
+        "import sys; from finst.cli.main import main; main(['--help']); "
+        "print(sorted({'torch', 'numpy'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"

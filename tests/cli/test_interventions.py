@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 import xarray as xr
 
-from finst import commands, interventions
-from finst.experiments.accuracy import AccuracySpec
-from finst.experiments.catalogue import INTERVENTIONS, Entry
-from finst.experiments.key_swap import KeySwap, KeySwapSpec
-from finst.experiments.reuse import Reuse, ReuseSpec
-from finst.experiments.transfer import Transfer
+from finst.cli import commands, effects
+from finst.experiments.interventions.key_swap.experiment import KeySwap, KeySwapSpec
+from finst.experiments.interventions.reuse.experiment import Reuse, ReuseSpec
+from finst.experiments.interventions.transfer.experiment import Transfer
+from finst.experiments.registry import INTERVENTIONS, Entry
+from finst.experiments.representations.accuracy import AccuracySpec
 from finst.runs.spec import to_json
 from tests.cli.conftest import Finst
-from tests.experiments.test_interventions import REUSE, planted
-from tests.experiments.test_transfer import SPEC, answers
+from tests.experiments.interventions.test_interventions import REUSE, planted
+from tests.experiments.interventions.test_transfer import SPEC, answers
 from tests.runs.finished import run_folder
 
 
@@ -111,7 +111,7 @@ def test_all_interventions_share_a_run_of_causal_mediation(
 ) -> None:
     few = {"key-swap": Entry(KeySwap, Small), "reuse": Entry(Reuse, Impossible)}
     monkeypatch.setattr(commands, "INTERVENTIONS", few)
-    monkeypatch.setattr(interventions, "INTERVENTIONS", few)
+    monkeypatch.setattr(effects, "INTERVENTIONS", few)
     out = tmp_path / "all"
     outcome = finst("run", "interventions", tiny, "--pairs", 4, "--seed", 3, "--out", out)
     assert outcome.status == 0, outcome.err

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from finst import check as checking
 from finst.bench.floor import Peaks
-from finst.cli import COMMANDS
-from finst.models import models, table
+from finst.cli import check as checking
+from finst.cli.main import COMMANDS
+from finst.cli.models import models, table
 from finst.vlm import open as opening
 from finst.vlm.families import supported
 from tests.cli.conftest import Finst

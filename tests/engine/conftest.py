@@ -15,7 +15,7 @@ from finst.scenes.draw import draw
 from finst.scenes.object import Grid, on_grid
 from finst.vlm.encode import Encoded, encode, first_tokens
 from finst.vlm.open import VLM, open_vlm
-from finst.vlm.sight import reached
+from finst.vlm.visibility import reached
 from tests.tiny import FAMILIES, ORGANISM_GEOMETRY, Body, checkpoint
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from finst.engine import generate as generate_module
 from finst.engine import hooks
-from finst.engine.calls import by_call, sustained
+from finst.engine.decode_steps import by_call, sustained
 from finst.engine.edits import Edit, Row, Rows, rows_from, unedited
 from finst.engine.generate import generate
 from finst.engine.greedy import PADDING, Generated

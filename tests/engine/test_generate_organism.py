@@ -10,7 +10,7 @@ import torch
 
 import finst
 from finst.engine import hooks
-from finst.engine.calls import sustained
+from finst.engine.decode_steps import sustained
 from finst.engine.edits import Edit, rows_from, unedited
 from finst.engine.generate import generate
 from finst.engine.record import record

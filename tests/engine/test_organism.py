@@ -17,7 +17,7 @@ from finst.engine.edits import Edit, Rows, each_head, rows_from, unedited
 from finst.engine.reads import activations
 from finst.engine.record import Recording, record
 from finst.engine.sites import HEAD_SITES, SITES
-from finst.experiments.cma_design import (
+from finst.experiments.cma.design import (
     CONDITIONS,
     CONTEXTS,
     CMASpec,

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from finst.engine.continuation import continued_attention
-from finst.engine.fused import attention_with_lse, plain_attention_with_lse
 from finst.engine.prefix import prefix_attention
+from finst.engine.prefix_attention import attention_with_lse, plain_attention_with_lse
 from finst.vlm.families.base import Blocks
-from finst.vlm.sight import visible
+from finst.vlm.visibility import visible
 
 SCALING = 0.3
 TOLERANCE = {torch.float64: 1e-12, torch.float32: 1e-5, torch.bfloat16: 0.05}  # a few roundings of values up to 6

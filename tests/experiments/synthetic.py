@@ -13,9 +13,9 @@ import pytest
 import torch
 import xarray as xr
 
-from finst.experiments import cma
-from finst.experiments.cma import CMA, CMASpec
-from finst.experiments.cma_walk import Answered, Asked
+from finst.experiments.cma import experiment as cma
+from finst.experiments.cma.experiment import CMA, CMASpec
+from finst.experiments.cma.walk import Answered, Asked
 from finst.vlm.open import VLM, Reader, open_reader
 from tests import tiny
 

@@ -15,9 +15,9 @@ import xarray as xr
 from rich.console import Console
 
 from finst.errors import FinstError
-from finst.experiments.base import Unit
 from finst.runs import executor
 from finst.runs.executor import run
+from finst.runs.experiment import Unit
 from finst.vlm.open import VLM
 from tests.runs.toy import Toy, ToySpec, page, run_toy
 from tests.tiny import checkpoint

@@ -8,9 +8,9 @@ from typing import Literal
 import pytest
 
 from finst.errors import FinstError
-from finst.experiments.accuracy import AccuracySpec
-from finst.experiments.cma_design import CMASpec
-from finst.experiments.rsa_stages import RSAStagesSpec
+from finst.experiments.cma.design import CMASpec
+from finst.experiments.representations.accuracy import AccuracySpec
+from finst.experiments.representations.stages import RSAStagesSpec
 from finst.runs.factors import valid_factors, with_factors
 
 

@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 from finst.errors import FinstError
-from finst.report.sides import Difference
+from finst.experiments.cma.side_by_side import Difference
 from finst.runs.finished import comparable_runs, differences_between, finished_run, labels_of
 from tests.runs.finished import run_folder
 

@@ -15,9 +15,9 @@ import torch
 import xarray as xr
 
 from finst.errors import FinstError
-from finst.experiments.base import Unit
 from finst.report.figures import NamedFigure, canvas
 from finst.runs.executor import RunResult, run
+from finst.runs.experiment import Unit
 from finst.vlm.open import VLM, Reader
 
 

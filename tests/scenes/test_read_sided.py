@@ -14,7 +14,7 @@ from PIL import Image
 from finst import read_sided
 from finst.errors import FinstError
 from finst.scenes.renders.folder import NAMES, FiledSided, box
-from finst.scenes.sided import Sided
+from finst.scenes.side_by_side_pairs import Sided
 
 RENDERED = Path(__file__).with_name("rendered")
 HUES = {"red": (-0.06, 0.06), "green": (0.25, 0.45)}

@@ -8,8 +8,8 @@ from itertools import islice
 
 import pytest
 
+from finst.cli.models import image_tokens
 from finst.errors import FinstError
-from finst.models import image_tokens
 from finst.prompts import Placement, colour_retrieval, scene_description
 from finst.scenes.draw import draw
 from finst.scenes.object import Scene

@@ -19,8 +19,7 @@ from finst.engine.counterfactuals import counterfactuals
 from finst.engine.edits import each_head, unedited
 from finst.engine.record import record
 from finst.errors import FinstError
-from finst.experiments.cma import CMA
-from finst.experiments.cma_design import (
+from finst.experiments.cma.design import (
     COLOURS,
     CONDITIONS,
     CONTEXTS,
@@ -31,6 +30,7 @@ from finst.experiments.cma_design import (
     patched_positions,
     prompt_of,
 )
+from finst.experiments.cma.experiment import CMA
 from finst.prompts import Placement
 from finst.scenes.designs import MediationPair, mediation_pairs
 from finst.vlm.encode import Encoded, first_tokens

@@ -27,7 +27,7 @@ from finst.bench.peaks import measured_peaks
 from finst.bench.subject import Pair, contexts_needed, patched
 from finst.engine.precision import arithmetic
 from finst.engine.readout import decoder_inputs
-from finst.experiments.cma_design import Condition
+from finst.experiments.cma.design import Condition
 from finst.vlm.encode import Encoded
 from finst.vlm.open import VLM
 

@@ -15,12 +15,12 @@ from finst.bench.subject import Subject, SubjectSpec, conditions_of, described, 
 from finst.engine import hooks
 from finst.engine.edits import Rows, unedited
 from finst.engine.generate import generate
+from finst.engine.head_sets import head_sets
 from finst.engine.record import record
-from finst.engine.sets import head_sets
 from finst.errors import FinstError
-from finst.experiments.cma_design import CONDITIONS, Condition, patched_positions
-from finst.experiments.photoreal import SITES
-from finst.experiments.said import COLOUR_TOKENS
+from finst.experiments.cma.design import CONDITIONS, Condition, patched_positions
+from finst.experiments.interventions.decoding import COLOUR_TOKENS
+from finst.experiments.interventions.photoreal.experiment import SITES
 from finst.vlm.encode import Encoded
 from finst.vlm.open import VLM
 

@@ -14,8 +14,8 @@ from finst.bench.maps import Logits, needed
 from finst.bench.subject import Pair, Subject
 from finst.engine import hooks
 from finst.engine import nnsight as nnsight_engine
-from finst.experiments.cma_design import Condition
-from finst.experiments.cma_walk import map_rows
+from finst.experiments.cma.design import Condition
+from finst.experiments.cma.walk import map_rows
 
 Chosen = Int[np.ndarray, "row"]
 

@@ -13,8 +13,8 @@ from finst.bench.subject import Pair, Subject, contexts_needed
 from finst.engine.counterfactuals import counterfactuals
 from finst.engine.edits import Rows
 from finst.engine.record import Recording, record
-from finst.experiments.cma_design import CONTEXTS, Condition
-from finst.experiments.cma_walk import map_rows
+from finst.experiments.cma.design import CONTEXTS, Condition
+from finst.experiments.cma.walk import map_rows
 from finst.vlm.encode import Encoded
 
 Logits = Float[Tensor, "row answer"]

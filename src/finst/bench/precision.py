@@ -13,7 +13,7 @@ from finst.bench.maps import maps
 from finst.bench.subject import Pair, Subject, SubjectSpec, conditions_of, described, open_subject
 from finst.engine.graphs import forget
 from finst.errors import FinstError, choice
-from finst.experiments.cma_design import Condition
+from finst.experiments.cma.design import Condition
 from finst.vlm.open import DTYPES, PARTS, Dtype, placement
 
 REFERENCE = "float32"

@@ -14,7 +14,7 @@ from finst.bench.clock import device_name
 from finst.bench.contexts import SUFFIX, synthetic_contexts
 from finst.bench.random_vlm import random_vlm
 from finst.errors import FinstError, choice
-from finst.experiments.cma_design import (
+from finst.experiments.cma.design import (
     CONDITIONS,
     CONTEXTS,
     CMASpec,

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from finst.engine.fusion import fused
+from finst.engine.kernel_patching import fused
 from finst.engine.precision import arithmetic
 from finst.engine.readout import decoder_inputs, logits, output_of
 from finst.engine.sites import HEAD_SITES, heads_and_width, tapped

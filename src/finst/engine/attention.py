@@ -23,7 +23,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
 from finst.vlm.families.base import Blocks
-from finst.vlm.sight import visible
+from finst.vlm.visibility import visible
 
 NAME = "finst"
 PROBE = "finst_probe"

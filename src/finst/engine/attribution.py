@@ -38,17 +38,17 @@ from torch import Tensor, nn
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from finst.engine.attention import PROBE, probing
-from finst.engine.check import check
 from finst.engine.edits import unedited
 from finst.engine.precision import arithmetic, at_least_float32
 from finst.engine.readout import answer_logits, output_of
 from finst.engine.record import Recording, record
 from finst.engine.sites import HEAD_SITES, heads_and_width, tapped
+from finst.engine.validation import check
 from finst.errors import FinstError, choice
 from finst.vlm.encode import Encoded
 from finst.vlm.families.base import Blocks
 from finst.vlm.open import VLM
-from finst.vlm.sight import reached, visible
+from finst.vlm.visibility import reached, visible
 
 HeadSite = Literal["q", "k", "v", "z"]
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from finst.engine.precision import at_least_float32
 from finst.vlm.families.base import Blocks
-from finst.vlm.sight import visible
+from finst.vlm.visibility import visible
 
 
 def continued_attention(
@@ -28,7 +28,7 @@ def continued_attention(
     """Attention of each row's last ``new`` tokens to a shared prefix and to all tokens of its own.
 
     It is causal but for ``blocks``, none of which begins in the prefix and ends behind it, and looks through a
-    ``window`` if there is one (see ``finst.vlm.sight``).
+    ``window`` if there is one (see ``finst.vlm.visibility``).
     One softmax spans both. The prefix is met once by the queries of all rows and never copied. Scores are computed in
     float32 at least.
     """

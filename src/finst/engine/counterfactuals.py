@@ -14,10 +14,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from finst.engine.attention import PROBE, probing
-from finst.engine.check import check
 from finst.engine.edits import Rows
-from finst.engine.fusion import fused
 from finst.engine.graphs import forget, replayed
+from finst.engine.kernel_patching import fused
 from finst.engine.memory import recording_bytes, token_budget, walk_bytes
 from finst.engine.precision import arithmetic
 from finst.engine.prefix import SharedPrefix
@@ -25,12 +24,13 @@ from finst.engine.readout import answer_logits, output_of
 from finst.engine.reads import Cells, Observed, Read, cells, shaped
 from finst.engine.record import Recording
 from finst.engine.schedule import Bundle, Schedule, Touches, chunks, plan, touches
+from finst.engine.site_ops import Visits, visits
 from finst.engine.sites import SITES, Site, heads_and_width, tapped
-from finst.engine.visits import Visits, visits
+from finst.engine.validation import check
 from finst.vlm.families.base import Blocks
 from finst.vlm.open import VLM
-from finst.vlm.sight import reached
-from finst.vlm.transfer import sent
+from finst.vlm.to_device import sent
+from finst.vlm.visibility import reached
 
 REPLAYED_TOKENS = 1 << 13
 """Walks of at most as many tokens are replayed as graphs on GPUs; larger ones keep a GPU busy anyway."""

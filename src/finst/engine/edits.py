@@ -13,7 +13,7 @@ from torch import Tensor
 
 from finst.engine.sites import HEAD_SITES, SITES, Site
 from finst.errors import FinstError, choice
-from finst.vlm.transfer import sent
+from finst.vlm.to_device import sent
 
 Op = Literal["replace", "add", "zero"]
 

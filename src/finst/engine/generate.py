@@ -12,22 +12,22 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from finst.engine.attention import PROBE, probing
-from finst.engine.calls import by_call
-from finst.engine.check import check
 from finst.engine.continuation import Cache, Continuation
+from finst.engine.decode_steps import by_call
 from finst.engine.edits import Block, Rows
-from finst.engine.fusion import fused
 from finst.engine.greedy import Generated, Greedy, greedy, silence
+from finst.engine.kernel_patching import fused
 from finst.engine.memory import allowed, walk_bytes
 from finst.engine.precision import arithmetic, at_least_float32
 from finst.engine.readout import decoder_call, logits
 from finst.engine.record import Recording
+from finst.engine.site_ops import Visits, writes
 from finst.engine.sites import Site, heads_and_width, tapped
-from finst.engine.visits import Visits, writes
+from finst.engine.validation import check
 from finst.errors import FinstError
 from finst.vlm.families.base import DecoderInputs
 from finst.vlm.open import VLM
-from finst.vlm.sight import reached
+from finst.vlm.visibility import reached
 
 
 @torch.inference_mode()

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional
 
-from finst.engine.calls import picked
+from finst.engine.decode_steps import picked
 from finst.engine.edits import Block, Rows
 from finst.engine.greedy import Generated, greedy, silence
 from finst.engine.precision import arithmetic

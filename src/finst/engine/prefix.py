@@ -10,12 +10,12 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from finst.engine.fused import attention_with_lse
-from finst.engine.fusion import fusing, kernels
+from finst.engine.kernel_patching import fusing, kernels
 from finst.engine.precision import at_least_float32
+from finst.engine.prefix_attention import attention_with_lse
 from finst.engine.schedule import Bundle
 from finst.vlm.families.base import Blocks
-from finst.vlm.sight import visible
+from finst.vlm.visibility import visible
 
 NARROW = 32
 """Tokens of rows that one kernel takes, on GPUs: each meets all of its row one by one."""
@@ -35,7 +35,7 @@ def prefix_attention(
     """Attention of rows of ``width`` tokens, as many after each context's prefix, context after context.
 
     It is causal but for ``blocks``, none of which begins in the prefix and ends behind it, and looks through a
-    ``window`` if there is one (see ``finst.vlm.sight``).
+    ``window`` if there is one (see ``finst.vlm.visibility``).
     A context's tokens meet its prefix together and every row meets itself; with o and l the output and the
     log-sum-exp of the scores of either part, softmax over both is sigma(l_prefix - l_own) o_prefix +
     sigma(l_own - l_prefix) o_own. No key is copied for a row.

@@ -17,7 +17,7 @@ from finst.vlm.encode import Encoded
 from finst.vlm.families.base import DecoderInputs, Prepared
 from finst.vlm.families.base import decoder_inputs as family_inputs
 from finst.vlm.open import VLM
-from finst.vlm.transfer import sent
+from finst.vlm.to_device import sent
 
 _VOCAB_BLOCK = 1 << 15
 """Tokens whose head weights are held in float32 at a time."""

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from finst.engine.fusion import fused
+from finst.engine.kernel_patching import fused
 from finst.engine.precision import arithmetic
 from finst.engine.readout import decoder_call, decoder_inputs
 from finst.engine.sites import HEAD_SITES, SITES, Site, heads_and_width, tapped

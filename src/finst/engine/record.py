@@ -14,8 +14,8 @@ from torch.utils.hooks import RemovableHandle
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from finst.engine.attention import PROBE, as_called, capturing, probing
-from finst.engine.fusion import fused
 from finst.engine.graphs import replayed
+from finst.engine.kernel_patching import fused
 from finst.engine.memory import recording_bytes
 from finst.engine.precision import arithmetic
 from finst.engine.readout import decoder_call, hidden_of, logits, output_of, prepared

@@ -16,26 +16,17 @@ import xarray as xr
 from markupsafe import Markup
 from PIL import Image
 
-from finst.report.account import Account
-from finst.report.effect_rows import COLUMNS as EFFECT_COLUMNS
-from finst.report.effect_rows import Placed
+from finst.experiments.cma.figures import COLOURS, MARKERS, STATISTICS
+from finst.experiments.cma.reliability import trust_of
+from finst.experiments.cma.side_by_side import Difference, Side, headline, stage_rows, step_rows, steps_of
+from finst.experiments.cma.verdict import strongest_head, top_heads, verdict_of
+from finst.experiments.interventions.effect_table import COLUMNS as EFFECT_COLUMNS
+from finst.experiments.interventions.effect_table import Placed
 from finst.report.example import Example, Shot, Shown
 from finst.report.figures import NamedFigure
-from finst.report.maps import COLOURS, MARKERS, STATISTICS, tidy
-from finst.report.sides import Difference, Side, headline, stage_rows, step_rows, steps_of
-from finst.report.trust import trust_of
-from finst.report.verdict import (
-    NAMES,
-    capital,
-    chance,
-    level_of,
-    listed,
-    number,
-    runs,
-    strongest_head,
-    top_heads,
-    verdict_of,
-)
+from finst.report.findings import Account
+from finst.report.tables import tidy
+from finst.report.wording import NAMES, capital, chance, level_of, listed, number, runs
 
 TOP = 5
 """Heads of each stage in the table."""

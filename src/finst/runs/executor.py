@@ -13,8 +13,8 @@ import xarray as xr
 from rich.console import Console
 
 from finst.engine.memory import gauge
-from finst.experiments.base import Experiment, Spec, Unit
 from finst.report.figures import NamedFigure
+from finst.runs.experiment import Experiment, Spec, Unit
 from finst.runs.manifest import Manifest, ModelRecord
 from finst.runs.progress import progress, say
 from finst.runs.provenance import now, session

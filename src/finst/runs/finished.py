@@ -11,7 +11,7 @@ from typing import Any
 import xarray as xr
 
 from finst.errors import FinstError
-from finst.report.sides import Difference
+from finst.experiments.cma.side_by_side import Difference
 from finst.runs.archive import unpack
 from finst.runs.manifest import Manifest
 from finst.runs.store import RunFolder

@@ -15,7 +15,7 @@ from PIL import Image, UnidentifiedImageError
 from finst.errors import FinstError
 from finst.scenes.designs import Features
 from finst.scenes.object import Box, Obj, Picture, Scene
-from finst.scenes.sided import SIDES
+from finst.scenes.side_by_side_pairs import SIDES
 
 RECORD, MASKS = "renders.json", "masks"
 

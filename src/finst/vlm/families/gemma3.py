@@ -24,8 +24,8 @@ from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImagePr
 
 from finst.errors import FinstError
 from finst.vlm.families.base import PROJECTIONS, Blocks, DecoderInputs, Family, Pixels, Prepared, counted, seen_once
-from finst.vlm.sight import visible
-from finst.vlm.transfer import sent_together
+from finst.vlm.to_device import sent_together
+from finst.vlm.visibility import visible
 
 AROUND = ("\n\n<start_of_image>", "<end_of_image>\n\n")
 """A picture's tokens stand between a mark of beginning and one of end, with empty lines around."""

@@ -14,8 +14,8 @@ from transformers.models.idefics2.image_processing_pil_idefics2 import Idefics2I
 
 from finst.errors import FinstError
 from finst.vlm.families.base import PROJECTIONS, Family, Pixels, Prepared, check_decoder, check_size, counted
+from finst.vlm.to_device import sent_together
 from finst.vlm.tokens import Role, View
-from finst.vlm.transfer import sent_together
 
 FAKE = "<fake_token_around_image>"
 

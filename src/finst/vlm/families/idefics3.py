@@ -15,7 +15,7 @@ from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3I
 from finst.errors import FinstError
 from finst.vlm.families.base import PROJECTIONS, Family, Pixels, Prepared, check_decoder, check_size, counted, seen_once
 from finst.vlm.families.idefics2 import FAKE, patch_features
-from finst.vlm.transfer import sent_together
+from finst.vlm.to_device import sent_together
 
 
 class Idefics3(Family):

@@ -14,7 +14,7 @@ from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2Im
 
 from finst.errors import FinstError
 from finst.vlm.families.base import PROJECTIONS, Family, Pixels, Prepared, check_decoder, check_size, counted, seen_once
-from finst.vlm.transfer import sent_together
+from finst.vlm.to_device import sent_together
 
 
 class InternVL(Family):

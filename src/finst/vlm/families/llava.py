@@ -14,8 +14,8 @@ from transformers.models.llava.image_processing_pil_llava import LlavaImageProce
 
 from finst.errors import FinstError
 from finst.vlm.families.base import PROJECTIONS, Family, Pixels, Prepared, check_size, counted, seen_once
+from finst.vlm.to_device import sent_together
 from finst.vlm.tokens import Window
-from finst.vlm.transfer import sent_together
 
 
 class Llava(Family):

@@ -31,8 +31,8 @@ from finst.vlm.families.base import (
     counted,
     grid_roles,
 )
+from finst.vlm.to_device import sent_together
 from finst.vlm.tokens import Role, View
-from finst.vlm.transfer import sent_together
 
 Spans = Float[np.ndarray, "patch 2"]
 """Where patches begin and end along one axis."""

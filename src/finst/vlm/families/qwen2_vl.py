@@ -19,7 +19,7 @@ from transformers.vision_utils import get_vision_position_ids, get_vision_window
 
 from finst.errors import FinstError
 from finst.vlm.families.base import PROJECTIONS, Family, Pixels, Prepared, seen_once
-from finst.vlm.transfer import sent_together
+from finst.vlm.to_device import sent_together
 
 
 class Qwen2VL(Family):

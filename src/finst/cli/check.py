@@ -1,0 +1,232 @@
+"""``finst check``: whether a model fits this machine and how long it will take, before any weight is there."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import torch
+import tyro
+from transformers import AutoModelForImageTextToText
+
+from finst.bench.clock import device_name
+from finst.bench.contexts import SUFFIX, synthetic_contexts
+from finst.bench.costs import Costs, decoder_size, floor_of, tower
+from finst.bench.peaks import measured_peaks
+from finst.bench.subject import Pair
+from finst.errors import FinstError
+from finst.experiments.cma.design import CONDITIONS, CONTEXTS, CMASpec, contexts_of
+from finst.experiments.cma.experiment import CMA
+from finst.experiments.registry import INTERVENTIONS
+from finst.experiments.representations.accuracy import Accuracy, AccuracySpec
+from finst.experiments.representations.entropy import RSAEntropy, RSAEntropySpec
+from finst.experiments.representations.frame import RSAFrame, RSAFrameSpec
+from finst.experiments.representations.pca import PCA, PCASpec
+from finst.experiments.representations.stages import RSAStages, RSAStagesSpec
+from finst.runs.experiment import Experiment
+from finst.scenes.designs import mediation_pairs
+from finst.vlm.open import DTYPES, VLM, Dtype, Reader, open_reader, placement, quiet
+from finst.vlm.published import published
+
+PAIRS_AT_ONCE = CMASpec.pairs_per_unit
+
+SHARES = (0.25, 0.8)
+"""Of the least time that arithmetic and memory allow, what maps on one H100 reach (docs/benchmarks.md), rounded
+outwards."""
+
+
+@dataclass(frozen=True)
+class CheckSpec:
+    """Whether MODEL fits this machine, what will run, and about how long: from its configuration, without weights."""
+
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+    """Built-in model, folder, hub id, or the name of a published shape such as qwen2-vl-7b."""
+    revision: str | None = None
+    """Hub branch, tag or commit."""
+    dtype: Dtype = "float32"
+    """Number format for the estimate of time."""
+    device: str = "auto"
+    """Where it would run: auto, cpu, cuda or cuda:N."""
+    pairs: int = 50
+    """Of causal mediation."""
+    json: bool = False
+    """Prints JSON instead of text."""
+
+
+@dataclass(frozen=True)
+class Fit:
+    """Weights in one number format."""
+
+    dtype: str
+    weights_bytes: int
+    fits: bool
+    """With a fifth of the free memory left for everything else."""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What ``check`` found."""
+
+    model: str
+    source: str
+    """Where its configuration is from."""
+    architecture: str
+    parameters: int
+    layers: int
+    heads: int
+    kv_heads: int
+    device: str
+    free_bytes: int
+    fits: tuple[Fit, ...]
+    experiments: dict[str, str]
+    """"yes", or why not."""
+    dtype: str
+    pairs: int
+    flops_per_s: float
+    """Of matrix products, measured now on this device in this number format."""
+    bytes_per_s: float
+    floor_s: float
+    """The least that arithmetic and memory traffic allow."""
+    estimate_s: tuple[float, float]
+    """The floor over the largest and the smallest of ``SHARES``."""
+
+
+def check(spec: CheckSpec) -> Checked:
+    """Reads configuration and tokenizer, builds the model without memory, and measures the device's rates.
+
+    Raises FinstError for a model that is not known, an architecture that is not read, a dtype or device that is not
+    there, and fewer than one pair.
+    """
+    if spec.pairs < 1:
+        raise FinstError(f"pairs must be at least 1, not {spec.pairs}")
+    dtype, device = placement(spec.dtype, spec.device)
+    reader, source = _reader(spec)
+    with quiet(), torch.device("meta"):
+        model = AutoModelForImageTextToText.from_config(reader.config, dtype=dtype)
+    vlm = VLM(reader, model.eval())
+    weights, available = sum(parameter.numel() for parameter in model.parameters()), free_bytes(device)
+    sizes = {name: weights * known.itemsize for name, known in DTYPES.items() if name in ("float32", "bfloat16")}
+    peaks = measured_peaks(device, dtype)
+    costs = Costs(decoder_size(vlm), tower(vlm, _pair(reader, 0)[0]), peaks)
+    floor = _floor_s(vlm, costs, spec.pairs)
+    return Checked(
+        spec.model,
+        source,
+        reader.config.model_type,
+        weights,
+        vlm.n_layers,
+        vlm.n_heads,
+        vlm.n_kv_heads,
+        device_name(device),
+        available,
+        tuple(Fit(name, size, size <= 0.8 * available) for name, size in sizes.items()),
+        _experiments(spec, reader),
+        spec.dtype,
+        spec.pairs,
+        peaks.flops_per_s,
+        peaks.bytes_per_s,
+        floor,
+        (floor / SHARES[1], floor / SHARES[0]),
+    )
+
+
+def _reader(spec: CheckSpec) -> tuple[Reader, str]:
+    """From the model's small files or, where these cannot be had, from its published shape."""
+    shape = published(spec.model)
+    if shape is not None and spec.model == shape.name:
+        return shape.reader(), "finst's registry of published shapes"
+    try:
+        reader = open_reader(spec.model, revision=spec.revision)
+    except FinstError:
+        if shape is None:
+            raise
+        return replace(shape.reader(), id=spec.model), "finst's registry of published shapes (its files are not here)"
+    return reader, f"its files in {reader.path}"
+
+
+def _experiments(spec: CheckSpec, reader: Reader) -> dict[str, str]:
+    """What each experiment says of the model, as it would before weights load."""
+    model: dict[str, Any] = {"model": spec.model, "revision": spec.revision}
+    every: tuple[tuple[Experiment[Any], Any], ...] = (
+        (CMA(), CMASpec(**model, pairs=max(spec.pairs, 2))),
+        (PCA(), PCASpec(**model)),
+        (RSAStages(), RSAStagesSpec(**model)),
+        (RSAFrame(), RSAFrameSpec(**model)),
+        (RSAEntropy(), RSAEntropySpec(**model)),
+        (Accuracy(), AccuracySpec(**model)),
+        *((entry.kind(None), entry.spec(**model)) for entry in INTERVENTIONS.values()),
+    )
+    return {experiment.name: _runs(experiment, asked, reader) for experiment, asked in every}
+
+
+def _runs(experiment: Experiment[Any], asked: Any, reader: Reader) -> str:
+    if reader.tokenizer is None:
+        return "yes, if its tokenizer tells the colours apart"
+    try:
+        experiment.check(asked, reader)
+    except FinstError as refusal:
+        return f"no: {refusal}"
+    return "yes"
+
+
+def _pair(reader: Reader, index: int) -> Pair:
+    """As an experiment has it; without a tokenizer, one of about that length."""
+    scenes = mediation_pairs(PAIRS_AT_ONCE, seed=0)[index]
+    if reader.tokenizer is not None:
+        return tuple(contexts_of(reader, CMASpec(), scenes))
+    rng, px = np.random.default_rng(index), scenes.clean.width
+    return synthetic_contexts(reader, tokens=None, suffix=SUFFIX, count=len(CONTEXTS), rng=rng, picture_px=px)
+
+
+def _floor_s(vlm: VLM, costs: Costs, pairs: int) -> float:
+    """Pairs go through the model as a run's units do."""
+    whole, rest = divmod(pairs, PAIRS_AT_ONCE)
+    made = [_pair(vlm.reader, index) for index in range(min(pairs, PAIRS_AT_ONCE))]
+    conditions = tuple(CONDITIONS.values())
+    unit = floor_of(costs, made, conditions).seconds if whole else 0.0
+    last = floor_of(costs, made[:rest], conditions).seconds if rest else 0.0
+    return whole * unit + last
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that is free on a device now."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    meminfo = Path("/proc/meminfo")
+    if not meminfo.is_file():  # not Linux
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    fields = dict(line.split(":", 1) for line in meminfo.read_text().splitlines())
+    return int(fields["MemAvailable"].split()[0]) << 10
+
+
+def _span(seconds: float) -> str:
+    """In the unit that a person would choose."""
+    for unit, length in (("days", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:,.0f} {unit}"
+    return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+
+
+def text(found: Checked) -> str:
+    """For people."""
+    least, most = found.estimate_s
+    sizes = [
+        f"  {fit.dtype:<9}{fit.weights_bytes / 2**30:7.1f} GiB   {'fits' if fit.fits else 'does not fit'}"
+        for fit in found.fits
+    ]
+    return "\n".join(
+        [
+            f"{found.model} ({found.architecture}), by {found.source}",
+            f"  {found.parameters:,} weights, {found.layers} layers, {found.heads} heads, {found.kv_heads} KV heads",
+            f"{found.device}, {found.free_bytes / 2**30:.1f} GiB free",
+            *sizes,
+            *(f"finst run {name}: {answer}" for name, answer in found.experiments.items()),
+            f"causal mediation of {found.pairs} pairs in {found.dtype}: an estimate of {_span(least)} to {_span(most)}",
+            f"  rests on {found.flops_per_s / 1e9:,.1f} GFLOP/s and {found.bytes_per_s / 1e9:.0f} GB/s, measured now;",
+            f"  at these rates no program takes less than {_span(found.floor_s)}, and finst reached {SHARES[0]:.0%} to",
+            f"  {SHARES[1]:.0%} of that rate on an H100. Loading, statistics and drawing come on top.",
+        ]
+    )

@@ -1,0 +1,102 @@
+"""``finst interventions``: effects of finished interventions, of any experiments and models, in one table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from finst.errors import FinstError
+from finst.experiments.interventions.effect_table import Placed, csv_table, effects_figure, markdown_table, text_table
+from finst.experiments.interventions.spec import InterventionSpec
+from finst.experiments.registry import INTERVENTIONS
+from finst.report.page import effects_page
+from finst.runs.archive import write_atomically
+from finst.runs.finished import FinishedRun, distinct_runs, labels_of
+from finst.runs.spec import to_json
+from finst.vlm.open import Reader
+
+
+@dataclass(frozen=True)
+class InterventionsSpec:
+    """Effects of finished interventions, of any experiments and models, in one table."""
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Folders of one run or more."""
+    out: Path = Path("interventions.html")
+    """The page; replaced if it exists."""
+    csv: Path | None = None
+    """Also writes the table there, a line an effect, floats in full precision."""
+    json: Path | None = None
+    """The same as JSON."""
+    markdown: bool = False
+    """Prints the table as Markdown."""
+
+
+def write(spec: InterventionsSpec) -> str:
+    """Writes the page and what else is wanted; what the terminal shows.
+
+    Raises FinstError for folders without a finished intervention and for folders given twice.
+    """
+    if not spec.runs:
+        raise FinstError("no run given: expected folders of finished interventions")
+    runs = distinct_runs(spec.runs)
+    rows = rows_of(runs)
+    records = [{"folder": str(run.path), **to_json(run.manifest)} for run in runs]
+    write_atomically(spec.out, effects_page(rows, effects_figure(rows), labels_of(runs), records).encode())
+    if spec.csv is not None:
+        write_atomically(spec.csv, csv_table(rows).encode())
+    if spec.json is not None:
+        write_atomically(spec.json, f"{json.dumps([row.record for row in rows], indent=2)}\n".encode())
+    return markdown_table(rows) if spec.markdown else f"{text_table(rows)}\n\npage: {spec.out}"
+
+
+def specs_of(spec: InterventionSpec, reader: Reader) -> tuple[dict[str, InterventionSpec], dict[str, str]]:
+    """What every intervention is told when all are told ``spec``, and why some cannot be run with this model.
+
+    What is left at its default keeps the default of each. Raises FinstError when none can be run.
+    """
+    plain = InterventionSpec()
+    told = {field.name: getattr(spec, field.name) for field in fields(InterventionSpec)}
+    changed: dict[str, Any] = {name: value for name, value in told.items() if value != getattr(plain, name)}
+    specs, refused = {}, {}
+    for name, entry in INTERVENTIONS.items():
+        asked = entry.spec(**changed)
+        try:
+            entry.kind(None).check(asked, reader)
+        except FinstError as refusal:
+            refused[name] = str(refusal)
+        else:
+            specs[name] = asked
+    if not specs:
+        raise FinstError(f"no intervention can be run: {'; '.join(f'{name}: {why}' for name, why in refused.items())}")
+    return specs, refused
+
+
+def rows_of(runs: Sequence[FinishedRun]) -> tuple[Placed, ...]:
+    """The effects of all runs, in their order.
+
+    Raises FinstError for another experiment than an intervention, and for a summary of an older finst.
+    """
+    rows: list[Placed] = []
+    for run in runs:
+        name = run.manifest.experiment
+        if name not in INTERVENTIONS:
+            raise FinstError(
+                f"{run.path} holds a run of {name!r}, which has no effects to put into the table: expected one of "
+                f"{', '.join(INTERVENTIONS)}"
+            )
+        try:
+            effects = INTERVENTIONS[name].kind(None).effects(run.summary)
+        except KeyError as missing:
+            raise FinstError(
+                f"{run.path} was summarised by an older finst and lacks {missing}: the command that made it, given "
+                "once more, keeps what was measured and writes the summary anew"
+            ) from missing
+        model = Path(str(run.manifest.spec["model"])).name
+        rows += [Placed(model, name, effect, str(run.path)) for effect in effects]
+    return tuple(rows)

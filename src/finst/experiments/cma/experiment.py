@@ -1,0 +1,224 @@
+"""Causal mediation: which heads carry the three stages (paper, section "Causal mediation", Figs 1d and 20-25)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+from torch import Tensor
+
+from finst.analysis import mediation
+from finst.errors import FinstError
+from finst.experiments.cma.design import (
+    COLOURS,
+    CONDITIONS,
+    CONTEXTS,
+    CMASpec,
+    colours_of,
+    contexts_of,
+    prompt_of,
+)
+from finst.experiments.cma.example import example
+from finst.experiments.cma.figures import mediation_figures
+from finst.experiments.cma.summary import statistics_of
+from finst.experiments.cma.walk import Answered, Asked, answered
+from finst.report.figures import NamedFigure
+from finst.runs.experiment import Unit, documented
+from finst.scenes.designs import MediationPair, mediation_pairs
+from finst.scenes.draw import draw
+from finst.vlm.encode import encode, first_tokens
+from finst.vlm.open import VLM, Reader
+
+__all__ = ["CMA", "CMASpec", "example"]
+
+
+class CMA:
+    """The experiment; it has no state."""
+
+    name = "cma"
+
+    def check(self, spec: CMASpec, reader: Reader) -> None:
+        """Raises FinstError for numbers out of range, colours with the same first token, or unsuitable pictures."""
+        least = {"pairs": 1, "seed": 0, "pairs_per_unit": 1, "permutations": 1, "bootstraps": 1}
+        for field, minimum in least.items():
+            value = getattr(spec, field)
+            if value < minimum:
+                raise FinstError(f"{field} is {value}: causal mediation needs at least {minimum}")
+        if not 0 < spec.alpha < 1:
+            raise FinstError(f"alpha is {spec.alpha}: expected an error rate between 0 and 1, such as 0.05")
+        pairs = mediation_pairs(spec.pairs, spec.seed)
+        colours = sorted({colour for pair in pairs for colour in colours_of(pair)})
+        prompt = prompt_of(spec, pairs[0])
+        first_tokens(reader, prompt, colours)
+        encode(reader, draw(pairs[0].clean), prompt)
+
+    def plan(self, spec: CMASpec) -> tuple[Unit, ...]:
+        """``pairs_per_unit`` consecutive pairs a unit."""
+        starts = range(0, spec.pairs, spec.pairs_per_unit)
+        chunks = [range(start, min(start + spec.pairs_per_unit, spec.pairs)) for start in starts]
+        return tuple(Unit(f"pairs {chunk[0]}-{chunk[-1]}", tuple(chunk)) for chunk in chunks)
+
+    def measure(self, vlm: VLM, spec: CMASpec, unit: Unit) -> xr.Dataset:
+        """Every head's patched logits and score in every condition, and what the unedited contexts were answered.
+
+        Dims pair, condition, layer, head, context, colour; see ``attrs`` for units.
+        """
+        every = mediation_pairs(spec.pairs, spec.seed)
+        pairs = {index: every[index] for index in unit.trials}
+        asked = [_asked(vlm.reader, spec, pair) for pair in pairs.values()]
+        said = answered(vlm, asked)
+        measured = zip(pairs, pairs.values(), asked, said, strict=True)
+        return _joined([_measured(vlm, spec, *one) for one in measured])
+
+    def summarise(self, spec: CMASpec, parts: Sequence[xr.Dataset]) -> xr.Dataset:
+        """All pairs with their statistics (see ``cma_summary``), from those pairs alone that the model gets right.
+
+        A pair is usable in a condition when its clean and its source context are both answered correctly, or in any
+        case if the spec says so. Raises FinstError when no condition has two usable pairs, if two were measured.
+        """
+        data = _joined(parts).sortby("pair")
+        correct = data["correct"]
+        clean = correct.sel(context="clean", drop=True)
+        source = correct.sel(context=data["source"]).drop_vars("context")
+        usable = ((clean & source) | (not spec.only_correct)).transpose("condition", "pair").rename("usable")
+        if usable.sum("pair").max() < min(2, spec.pairs):
+            raise FinstError(_no_usable_pairs(spec, data))
+        usable.attrs["long_name"] = "pairs that count: clean and source context answered correctly, unless all do"
+        return statistics_of(spec, data.assign(usable=usable))
+
+    def draw(self, summary: xr.Dataset) -> tuple[NamedFigure, ...]:
+        """The combined map (Fig 1d), one panel a condition, the profile by layer, and every pair of the best heads."""
+        return mediation_figures(summary)
+
+
+def _joined(parts: Sequence[xr.Dataset]) -> xr.Dataset:
+    """Datasets of different pairs as one; nothing else in them differs."""
+    return xr.concat(
+        list(parts),
+        "pair",
+        data_vars="minimal",
+        coords="minimal",
+        compat="override",
+        join="exact",
+        combine_attrs="override",
+    )
+
+
+def _asked(reader: Reader, spec: CMASpec, pair: MediationPair) -> Asked:
+    tokens = first_tokens(reader, prompt_of(spec, pair), colours_of(pair))
+    return Asked(contexts_of(reader, spec, pair), tokens, spec.readout == "patched_tokens")
+
+
+def _numbers(spec: CMASpec, logits: Float[Tensor, "*any"]) -> Float[np.ndarray, "*any"]:
+    """Off the device; rounded if the spec says so, still in a format that numpy has."""
+    return (logits.bfloat16().to(logits.dtype) if spec.logits == "bfloat16" else logits).cpu().numpy()
+
+
+def _measured(vlm: VLM, spec: CMASpec, index: int, pair: MediationPair, asked: Asked, said: Answered) -> xr.Dataset:
+    tokens = list(asked.tokens)
+    rows, contexts = _numbers(spec, said.rows), _numbers(spec, said.contexts[:, tokens])
+    patched = rows[1:].reshape(len(CONDITIONS), vlm.n_layers, vlm.n_heads, len(COLOURS))
+    unedited, recorded = (np.tile(kept, (len(CONDITIONS), 1)) for kept in (rows[0], contexts[0]))
+    if said.described is not None:
+        there = _numbers(spec, said.described).mean(axis=1)
+        retrieval = list(CONDITIONS).index("id_retrieval")
+        recorded[retrieval], unedited[retrieval] = there[:2]
+        patched[retrieval] = there[2:].reshape(patched.shape[1:])
+    predicted = said.contexts.argmax(-1).cpu().numpy()
+    expected = np.array([tokens[COLOURS.index(answer)] for answer in ("target", "target", "new")])
+    words = [vlm.reader.tokenizer.decode([int(token)]) for token in predicted]
+    measured = xr.Dataset(
+        {
+            "patched_logits": (("condition", "layer", "head", "colour"), patched),
+            "unedited_logits": (("condition", "colour"), unedited),
+            "recorded_logits": (("condition", "colour"), recorded),
+            "context_logits": (("context", "colour"), contexts),
+            "predicted_token": ("context", predicted),
+            "predicted_word": ("context", np.array(words)),
+            "correct": ("context", predicted == expected),
+            "positions": ((), len(asked.contexts[0].tokens)),
+        },
+        coords=_coords(pair, vlm.n_layers, vlm.n_heads),
+    )
+    scored = measured.assign(_scores(measured)).expand_dims(pair=[index])
+    per_pair = [name for name in measured.coords if not measured[name].dims]
+    return _documented(scored.assign_coords({name: ("pair", [measured[name].item()]) for name in per_pair}))
+
+
+def _coords(pair: MediationPair, layers: int, heads: int) -> dict[str, object]:
+    described, target = pair.clean.objects
+    assert described.cell is not None
+    row, col = described.cell
+    return {
+        "condition": list(CONDITIONS),
+        "layer": np.arange(layers),
+        "head": np.arange(heads),
+        "context": list(CONTEXTS),
+        "colour": list(COLOURS),
+        "source": ("condition", [c.source for c in CONDITIONS.values()]),
+        "patched": ("condition", [c.patched for c in CONDITIONS.values()]),
+        "original": ("condition", [c.original for c in CONDITIONS.values()]),
+        "counterfactual": ("condition", [c.counterfactual for c in CONDITIONS.values()]),
+        **{f"{role}_colour": word for role, word in zip(COLOURS, colours_of(pair), strict=True)},
+        "described_shape": described.shape,
+        "target_shape": target.shape,
+        "new_shape": pair.changed.objects[1].shape,
+        "side": ("left", "right")[col],
+        "row": ("upper", "lower")[row],
+    }
+
+
+def _scores(measured: xr.Dataset) -> dict[str, xr.DataArray]:
+    """Scores of every head, and the score that the recorded clean run itself gets: the numerical noise."""
+    answers = xr.concat([measured["original"], measured["counterfactual"]], "answer")
+
+    def answered(logits: xr.DataArray) -> xr.DataArray:
+        return logits.sel(colour=answers).drop_vars("colour").transpose("condition", ..., "answer")
+
+    patched, kept, clean = (answered(measured[f"{name}_logits"]) for name in ("patched", "unedited", "recorded"))
+    score = mediation.scores(patched.values, kept.values[:, None, None, :])
+    noise = abs(mediation.scores(clean.values, kept.values))
+    return {
+        "score": xr.DataArray(score, dims=("condition", "layer", "head")),
+        "noise": xr.DataArray(noise, dims="condition"),
+    }
+
+
+DOCUMENTATION = {
+    "patched_logits": ("logits", "logits with one head's output patched, where the condition reads: at the last token"),
+    "unedited_logits": ("logits", "the same of the unedited run in the same batch"),
+    "recorded_logits": ("logits", "the same of the recorded clean run"),
+    "context_logits": ("logits", "last token's logits of the recorded contexts"),
+    "predicted_token": ("1", "most probable next token"),
+    "predicted_word": ("1", "most probable next token, as text"),
+    "correct": ("1", "the most probable next token begins the right answer"),
+    "positions": ("tokens", "length of the contexts"),
+    "score": ("logits", "s = (M(c1*)[a1*] - M(c1*)[a1]) - (M(c1)[a1*] - M(c1)[a1])"),
+    "noise": ("logits", "|score| of the recorded clean run against the unedited run: numerical noise"),
+}
+
+
+def _documented(data: xr.Dataset) -> xr.Dataset:
+    documented(data, DOCUMENTATION)
+    data.attrs = {
+        "title": "Causal mediation of every attention head",
+        "paper": "arXiv 2506.15871, section on causal mediation, Figs 1d and 20-25",
+    }
+    return data
+
+
+def _no_usable_pairs(spec: CMASpec, data: xr.Dataset) -> str:
+    answered = Counter(data["predicted_word"].sel(context="clean").values.tolist()).most_common(5)
+    heard = ", ".join(f"{word!r} ({count} times)" for word, count in answered)
+    asked = Counter(data["target_colour"].values.tolist()).most_common(3)
+    none = "no two usable pairs" if spec.pairs > 1 else "no usable pair"
+    share = float(data["correct"].sel(context="clean").mean())
+    return (
+        f"{spec.model} has {none} in any condition: expected the target's colour (such as "
+        f"{', '.join(repr(word) for word, _ in asked)}) in the clean and in the source context; "
+        f"{share:.0%} of {data.sizes['pair']} clean contexts were right, and it answered {heard}. "
+        "Valid are models that can describe two objects; the other --placement may also help"
+    )

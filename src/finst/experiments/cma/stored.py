@@ -1,0 +1,98 @@
+"""A stored run of causal mediation, read back for whoever wants its numbers without the experiment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from finst.errors import FinstError
+from finst.experiments.cma.design import COLOURS, CONDITIONS, CMASpec
+from finst.experiments.cma.head_maps import HeadMaps
+from finst.runs.archive import unpack
+from finst.runs.manifest import Manifest, ModelRecord
+from finst.runs.spec import from_json
+from finst.runs.store import RunFolder
+
+
+@dataclass(frozen=True, eq=False)
+class StoredMediation:
+    """What the units of a run hold, finished or not."""
+
+    path: Path
+    spec: CMASpec
+    model: ModelRecord
+    pairs: tuple[int, ...]
+    """The measured ones, as indices into the design."""
+    patched: Float[np.ndarray, "pair condition layer head colour"]
+    unedited: Float[np.ndarray, "pair condition colour"]
+    scores: Float[np.ndarray, "pair condition layer head"]
+    noise: float
+    """The largest numerical noise of a score that was recorded, in logits."""
+
+
+def stored_mediation(path: Path) -> StoredMediation:
+    """All measured units of the run in the folder ``path``.
+
+    Raises FinstError when the folder holds no run of causal mediation, a finished run lacks a unit, or one is damaged.
+    """
+    manifest = _manifest(path)
+    spec = from_json(CMASpec, manifest.spec)
+    folder = RunFolder(path, manifest.experiment, manifest.spec)
+    there = [index for index in range(manifest.units) if folder.has_unit(index)]
+    if not there or (manifest.status == "finished" and len(there) < manifest.units):
+        raise FinstError(f"{path} holds {len(there)} of the {manifest.units} units that its manifest counts")
+    parts = [_arrays(folder, index) for index in there]
+    try:
+        pairs, patched, unedited, scores, noise = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    except ValueError as cause:
+        raise FinstError(f"{path} is damaged: its units do not fit each other ({cause})") from cause
+    if len(set(pairs.tolist())) < len(pairs) or not set(pairs.tolist()) <= set(range(spec.pairs)):
+        raise FinstError(f"{path} is damaged: its units do not hold each of the pairs 0..{spec.pairs - 1} once")
+    found = tuple(int(pair) for pair in pairs)
+    return StoredMediation(path, spec, manifest.model, found, patched, unedited, scores, float(noise.max()))
+
+
+def _arrays(folder: RunFolder, index: int) -> tuple[np.ndarray, ...]:
+    """The pairs of a unit, their patched and unedited logits, scores and noise, with axes in a known order."""
+    try:
+        unit: xr.Dataset = folder.read_unit(index)
+        part = unit.sel(condition=list(CONDITIONS), colour=list(COLOURS))
+        # Runs of before there was a choice of readout have the last token's alone.
+        unedited = part["unedited_logits"].broadcast_like(part["patched_logits"].isel(layer=0, head=0, drop=True))
+        part = part.assign(unedited_logits=unedited)
+        dims = {
+            "patched_logits": ("pair", "condition", "layer", "head", "colour"),
+            "unedited_logits": ("pair", "condition", "colour"),
+            "score": ("pair", "condition", "layer", "head"),
+            "noise": ("pair", "condition"),
+        }
+        return (part["pair"].values, *(part[name].transpose(*axes).values for name, axes in dims.items()))
+    except (KeyError, ValueError, OSError) as cause:
+        raise FinstError(
+            f"{folder.unit_path(index)} is damaged: expected the numbers of causal mediation ({cause})"
+        ) from cause
+
+
+def head_maps(path: Path) -> HeadMaps:
+    """What the finished run in the folder ``path`` says of every head.
+
+    Raises FinstError when the folder holds no finished run of causal mediation.
+    """
+    stored = _manifest(path)
+    if stored.status != "finished":
+        raise FinstError(f"{path} holds a run that is not finished: let finst run cma finish it first")
+    summary = unpack(RunFolder(path, stored.experiment, stored.spec).summary_path)
+    return HeadMaps.of(summary, stored.model.hash)
+
+
+def _manifest(path: Path) -> Manifest:
+    if not (path / "manifest.json").is_file():
+        raise FinstError(f"{path} holds no run: expected a folder with manifest.json, such as finst run cma writes")
+    manifest = Manifest.read(path / "manifest.json")
+    if manifest.experiment != "cma":
+        raise FinstError(f"{path} holds a run of {manifest.experiment!r}: expected one of causal mediation ('cma')")
+    return manifest

@@ -1,0 +1,159 @@
+"""Effects of any intervention in one form, and the table of many of them: text, Markdown, CSV, plain values."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import matplotlib as mpl
+import xarray as xr
+
+from finst.report.curves import BLUE, GREEN, ORANGE
+from finst.report.figures import STYLE, NamedFigure, canvas
+from finst.report.tables import aligned
+from finst.report.wording import chance
+
+
+@dataclass(frozen=True)
+class Share:
+    """Of trials that are hits, with the ends of its interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def text(self) -> str:
+        """``83.3% [70.4%, 91.3%]``."""
+        return f"{self.value:.1%} [{self.low:.1%}, {self.high:.1%}]"
+
+    @classmethod
+    def of(cls, at: xr.Dataset, name: str) -> Share:
+        """``name`` is before or after."""
+        return cls(*(float(at[part]) for part in (name, f"{name}_low", f"{name}_high")))
+
+
+@dataclass(frozen=True)
+class EffectRow:
+    """One effect of an intervention: before and after are of the same trials, on which no setting was chosen."""
+
+    measured: str
+    """What counts as a hit, and of what edit."""
+    setting: str
+    """Such as ``K = 20, dose 2``."""
+    before: Share
+    after: Share
+    control: Share
+    """After the control edit that does most."""
+    control_name: str
+    n: int
+    """Trials."""
+    p: float
+    """Of after against before, exact and paired."""
+
+    @classmethod
+    def of(cls, measured: str, setting: str, at: xr.Dataset, controls: xr.Dataset, *, harms: bool = False) -> EffectRow:
+        """``at`` holds one effect; ``controls`` those of the control edits, along one dimension.
+
+        The control that does most has the most hits, or the fewest where an edit ``harms``.
+        """
+        (dim,) = controls["after"].dims
+        after = controls["after"].values
+        best = controls.isel({dim: int(after.argmin() if harms else after.argmax())})
+        shares = (Share.of(at, "before"), Share.of(at, "after"), Share.of(best, "after"))
+        return cls(measured, setting, *shares, str(best[dim].item()), int(at["n"]), float(at["p"]))
+
+
+@dataclass(frozen=True)
+class Placed:
+    """An effect and where it is from."""
+
+    model: str
+    experiment: str
+    effect: EffectRow
+    run: str
+    """Folder."""
+
+    @property
+    def record(self) -> dict[str, object]:
+        """As plain values; shares as ``before``, ``before_low``, ``before_high`` and so on."""
+        flat: dict[str, object] = {"model": self.model, "experiment": self.experiment}
+        for name, value in asdict(self.effect).items():
+            if isinstance(value, dict):
+                flat |= {name: value["value"], f"{name}_low": value["low"], f"{name}_high": value["high"]}
+            else:
+                flat[name] = value
+        return {**flat, "run": self.run}
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """Texts of ``COLUMNS``."""
+        row = self.effect
+        control = f"{row.control.text} ({row.control_name})"
+        texts = (row.measured, row.setting, row.before.text, row.after.text, control, str(row.n), chance(row.p))
+        return (self.model, self.experiment, *texts, self.run)
+
+
+COLUMNS = ("model", "experiment", "hit", "setting", "before", "after", "control", "n", "p", "run")
+
+
+def text_table(rows: Sequence[Placed]) -> str:
+    """For the terminal."""
+    return "\n".join(aligned([COLUMNS, *(row.cells for row in rows)]))
+
+
+def markdown_table(rows: Sequence[Placed]) -> str:
+    """For a README."""
+    lines = [COLUMNS, ("---",) * len(COLUMNS), *(row.cells for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def csv_table(rows: Sequence[Placed]) -> str:
+    """One line an effect, floats in full precision."""
+    buffer = io.StringIO()
+    records = [row.record for row in rows]
+    writer = csv.DictWriter(buffer, list(records[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(records)
+    return buffer.getvalue()
+
+
+def _labels(rows: Sequence[Placed]) -> list[str]:
+    """With the folder's name where several effects would have the same label."""
+    names = [f"{row.model}, {row.experiment}, {row.effect.setting}\n{row.effect.measured}" for row in rows]
+    return [
+        f"{name} ({Path(row.run).name})" if names.count(name) > 1 else name
+        for name, row in zip(names, rows, strict=True)
+    ]
+
+
+def effects_figure(rows: Sequence[Placed]) -> NamedFigure:
+    """A line an effect: before, after, and after the control that does most, with their intervals."""
+    with mpl.rc_context(STYLE):  # pyright: ignore[reportArgumentType]
+        figure = canvas(7.2, 0.9 + 0.36 * len(rows))
+        axes = figure.subplots()
+        looks = (("before", BLUE, "white"), ("control", GREEN, GREEN.colour), ("after", ORANGE, ORANGE.colour))
+        for place, (name, pen, face) in enumerate(looks):
+            for line, row in enumerate(rows):
+                share: Share = getattr(row.effect, name)
+                y = line + 0.22 * (place - 1)
+                label = {"control": "after the control that does most"}.get(name, name) if line == 0 else "_"
+                axes.plot([share.low, share.high], [y, y], color=pen.colour, lw=1, ls=pen.line)
+                axes.plot([share.value], [y], color=pen.colour, marker=pen.marker, mfc=face, ms=4, ls="", label=label)
+        axes.set_yticks(range(len(rows)), _labels(rows), fontsize=6.5)
+        axes.set(xlim=(-0.03, 1.03), ylim=(len(rows) - 0.4, -0.6), xlabel="share of hits")
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return NamedFigure(
+        name="interventions",
+        title="Effects of interventions",
+        caption=(
+            "Share of trials that are hits without the edit (hollow), with the edit, and with that of its control "
+            "edits that does most; all are of the same trials, on which neither K nor dose was chosen. Wilson "
+            "intervals."
+        ),
+        figure=figure,
+        csv=csv_table(rows),
+    )

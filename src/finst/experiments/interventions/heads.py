@@ -1,0 +1,110 @@
+"""Which heads an intervention edits: rankings from causal mediation, and the sets that they must beat."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from finst.analysis import headsets
+from finst.analysis.headsets import Head
+from finst.engine.edits import Rows, unedited
+from finst.engine.head_sets import head_sets
+from finst.errors import FinstError
+from finst.experiments.cma.head_maps import HeadMaps
+from finst.vlm.open import VLM, Reader
+
+
+@dataclass(frozen=True)
+class HeadSets:
+    """Sets of heads of several sizes, and why these."""
+
+    name: str
+    """``top``, ``random 0``, ``layer-matched 0`` and so on."""
+    sets: tuple[tuple[Head, ...], ...]
+    """One for each size."""
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Each set as ``L4H0 L5H2``."""
+        return tuple(" ".join(f"L{layer}H{head}" for layer, head in heads) for heads in self.sets)
+
+
+def head_sets_of(maps: HeadMaps, stage: str, ks: Sequence[int], draws: int, seed: int) -> tuple[HeadSets, ...]:
+    """The strongest K heads of a stage for each of ``ks``, and their controls, ``draws`` of each kind.
+
+    Random sets are drawn from all heads of the model (so they may hold strong ones), layer-matched ones from the other
+    heads of the same layers.
+    """
+    layers, heads = maps.mean.shape[1:]
+    top = HeadSets("top", tuple(maps.top(stage, k, seed).heads for k in ks))
+    seeds = np.random.SeedSequence(seed).generate_state(2 * draws).tolist()
+    blind = [
+        HeadSets(f"random {place}", tuple(headsets.random_k(layers, heads, k, seed=seeds[place]) for k in ks))
+        for place in range(draws)
+    ]
+    matched = [
+        HeadSets(
+            f"layer-matched {place}",
+            tuple(headsets.layer_matched_random_k(chosen, heads, seed=seeds[draws + place]) for chosen in top.sets),
+        )
+        for place in range(draws)
+    ]
+    return (top, *blind, *matched)
+
+
+def extremes_of(maps: HeadMaps, ks: Sequence[int], draws: int, seed: int) -> tuple[HeadSets, ...]:
+    """The strongest and the weakest K heads over all stages for each of ``ks``, and ``draws`` sets drawn from all."""
+    layers, heads = maps.mean.shape[1:]
+    top = HeadSets("top", tuple(maps.strongest(k, seed).heads for k in ks))
+    bottom = HeadSets("bottom", tuple(maps.weakest(k, seed).heads for k in ks))
+    seeds = np.random.SeedSequence(seed).generate_state(draws).tolist()
+    drawn = [
+        HeadSets(f"random {place}", tuple(headsets.random_k(layers, heads, k, seed=one) for k in ks))
+        for place, one in enumerate(seeds)
+    ]
+    return (top, bottom, *drawn)
+
+
+def replaced(
+    written: Iterable[tuple[HeadSets, Float[Tensor, "layer pos head d_head"]]], positions: Sequence[int]
+) -> Rows:
+    """An unedited row, then one for each set of each of ``written``, in this order: the set's heads put out the values
+    at ``positions``."""
+    rows = [head_sets(z, positions, np.array(heads), (len(heads),)) for one, z in written for heads in one.sets]
+    return reduce(add, rows, unedited())
+
+
+def warnings_of(maps: HeadMaps, stage: str, ks: Sequence[int], seed: int) -> tuple[str, ...]:
+    """For each K what is arbitrary about its set, and that it holds heads not above the noise; empty for nothing."""
+    return tuple(maps.top(stage, k, seed).warning for k in ks)
+
+
+def check_sizes(ks: Sequence[int], reader: Reader, field: str = "ks") -> None:
+    """Raises FinstError for no sizes, repeated ones, and sets of more heads than the model has."""
+    text = reader.config.get_text_config()
+    count = text.num_hidden_layers * text.num_attention_heads
+    if not ks or len(set(ks)) < len(ks):
+        raise FinstError(f"{field} is {tuple(ks)}: expected one or more different numbers of heads")
+    wrong = [k for k in ks if not 1 <= k <= count]
+    if wrong:
+        raise FinstError(
+            f"{field} holds {wrong[0]}: {reader.id} has {count} heads, so expected numbers from 1 to {count}"
+        )
+
+
+def check_maps(maps: HeadMaps | None, vlm: VLM) -> HeadMaps:
+    """The maps, if they are of this model. Raises FinstError when they are missing or of other weights."""
+    if maps is None:
+        raise FinstError("this experiment edits heads that causal mediation found: expected a run (finst run cma)")
+    if maps.weights != vlm.weights_hash:
+        raise FinstError(
+            f"the run of causal mediation measured other weights ({maps.weights[:12]}) than those of {vlm.reader.id} "
+            f"({vlm.weights_hash[:12]}): expected a run of the same model"
+        )
+    return maps

@@ -1,0 +1,226 @@
+"""The order of naming as an experiment: splits, what is written where, photographs, and a model known to heed it."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from rich.console import Console
+
+from finst.analysis.mediation import STAGES
+from finst.builtin.planted.mechanism import NAMES_SHAPE, SELECTS
+from finst.builtin.planted.space import STREAM
+from finst.cli.commands import told_page
+from finst.engine import hooks
+from finst.engine.record import record
+from finst.errors import FinstError
+from finst.experiments.cma.head_maps import HeadMaps
+from finst.experiments.interventions.coco.experiment import (
+    SECOND,
+    Coco,
+    CocoSpec,
+    all_named,
+    chosen,
+    edits,
+    sets_of,
+    sources_of,
+)
+from finst.experiments.interventions.coco.first_pass import Naming
+from finst.experiments.interventions.decoding import said
+from finst.prompts import begun_list
+from finst.runs.archive import pack, unpack
+from finst.runs.executor import run
+from finst.scenes.designs import features
+from finst.scenes.draw import draw
+from finst.scenes.object import Grid, on_grid
+from finst.vlm.encode import encode
+from finst.vlm.open import VLM, open_vlm
+from tests.experiments.interventions.test_interventions import maps_of
+from tests.scenes.test_photos import write_coco
+
+DRAWN = CocoSpec(pictures=8, ks=(1, 3), draws=1, splits=2, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def vlm() -> VLM:
+    return open_vlm("organism", device="cpu")
+
+
+def test_half_of_the_pictures_are_sources_in_every_split():
+    found = sources_of(replace(DRAWN, splits=3), 9)
+    assert found.sum(axis=1).tolist() == [4, 4, 4]
+    assert len(np.unique(found, axis=0)) == 3
+
+
+def test_the_prompt_is_the_papers_or_the_one_that_the_organism_knows():
+    assert begun_list(()).sentence == "In this image there is 1. a"
+    assert begun_list(("dog", "cat"), "user_turn").user == "In this image there is 1. a dog 2. a cat 3. a"
+    known = begun_list(("dog",), "prefill", "enumeration")
+    assert known.prefill == "1. a dog 2. a"
+    assert known.user.startswith("List all unique colored objects")
+    assert DRAWN.asking.wording == "enumeration"
+    assert replace(DRAWN, photos="folder").asking.wording == "paper"
+    with pytest.raises(FinstError, match="expected placement prefill"):
+        begun_list((), "user_turn", "enumeration")
+
+
+def test_means_are_of_each_splits_own_sources_and_written_as_slow_hooks_write_them(vlm: VLM):
+    spec = replace(DRAWN, pictures=5, batch=2, naming_tokens=6)
+    found, photos, sources = all_named(vlm, spec), chosen(spec), sources_of(spec, 5)
+    assert all(one.kept and one.listed for one in found.namings)
+    assert found.counts == (2, 2)
+    for split, own in enumerate(sources):
+        for slot, named in enumerate((False, True)):
+            alone = []
+            for index in np.flatnonzero(own).tolist():
+                words = (found.namings[index].first,) if named else ()
+                prompt = begun_list(words, "prefill", "enumeration")
+                alone.append(record(vlm, [encode(vlm.reader, photos[index].picture(), prompt)]).z[0, :, -1])
+            torch.testing.assert_close(found.means[split, slot, :, 0], torch.stack(alone).mean(0), rtol=0, atol=1e-4)
+    sets = sets_of(maps_of(vlm), spec)
+    assert [one.name for one in sets] == ["top", SECOND, "random 0", "layer-matched 0"]
+    assert sets[0].sets == sets[1].sets
+    context = spec.asking.second(vlm.reader, photos[0].picture(), found.namings[0].first)
+    rows = edits(sets, found, np.array([False, True]), context)
+    assert rows.count == 1 + len(sets) * len(spec.ks)
+    block = rows.blocks["z"]
+    for row, slot in ((2, 0), (4, 1)):  # K = 3 of the strongest heads
+        inside = block.row == row
+        heads = list(zip(block.layer[inside].tolist(), block.head[inside].tolist(), strict=True))
+        assert heads == list(sets[0].sets[1])
+        expected = torch.stack([found.means[1, slot, layer, 0, head] for layer, head in heads])
+        torch.testing.assert_close(block.value[torch.from_numpy(inside)], expected)
+    assert not block.adds.any()
+    assert set(block.pos.tolist()) == {context.tokens.last}
+    some = rows.take(np.array([0, 2, 4, 6]))
+    slow = hooks.counterfactuals(vlm, context, some, None).argmax(-1)
+    (texts,) = said(vlm, [context], [some], batch=1, new_tokens=1)
+    assert texts == [vlm.reader.tokenizer.decode([int(token)], skip_special_tokens=True) for token in slow]
+
+
+def test_photographs_with_annotations_and_a_damaged_one(vlm: VLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A model that names two things in every photograph, since none that is built in knows any."""
+    folder = write_coco(tmp_path / "coco")
+    for name in "678":
+        (folder / "val2017" / f"{name}.jpg").write_bytes((folder / "val2017/2.jpg").read_bytes())
+    file = folder / "annotations/instances_val2017.json"
+    more = ', {"image_id": 1, "category_id": 2}'
+    text = file.read_text().replace('"annotations": [', f'"annotations": [{more[2:]}, ')
+    for name in "678":
+        text = text.replace('"images": [', f'"images": [{{"id": {name}, "file_name": "{name}.jpg"}}, ')
+        for category in (2, 3):
+            text = text.replace(
+                '"annotations": [', f'"annotations": [{{"image_id": {name}, "category_id": {category}}}, '
+            )
+    file.write_text(text)
+    monkeypatch.setattr(
+        "finst.experiments.interventions.coco.first_pass.naming",
+        lambda *_: Naming("", "wooden table with cups", "red circle", True),
+    )
+    spec = replace(DRAWN, photos=str(folder), px=64, tokens=2, naming_tokens=2, trials_per_unit=4, pictures=50)
+    experiment = Coco(maps_of(vlm))
+    out = tmp_path / "run"
+    first = run(experiment, spec, out, told_page(experiment), console=Console(file=io.StringIO()), vlm=vlm)
+    summary = first.summary
+    assert summary["picture"].values.tolist() == ["1.jpg", "2.jpg", "3.jpg", "6.jpg", "7.jpg", "8.jpg"]
+    assert summary["reason"].values.tolist() == ["", "", "unreadable", "", "", ""]
+    assert summary["annotated"].values.tolist() == [1, 1, -1, 1, 1, 1]
+    told = experiment.account(summary)
+    assert "1 of 6 pictures are left out: 1 unreadable" in told.findings
+    assert "files that cannot be read: 3.jpg" in told.findings
+    assert "the first thing is among what is known to be in the picture in 100.0% of 5" in told.findings
+    html = first.report.read_text()
+    assert "files that cannot be read: 3.jpg" in html.replace("Files", "files")
+    assert {path.stem for path in out.glob("figures/*.csv")} == {"coco", "coco-pictures"}
+    units = sorted(out.glob("units/*"))
+    assert len(units) == 2
+    fresh = Coco(maps_of(vlm))
+    assert pack(fresh.measure(vlm, spec, fresh.plan(spec)[-1])) == units[-1].read_bytes()
+    assert pack(fresh.summarise(spec, [unpack(unit) for unit in units])) == (out / "summary.zarr.zip").read_bytes()
+
+
+def test_a_model_that_names_nothing_is_refused_with_the_reasons(vlm: VLM):
+    with pytest.raises(FinstError, match=r"split 1 has no source .* \(4 of 4 pictures left out: 4 no first thing\)"):
+        all_named(vlm, replace(DRAWN, pictures=4, wording="paper", naming_tokens=1))
+
+
+@pytest.fixture(scope="module")
+def upper_first() -> VLM:
+    """The planted model of absolute places; ID selection leans towards the upper third, and that names shapes alone.
+
+    As planted, the sum of all IDs that it selects before anything is named prefers none of them; and of a name of two
+    words it selects the object anew for the second one, which an edit at the prompt's last token does not reach.
+    """
+    vlm = open_vlm("planted-absolute", device="cpu")
+    layer, head = SELECTS
+    attention: Any = vlm.layers[layer].self_attn
+    own = slice(head * vlm.d_head, (head + 1) * vlm.d_head)
+    towards = torch.zeros(STREAM.width)
+    towards[list(STREAM.dims("next place"))[:2]] = -0.4
+    says, vocabulary = STREAM.dims("says"), vlm.reader.tokenizer.get_vocab()
+    first: Any = vlm.layers[NAMES_SHAPE[0]].self_attn
+    at = NAMES_SHAPE[1] * vlm.d_head
+    with torch.no_grad():
+        word: Any = vlm.model.get_input_embeddings().weight[vocabulary[" a"]]
+        word[list(says)] = word[list(says)].roll(2)  # a shape comes after " a", not a colour
+        first.o_proj.weight[:, at : at + vlm.d_head] *= 2  # a shape alone is found, as colour and shape together are
+        attention.v_proj.bias[own] += torch.linalg.pinv(attention.o_proj.weight[:, own]) @ towards
+    return vlm
+
+
+def test_the_first_slots_selection_makes_a_model_with_an_order_repeat(upper_first: VLM, tmp_path: Path):
+    """An upper and a lower object in the middle column: all follows from what one selection head puts out."""
+    rng = np.random.default_rng(0)
+    for index in range(12):
+        scene = on_grid(features(rng, 2, "high"), [(0, 1), (2, 1)], Grid(3, 3))
+        Image.fromarray(draw(scene).image).save(tmp_path / f"{index:02} {scene.objects[0].shape}.png")
+    mean = np.zeros((len(STAGES), upper_first.n_layers, upper_first.n_heads))
+    mean[1][SELECTS] = 40
+    maps = HeadMaps(upper_first.weights_hash, mean, mean > 1, noise=0.0)
+    spec = CocoSpec("planted-absolute", photos=str(tmp_path), ks=(1, 2), splits=2, device="cpu", tokens=4)
+    experiment = Coco(maps)
+    (unit,) = experiment.plan(spec)
+    found = experiment.summarise(spec, [experiment.measure(upper_first, spec, unit)])
+    assert not any(found["reason"].values)
+    assert not found["listed"].values.any()
+    assert [name[3:-4] for name in found["picture"].values] == found["first"].values.tolist()
+    assert SELECTS not in [head for one in sets_of(maps, spec)[2:] for heads in one.sets for head in heads]
+    assert float(found["before"].max()) == 0
+    assert float(found["after"].sel(set="top").min()) == 1
+    assert float(found["after"].sel(set=[name for name in found["set"].values if name != "top"]).max()) == 0
+    assert found["n"].sel(set="top", k=1, match="exact", group=["split 1", "split 2"]).values.tolist() == [6, 6]
+    assert found["stays"].sel(k=1).values.tolist() == [0, 1, 1, 1, 1, 1]
+    assert found["chosen_k"].values.tolist() == [1, 1]
+    assert "it is named again in 100.0% of pictures (0.0% without)" in experiment.account(found).headline
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pictures": 3}, "pictures is 3"),
+        ({"splits": 0}, "splits is 0"),
+        ({"ks": (10_000,)}, "ks holds 10000: .* has 80 heads"),
+        ({"photos": "no/where"}, "no/where is no folder: expected 'drawn'"),
+        ({"placement": "user_turn"}, "expected placement prefill"),
+    ],
+)
+def test_bad_input_is_told_before_weights_load(vlm: VLM, changes: dict[str, Any], message: str):
+    with pytest.raises(FinstError, match=message):
+        Coco().check(replace(DRAWN, **changes), vlm.reader)
+
+
+def test_folders_without_enough_whole_pictures_are_refused(vlm: VLM, tmp_path: Path):
+    spec = replace(DRAWN, photos=str(tmp_path))
+    for name in "abc":
+        (tmp_path / f"{name}.jpg").write_bytes(b"no picture")
+    with pytest.raises(FinstError, match="gives 3 pictures: expected at least 4"):
+        Coco().check(spec, vlm.reader)
+    (tmp_path / "d.jpg").write_bytes(b"no picture")
+    with pytest.raises(FinstError, match=r"none of 4 files in .* is a whole picture"):
+        Coco().check(spec, vlm.reader)
