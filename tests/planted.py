@@ -7,7 +7,8 @@ from typing import Any
 
 import xarray as xr
 
-from finst.experiments.cma.experiment import CMA, CMASpec
+from finst.experiments.cma.experiment import CMA
+from finst.experiments.cma.spec import CMASpec
 from finst.vlm.open import VLM, open_vlm
 
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finst.errors import FinstError
+from finst.options import Placement
 from finst.prompts import (
     STEPS,
-    Placement,
     Prompt,
     Relation,
     colour_retrieval,

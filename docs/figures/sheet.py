@@ -10,7 +10,8 @@ from PIL import Image
 
 from finst.scenes.renders.environments import ENVIRONMENTS
 from finst.scenes.renders.folder import read_sided
-from finst.scenes.renders.render import RenderSpec, rendering
+from finst.scenes.renders.spec import RenderSpec
+from finst.scenes.renders.render import rendering
 
 ACROSS, PX = 4, 224
 

@@ -13,11 +13,9 @@ from itertools import pairwise
 from typing import Literal, get_args
 
 from finst.errors import FinstError, choice
+from finst.options import Placement, Wording
 from finst.scenes.object import Obj, Scene
 from finst.scenes.shapes import COLOURS
-
-Placement = Literal["prefill", "user_turn"]
-"""Where an unfinished sentence stands: begun in the assistant's turn, or whole in the user's turn."""
 
 SpanRole = Literal["colour", "noun", "comma"]
 """``comma`` is what follows a described object: a comma, or the "and" after the last one."""
@@ -31,10 +29,6 @@ ENUMERATE = (
     "List all unique colored objects in this image as a numbered list, then give the total as Answer: TOTAL_COUNT."
 )
 """Asks for a numbered list of all objects and then their number (Fig 46)."""
-
-Wording = Literal["paper", "enumeration"]
-"""Of a list that is begun: ``In this image there is 1. a``, or ``1. a`` as the beginning of the answer to
-``ENUMERATE``."""
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,14 @@ import pytest
 import scipy.stats
 
 from finst.bench import attribution as bench_attribution
-from finst.bench.attribution import BenchAttribution, Comparison, compare, table
+from finst.bench.attribution import Comparison, compare, table
+from finst.bench.spec import BenchAttribution
 from finst.engine.attribution import attribution
 from finst.errors import FinstError
 from finst.experiments.cma.design import COLOURS, CONDITIONS, CONTEXTS, colours_of, contexts_of, patched_positions
 from finst.experiments.cma.design import prompt_of as prompt
-from finst.experiments.cma.experiment import CMA, CMASpec
+from finst.experiments.cma.experiment import CMA
+from finst.experiments.cma.spec import CMASpec
 from finst.scenes.designs import mediation_pairs
 from finst.vlm.encode import first_tokens
 from finst.vlm.open import open_vlm

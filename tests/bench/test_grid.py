@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from finst.bench.grid import BenchGrid, grid, measured, rows_of_grid
+from finst.bench.grid import grid, measured, rows_of_grid
+from finst.bench.spec import BenchGrid
 from finst.bench.subject import of_shape
 from finst.errors import FinstError
 from tests.bench.tiny import TINY

@@ -11,7 +11,8 @@ import pytest
 from finst.bench import loops
 from finst.bench.loops import chosen_rows, looped, scaled_s, slow_engines
 from finst.bench.maps import maps
-from finst.bench.subject import Subject, SubjectSpec, conditions_of, of_shape
+from finst.bench.spec import SubjectSpec
+from finst.bench.subject import Subject, conditions_of, of_shape
 from finst.engine import hooks
 from tests.bench.tiny import TINY
 

@@ -10,7 +10,8 @@ import torch
 from rich.console import Console
 
 from finst.bench import paper as module
-from finst.bench.paper import BenchPaper, measured, paper
+from finst.bench.paper import measured, paper
+from finst.bench.spec import BenchPaper
 from finst.bench.subject import of_shape
 from finst.errors import FinstError
 from tests.bench.tiny import TINY

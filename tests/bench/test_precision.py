@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from finst.bench import precision as module
-from finst.bench.precision import BenchPrecision, measured, precision
+from finst.bench.precision import measured, precision
+from finst.bench.spec import BenchPrecision
 from finst.bench.subject import of_shape
 from finst.errors import FinstError
 from tests.bench.tiny import TINY

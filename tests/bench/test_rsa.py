@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from finst.bench.rsa import BenchRSA, rsa
+from finst.bench.rsa import rsa
+from finst.bench.spec import BenchRSA
 from finst.errors import FinstError
 
 SMALL = BenchRSA(

@@ -10,16 +10,8 @@ import pytest
 import torch
 
 from finst.bench.maps import maps, needed
-from finst.bench.subject import (
-    Subject,
-    SubjectSpec,
-    conditions_of,
-    contexts_needed,
-    of_shape,
-    open_subject,
-    patched,
-    weights_bytes,
-)
+from finst.bench.spec import SubjectSpec
+from finst.bench.subject import Subject, conditions_of, contexts_needed, of_shape, open_subject, patched, weights_bytes
 from finst.engine import hooks
 from finst.engine.edits import each_head, unedited
 from finst.errors import FinstError

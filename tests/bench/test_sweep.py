@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from finst.bench import loops
-from finst.bench.subject import ConditionName, of_shape
-from finst.bench.sweep import BenchSweep, measured, sweep
+from finst.bench.spec import BenchSweep, ConditionName
+from finst.bench.subject import of_shape
+from finst.bench.sweep import measured, sweep
 from finst.errors import FinstError
 from tests.bench.tiny import TINY
 from tests.tiny import Body, checkpoint

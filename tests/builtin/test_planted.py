@@ -19,8 +19,9 @@ from finst.engine.edits import Edit, rows_from, unedited
 from finst.engine.generate import generate
 from finst.engine.record import record
 from finst.errors import FinstError
-from finst.prompts import Placement, Prompt, colour_retrieval, correct, scene_description, spatial_relation
-from finst.scenes.designs import Entropy, features
+from finst.options import Entropy, Placement
+from finst.prompts import Prompt, colour_retrieval, correct, scene_description, spatial_relation
+from finst.scenes.designs import features
 from finst.scenes.draw import draw
 from finst.scenes.object import Cell, Grid, Scene, on_grid
 from finst.scenes.shapes import COLOURS, SHAPES

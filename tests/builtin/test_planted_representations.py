@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 import xarray as xr
 
-from finst.experiments.representations.frame import RSAFrame, RSAFrameSpec
-from finst.experiments.representations.pca import PCA, PCASpec
+from finst.experiments.representations.frame import RSAFrame
+from finst.experiments.representations.pca import PCA
 from finst.experiments.representations.pca_figures import best_layers
-from finst.experiments.representations.stages import RSAStages, RSAStagesSpec
+from finst.experiments.representations.spec import PCASpec, RSAFrameSpec, RSAStagesSpec
+from finst.experiments.representations.stages import RSAStages
 from tests.builtin.test_planted import BINDING
 from tests.planted import measured
 

@@ -11,7 +11,8 @@ import pytest
 import xarray as xr
 
 from finst.cli.main import main
-from finst.experiments.cma.experiment import CMA, CMASpec
+from finst.experiments.cma.experiment import CMA
+from finst.experiments.cma.spec import CMASpec
 from finst.runs.experiment import Unit
 from finst.vlm.open import VLM
 from tests.tiny import checkpoint

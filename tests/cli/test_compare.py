@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import xarray as xr
 
-from finst.experiments.cma.experiment import CMASpec
-from finst.experiments.representations.accuracy import AccuracySpec
+from finst.experiments.cma.spec import CMASpec
+from finst.experiments.representations.spec import AccuracySpec
 from finst.runs.spec import to_json
 from tests.cli.conftest import Finst
 from tests.experiments import synthetic

@@ -11,11 +11,13 @@ import pytest
 import xarray as xr
 
 from finst.cli import commands, effects
-from finst.experiments.interventions.key_swap.experiment import KeySwap, KeySwapSpec
-from finst.experiments.interventions.reuse.experiment import Reuse, ReuseSpec
+from finst.experiments.interventions.key_swap.experiment import KeySwap
+from finst.experiments.interventions.key_swap.spec import KeySwapSpec
+from finst.experiments.interventions.reuse.experiment import Reuse
+from finst.experiments.interventions.reuse.spec import ReuseSpec
 from finst.experiments.interventions.transfer.experiment import Transfer
 from finst.experiments.registry import INTERVENTIONS, Entry
-from finst.experiments.representations.accuracy import AccuracySpec
+from finst.experiments.representations.spec import AccuracySpec
 from finst.runs.spec import to_json
 from tests.cli.conftest import Finst
 from tests.experiments.interventions.test_interventions import REUSE, planted

@@ -21,7 +21,8 @@ from finst.cli.main import main
 from finst.cli.verify import Verification, VerifySpec, table, verify
 from finst.engine.sites import SITES
 from finst.errors import FinstError
-from finst.experiments.cma.experiment import CMA, CMASpec
+from finst.experiments.cma.experiment import CMA
+from finst.experiments.cma.spec import CMASpec
 from finst.experiments.cma.stored import stored_mediation
 from finst.runs.archive import pack, unpack
 from finst.runs.executor import run

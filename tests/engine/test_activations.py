@@ -14,7 +14,8 @@ from finst.engine.precision import arithmetic
 from finst.engine.readout import decoder_inputs
 from finst.engine.record import record
 from finst.errors import FinstError
-from finst.experiments.representations.trials import Trial, TrialSpec, context_of, positions_of, trial_of
+from finst.experiments.representations.spec import TrialSpec
+from finst.experiments.representations.trials import Trial, context_of, positions_of, trial_of
 from finst.scenes.draw import draw
 from finst.scenes.object import Grid
 from finst.scenes.sets import unique_objects

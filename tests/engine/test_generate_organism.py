@@ -14,7 +14,8 @@ from finst.engine.decode_steps import sustained
 from finst.engine.edits import Edit, rows_from, unedited
 from finst.engine.generate import generate
 from finst.engine.record import record
-from finst.prompts import Placement, Prompt, correct, enumeration, scene_description
+from finst.options import Placement
+from finst.prompts import Prompt, correct, enumeration, scene_description
 from finst.scenes.draw import draw
 from finst.scenes.object import Grid, Scene, on_grid
 from finst.vlm.encode import Encoded, encode

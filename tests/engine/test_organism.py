@@ -17,15 +17,8 @@ from finst.engine.edits import Edit, Rows, each_head, rows_from, unedited
 from finst.engine.reads import activations
 from finst.engine.record import Recording, record
 from finst.engine.sites import HEAD_SITES, SITES
-from finst.experiments.cma.design import (
-    CONDITIONS,
-    CONTEXTS,
-    CMASpec,
-    colours_of,
-    contexts_of,
-    patched_positions,
-    prompt_of,
-)
+from finst.experiments.cma.design import CONDITIONS, CONTEXTS, colours_of, contexts_of, patched_positions, prompt_of
+from finst.experiments.cma.spec import CMASpec
 from finst.scenes.designs import mediation_pairs
 from finst.vlm.encode import Encoded, first_tokens
 from finst.vlm.open import VLM, open_vlm

@@ -22,7 +22,7 @@ from finst.engine.edits import Rows, each_head, unedited
 from finst.engine.memory import CPU_MEMORY_BYTES, recording_bytes, token_budget, walk_bytes
 from finst.engine.reads import Read, activations
 from finst.engine.record import Recording, record
-from finst.engine.schedule import births, chunks, firsts, touches
+from finst.engine.schedule import chunks, first_layers, firsts, touches
 from finst.engine.sites import SITES
 from finst.vlm.open import VLM
 from tests.engine.conftest import Case
@@ -69,7 +69,7 @@ def test_chunks_hold_every_row_once(case: Case, seed: int, max_tokens: int) -> N
     for part in parts:
         carried = length - firsts(touched, length)[part]
         assert len(part) == 1 or carried.sum() <= max_tokens
-    born = births(touched, layers)[np.concatenate(parts)]
+    born = first_layers(touched, layers)[np.concatenate(parts)]
     assert (np.diff(born) >= 0).all()
 
 

@@ -14,7 +14,8 @@ import torch
 import xarray as xr
 
 from finst.experiments.cma import experiment as cma
-from finst.experiments.cma.experiment import CMA, CMASpec
+from finst.experiments.cma.experiment import CMA
+from finst.experiments.cma.spec import CMASpec
 from finst.experiments.cma.walk import Answered, Asked
 from finst.vlm.open import VLM, Reader, open_reader
 from tests import tiny

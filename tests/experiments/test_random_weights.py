@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from finst.experiments.cma.design import CMASpec
 from finst.experiments.cma.experiment import CMA
+from finst.experiments.cma.spec import CMASpec
 from finst.vlm.open import open_vlm
 from tests.tiny import Body, checkpoint
 

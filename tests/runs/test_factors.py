@@ -8,9 +8,8 @@ from typing import Literal
 import pytest
 
 from finst.errors import FinstError
-from finst.experiments.cma.design import CMASpec
-from finst.experiments.representations.accuracy import AccuracySpec
-from finst.experiments.representations.stages import RSAStagesSpec
+from finst.experiments.cma.spec import CMASpec
+from finst.experiments.representations.spec import AccuracySpec, RSAStagesSpec
 from finst.runs.factors import valid_factors, with_factors
 
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finst.errors import FinstError
-from finst.scenes.designs import Entropy, balanced, features, free_scene, grid_scene, mediation_pairs
+from finst.options import Entropy
+from finst.scenes.designs import balanced, features, free_scene, grid_scene, mediation_pairs
 from finst.scenes.object import OBJECT_PX, Grid
 from finst.scenes.shapes import COLOURS, SHAPES
 

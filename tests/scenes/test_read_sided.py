@@ -14,7 +14,7 @@ from PIL import Image
 from finst import read_sided
 from finst.errors import FinstError
 from finst.scenes.renders.folder import NAMES, FiledSided, box
-from finst.scenes.side_by_side_pairs import Sided
+from finst.scenes.side_by_side_pairs import TwoThingPicture
 
 RENDERED = Path(__file__).with_name("rendered")
 HUES = {"red": (-0.06, 0.06), "green": (0.25, 0.45)}
@@ -40,7 +40,7 @@ def test_the_kept_renders_are_small() -> None:
 
 @pytest.mark.parametrize("one", read_sided(RENDERED), ids=lambda one: one.name)
 def test_renders_show_what_their_record_says(one: FiledSided) -> None:
-    sided: Sided = one
+    sided: TwoThingPicture = one
     picture = sided.picture()
     left, right = picture.scene.objects
     assert one.exact_masks

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from finst.errors import FinstError
 from finst.scenes.renders.camera import Shot, photograph, placed
 from finst.scenes.renders.environments import ENVIRONMENTS
-from finst.scenes.renders.render import Rendering, RenderSpec, rendering
+from finst.scenes.renders.render import Rendering, rendering
 from finst.scenes.renders.sets import shots
 from finst.scenes.renders.solids import MOST, Solid, ellipsoid, inside, solid
+from finst.scenes.renders.spec import RenderSpec
 from finst.scenes.renders.things import ANIMALS, PAINTS, thing, vocabulary
 from finst.scenes.renders.tracer import developed, without_fireflies
 from finst.scenes.shapes import OUTLINES, SHAPES, coverage

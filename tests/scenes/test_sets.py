@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from finst.errors import FinstError
-from finst.scenes.designs import Entropy
+from finst.options import Entropy
 from finst.scenes.object import Grid
 from finst.scenes.sets import (
     CENTRE,

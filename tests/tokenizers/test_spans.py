@@ -10,7 +10,8 @@ import pytest
 
 from finst.cli.models import image_tokens
 from finst.errors import FinstError
-from finst.prompts import Placement, colour_retrieval, scene_description
+from finst.options import Placement
+from finst.prompts import colour_retrieval, scene_description
 from finst.scenes.draw import draw
 from finst.scenes.object import Scene
 from finst.scenes.shapes import COLOURS, SHAPES

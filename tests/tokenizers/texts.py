@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 
-from finst.prompts import STEPS, Placement, Prompt, colour_retrieval, enumeration, scene_description, spatial_relation
+from finst.options import Placement
+from finst.prompts import STEPS, Prompt, colour_retrieval, enumeration, scene_description, spatial_relation
 from finst.scenes.object import Grid, Scene, on_grid
 from finst.scenes.shapes import COLOURS, SHAPES
 from finst.vlm.families import FAMILIES

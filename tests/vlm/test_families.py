@@ -19,7 +19,8 @@ from torch import nn
 from transformers.models.smolvlm import processing_smolvlm
 
 from finst.errors import FinstError
-from finst.prompts import Placement, Prompt, colour_retrieval, scene_description
+from finst.options import Placement
+from finst.prompts import Prompt, colour_retrieval, scene_description
 from finst.scenes.draw import draw
 from finst.scenes.object import Grid, Picture, Scene, on_grid
 from finst.vlm.encode import Encoded, encode, first_tokens, token_texts

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from finst.errors import FinstError
-from finst.prompts import Placement, Prompt, Span, colour_retrieval, enumeration, scene_description
+from finst.options import Placement
+from finst.prompts import Prompt, Span, colour_retrieval, enumeration, scene_description
 from finst.scenes.designs import free_scene, grid_scene
 from finst.scenes.draw import draw
 from finst.scenes.object import Grid, Picture, Scene, on_grid

@@ -14,6 +14,7 @@ from finst.analysis import mediation
 from finst.analysis.ranks import spearman, top_overlap
 from finst.analysis.statistics import mean, resampled_means, tails
 from finst.bench.clock import device_name, timed
+from finst.bench.spec import BenchAttribution
 from finst.engine.attribution import attribution
 from finst.engine.counterfactuals import counterfactuals
 from finst.engine.edits import each_head, unedited
@@ -23,7 +24,6 @@ from finst.experiments.cma.design import (
     COLOURS,
     CONDITIONS,
     CONTEXTS,
-    CMASpec,
     Condition,
     colours_of,
     contexts_of,
@@ -31,40 +31,14 @@ from finst.experiments.cma.design import (
     prompt_of,
 )
 from finst.experiments.cma.experiment import CMA
-from finst.prompts import Placement
+from finst.experiments.cma.spec import CMASpec
 from finst.scenes.designs import MediationPair, mediation_pairs
 from finst.vlm.encode import Encoded, first_tokens
-from finst.vlm.open import VLM, Dtype, Reader, open_reader, open_vlm
+from finst.vlm.open import VLM, Reader, open_reader, open_vlm
 
 Map = Float[np.ndarray, "layer head"]
 
 CONFIDENCE = 0.95
-
-
-@dataclass(frozen=True)
-class BenchAttribution:
-    """Attribution patching beside the exact map, over all heads, in the three conditions of causal mediation."""
-
-    model: str = "organism"
-    """Built-in model, folder with a checkpoint, or Hugging Face hub id."""
-    revision: str | None = None
-    """Branch, tag or commit of a hub id."""
-    pairs: int = 8
-    """Pairs whose mean maps are compared, whether the model answers them correctly or not."""
-    steps: int = 8
-    """Gradients a layer of the integrated estimate; the plain one, with a single gradient, stands beside it."""
-    top: int = 10
-    """How many of the highest heads are looked up in both maps."""
-    seed: int = 0
-    """Fixes scenes and resamples."""
-    placement: Placement = "prefill"
-    """Where the unfinished sentence is: begun in the assistant's turn, or in the user's."""
-    dtype: Dtype = "float32"
-    """Number format of the model."""
-    device: str = "auto"
-    """Where the model runs: auto, cpu, cuda, cuda:N or, over all GPUs, cuda:all."""
-    bootstraps: int = 2_000
-    """Resamples of pairs behind each confidence interval."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +132,8 @@ def _check(spec: BenchAttribution, reader: Reader) -> None:
 
 
 def _mediation(spec: BenchAttribution) -> CMASpec:
-    return CMASpec(spec.model, spec.revision, spec.pairs, spec.seed, spec.placement, bootstraps=spec.bootstraps)
+    shared = ("model", "revision", "pairs", "seed", "placement", "bootstraps")
+    return CMASpec(**{name: getattr(spec, name) for name in shared})
 
 
 def _tasks(vlm: VLM, spec: BenchAttribution, pair: MediationPair) -> dict[str, _Task]:

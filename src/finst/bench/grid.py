@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import statistics
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -11,7 +10,8 @@ import numpy as np
 import torch
 
 from finst.bench.clock import timed
-from finst.bench.subject import Subject, SubjectSpec, conditions_of, described, open_subject
+from finst.bench.spec import BenchGrid
+from finst.bench.subject import Subject, conditions_of, described, open_subject
 from finst.engine import hooks
 from finst.engine.edits import Rows, unedited
 from finst.engine.generate import generate
@@ -23,17 +23,6 @@ from finst.experiments.interventions.decoding import COLOUR_TOKENS
 from finst.experiments.interventions.photoreal.experiment import SITES
 from finst.vlm.encode import Encoded
 from finst.vlm.open import VLM
-
-
-@dataclass(frozen=True)
-class BenchGrid(SubjectSpec):
-    """Grids of K and dose, one for each stage, from pixels to words."""
-
-    ks: tuple[int, ...] = (1, 2, 3, 5, 10, 20, 40)
-    """Heads of a row, drawn at random."""
-    doses: tuple[float, ...] = (1.0, 2.0, 5.0, 10.0, 30.0, 100.0, 300.0)
-    repeats: int = 5
-    """Times that everything runs; medians are reported."""
 
 
 def grid(spec: BenchGrid) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial, reduce
 from operator import add
 from typing import Any
@@ -12,18 +11,9 @@ from rich.console import Console
 from finst.bench.clock import timed, weighed
 from finst.bench.costs import Floor, floor_of, floor_report, measured_costs
 from finst.bench.maps import maps
-from finst.bench.subject import Subject, SubjectSpec, conditions_of, described, open_subject, weights_bytes
+from finst.bench.spec import BenchPaper
+from finst.bench.subject import Subject, conditions_of, described, open_subject, weights_bytes
 from finst.runs.progress import progress
-
-
-@dataclass(frozen=True)
-class BenchPaper(SubjectSpec):
-    """Maps of causal mediation over all heads, of many pairs."""
-
-    inputs: int = 5
-    """Pairs that are measured together."""
-    pairs: int = 50
-    """Pairs of contexts (the paper's 50 samples)."""
 
 
 def paper(spec: BenchPaper, console: Console | None = None) -> dict[str, Any]:

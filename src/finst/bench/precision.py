@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,23 +10,16 @@ from jaxtyping import Float
 
 from finst.analysis import mediation
 from finst.bench.maps import maps
-from finst.bench.subject import Pair, Subject, SubjectSpec, conditions_of, described, open_subject
+from finst.bench.spec import BenchPrecision
+from finst.bench.subject import Pair, Subject, conditions_of, described, open_subject
 from finst.engine.graphs import forget
 from finst.errors import FinstError, choice
 from finst.experiments.cma.design import Condition
-from finst.vlm.open import DTYPES, PARTS, Dtype, placement
+from finst.vlm.open import DTYPES, PARTS, placement
 
 REFERENCE = "float32"
 
 Scores = Float[np.ndarray, "row"]
-
-
-@dataclass(frozen=True)
-class BenchPrecision(SubjectSpec):
-    """Maps of causal mediation over all heads in several number formats, against float32."""
-
-    formats: tuple[Dtype, ...] = ("bfloat16", "float64")
-    """Which; bf16x3 and bf16x6 need a GPU, and float16 cannot hold the same weights."""
 
 
 def precision(spec: BenchPrecision) -> dict[str, Any]:

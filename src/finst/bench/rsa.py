@@ -6,7 +6,6 @@ import resource
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,26 +14,11 @@ from jaxtyping import Float, Int
 from finst.analysis import rsa as analysis
 from finst.analysis.comparisons import Comparison
 from finst.analysis.rsm import Target, cosine_rsm, entries, match, mean_of, position
+from finst.bench.spec import BenchRSA
 from finst.errors import FinstError
 
 CELLS = 3
 """Rows and columns; so many squared are also the colours and shapes."""
-
-
-@dataclass(frozen=True)
-class BenchRSA:
-    """Times RSA of random activations: position, colour, shape, features, and both partial correlations."""
-
-    trials: int = 4050
-    layers: int = 10
-    roles: int = 9
-    d_model: int = 3584
-    permutations: int = 1000
-    resamples: int = 1000
-    plain_trials: int = 2000
-    """Trials of the one place whose permutations are also done by RSMs written out."""
-    plain_permutations: int = 20
-    seed: int = 0
 
 
 def rsa(spec: BenchRSA) -> dict[str, Any]:

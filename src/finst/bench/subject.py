@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,56 +13,27 @@ import torch
 from finst.bench.clock import device_name
 from finst.bench.contexts import SUFFIX, synthetic_contexts
 from finst.bench.random_vlm import random_vlm
+from finst.bench.spec import SubjectSpec
 from finst.errors import FinstError, choice
 from finst.experiments.cma.design import (
     CONDITIONS,
     CONTEXTS,
-    CMASpec,
     Condition,
     colours_of,
     contexts_of,
     patched_positions,
     prompt_of,
 )
+from finst.experiments.cma.spec import CMASpec
 from finst.scenes.designs import mediation_pairs
 from finst.vlm.encode import Encoded, first_tokens
-from finst.vlm.open import PARTS, VLM, Dtype, Reader, open_reader, open_vlm, placement
+from finst.vlm.open import PARTS, VLM, Reader, open_reader, open_vlm, placement
 from finst.vlm.published import Shape, shape_named
-
-ConditionName = Literal["all", "retrieval", "selection", "feature"]
 
 _STAGES = {"retrieval": "id_retrieval", "selection": "id_selection", "feature": "feature_retrieval"}
 
 Pair = tuple[Encoded, ...]
 """Contexts in the order of ``CONTEXTS``."""
-
-
-@dataclass(frozen=True)
-class SubjectSpec:
-    """Which model, on which contexts, in which conditions."""
-
-    model: str = "organism"
-    """Built-in model, folder with a checkpoint, or Hugging Face hub id."""
-    revision: str | None = None
-    """Branch, tag or commit of a hub id."""
-    shape: str | None = None
-    """Instead of a model: random weights of the true shape of a published one, such as qwen2-vl-7b."""
-    tokens: int | None = None
-    """Tokens of a shape's contexts; by default what a picture and the paper's prompt have."""
-    picture_px: int | None = None
-    """Side of a shape's square picture, in px (392, or the largest that ``tokens`` leaves room for)."""
-    suffix: int | None = None
-    """Tokens of a shape's contexts from the first described one to the last (10)."""
-    condition: ConditionName = "all"
-    """Conditions of causal mediation; their rows walk together."""
-    inputs: int = 1
-    """Pairs that are measured together."""
-    device: str = "auto"
-    """Where the model runs: auto, cpu, cuda or cuda:N."""
-    dtype: Dtype = "float32"
-    """Number format of the model."""
-    seed: int = 0
-    """Of scenes, and of a shape's weights and contexts."""
 
 
 @dataclass(frozen=True, eq=False)

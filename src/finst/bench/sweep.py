@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,20 +16,9 @@ from finst.bench.clock import timed, weighed
 from finst.bench.costs import floor_of, floor_report, measured_costs
 from finst.bench.loops import chosen_rows, looped, slow_engines
 from finst.bench.maps import Logits, maps
-from finst.bench.subject import Subject, SubjectSpec, conditions_of, described, open_subject, weights_bytes
+from finst.bench.spec import BenchSweep
+from finst.bench.subject import Subject, conditions_of, described, open_subject, weights_bytes
 from finst.errors import FinstError
-
-
-@dataclass(frozen=True)
-class BenchSweep(SubjectSpec):
-    """Maps of causal mediation over all heads, by each engine in turn."""
-
-    repeats: int = 5
-    """Times that every engine runs; medians are reported."""
-    engines: tuple[Literal["hooks", "nnsight"], ...] = ("hooks", "nnsight")
-    """What the engine is compared with; nnsight is left out where it is not installed."""
-    loop_rows: int = 0
-    """Rows that those really run, chosen at random; their time is scaled to all rows. 0: all rows."""
 
 
 def sweep(spec: BenchSweep) -> dict[str, Any]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 import torch
-import tyro
 from transformers import AutoModelForImageTextToText
 
 from finst.bench.clock import device_name
@@ -17,18 +16,15 @@ from finst.bench.contexts import SUFFIX, synthetic_contexts
 from finst.bench.costs import Costs, decoder_size, floor_of, tower
 from finst.bench.peaks import measured_peaks
 from finst.bench.subject import Pair
+from finst.cli.options import Check
 from finst.errors import FinstError
-from finst.experiments.cma.design import CONDITIONS, CONTEXTS, CMASpec, contexts_of
+from finst.experiments.cma.design import CONDITIONS, CONTEXTS, contexts_of
 from finst.experiments.cma.experiment import CMA
-from finst.experiments.registry import INTERVENTIONS
-from finst.experiments.representations.accuracy import Accuracy, AccuracySpec
-from finst.experiments.representations.entropy import RSAEntropy, RSAEntropySpec
-from finst.experiments.representations.frame import RSAFrame, RSAFrameSpec
-from finst.experiments.representations.pca import PCA, PCASpec
-from finst.experiments.representations.stages import RSAStages, RSAStagesSpec
+from finst.experiments.cma.spec import CMASpec
+from finst.experiments.registry import REGISTRY
 from finst.runs.experiment import Experiment
 from finst.scenes.designs import mediation_pairs
-from finst.vlm.open import DTYPES, VLM, Dtype, Reader, open_reader, placement, quiet
+from finst.vlm.open import DTYPES, VLM, Reader, open_reader, placement, quiet
 from finst.vlm.published import published
 
 PAIRS_AT_ONCE = CMASpec.pairs_per_unit
@@ -36,24 +32,6 @@ PAIRS_AT_ONCE = CMASpec.pairs_per_unit
 SHARES = (0.25, 0.8)
 """Of the least time that arithmetic and memory allow, what maps on one H100 reach (docs/benchmarks.md), rounded
 outwards."""
-
-
-@dataclass(frozen=True)
-class CheckSpec:
-    """Whether MODEL fits this machine, what will run, and about how long: from its configuration, without weights."""
-
-    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """Built-in model, folder, hub id, or the name of a published shape such as qwen2-vl-7b."""
-    revision: str | None = None
-    """Hub branch, tag or commit."""
-    dtype: Dtype = "float32"
-    """Number format for the estimate of time."""
-    device: str = "auto"
-    """Where it would run: auto, cpu, cuda or cuda:N."""
-    pairs: int = 50
-    """Of causal mediation."""
-    json: bool = False
-    """Prints JSON instead of text."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +72,7 @@ class Checked:
     """The floor over the largest and the smallest of ``SHARES``."""
 
 
-def check(spec: CheckSpec) -> Checked:
+def check(spec: Check) -> Checked:
     """Reads configuration and tokenizer, builds the model without memory, and measures the device's rates.
 
     Raises FinstError for a model that is not known, an architecture that is not read, a dtype or device that is not
@@ -133,7 +111,7 @@ def check(spec: CheckSpec) -> Checked:
     )
 
 
-def _reader(spec: CheckSpec) -> tuple[Reader, str]:
+def _reader(spec: Check) -> tuple[Reader, str]:
     """From the model's small files or, where these cannot be had, from its published shape."""
     shape = published(spec.model)
     if shape is not None and spec.model == shape.name:
@@ -147,19 +125,16 @@ def _reader(spec: CheckSpec) -> tuple[Reader, str]:
     return reader, f"its files in {reader.path}"
 
 
-def _experiments(spec: CheckSpec, reader: Reader) -> dict[str, str]:
+def _experiments(options: Check, reader: Reader) -> dict[str, str]:
     """What each experiment says of the model, as it would before weights load."""
-    model: dict[str, Any] = {"model": spec.model, "revision": spec.revision}
-    every: tuple[tuple[Experiment[Any], Any], ...] = (
-        (CMA(), CMASpec(**model, pairs=max(spec.pairs, 2))),
-        (PCA(), PCASpec(**model)),
-        (RSAStages(), RSAStagesSpec(**model)),
-        (RSAFrame(), RSAFrameSpec(**model)),
-        (RSAEntropy(), RSAEntropySpec(**model)),
-        (Accuracy(), AccuracySpec(**model)),
-        *((entry.kind(None), entry.spec(**model)) for entry in INTERVENTIONS.values()),
-    )
-    return {experiment.name: _runs(experiment, asked, reader) for experiment, asked in every}
+    answers = {}
+    for name, entry in REGISTRY.items():
+        experiment = entry.load()
+        settings = experiment.spec(model=options.model, revision=options.revision)
+        if name == CMA.name:
+            settings = replace(settings, pairs=max(options.pairs, 2))
+        answers[name] = _runs(experiment, settings, reader)
+    return answers
 
 
 def _runs(experiment: Experiment[Any], asked: Any, reader: Reader) -> str:

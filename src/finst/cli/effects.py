@@ -4,40 +4,35 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import tyro
-
+from finst.cli.options import Effects
 from finst.errors import FinstError
-from finst.experiments.interventions.effect_table import Placed, csv_table, effects_figure, markdown_table, text_table
+from finst.experiments.interventions.effect_table import (
+    EffectRecord,
+    csv_table,
+    effects_figure,
+    effects_page,
+    markdown_table,
+    text_table,
+)
+from finst.experiments.interventions.protocol import Intervention
 from finst.experiments.interventions.spec import InterventionSpec
-from finst.experiments.registry import INTERVENTIONS
-from finst.report.page import effects_page
+from finst.experiments.registry import REGISTRY
 from finst.runs.archive import write_atomically
 from finst.runs.finished import FinishedRun, distinct_runs, labels_of
-from finst.runs.spec import to_json
 from finst.vlm.open import Reader
 
 
-@dataclass(frozen=True)
-class InterventionsSpec:
-    """Effects of finished interventions, of any experiments and models, in one table."""
-
-    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Folders of one run or more."""
-    out: Path = Path("interventions.html")
-    """The page; replaced if it exists."""
-    csv: Path | None = None
-    """Also writes the table there, a line an effect, floats in full precision."""
-    json: Path | None = None
-    """The same as JSON."""
-    markdown: bool = False
-    """Prints the table as Markdown."""
+def interventions() -> dict[str, Intervention[Any]]:
+    """All registered interventions by name."""
+    experiments = {name: entry.load() for name, entry in REGISTRY.items()}
+    return {name: each for name, each in experiments.items() if isinstance(each, Intervention)}
 
 
-def write(spec: InterventionsSpec) -> str:
+def write(spec: Effects) -> str:
     """Writes the page and what else is wanted; what the terminal shows.
 
     Raises FinstError for folders without a finished intervention and for folders given twice.
@@ -46,7 +41,7 @@ def write(spec: InterventionsSpec) -> str:
         raise FinstError("no run given: expected folders of finished interventions")
     runs = distinct_runs(spec.runs)
     rows = rows_of(runs)
-    records = [{"folder": str(run.path), **to_json(run.manifest)} for run in runs]
+    records = [run.record for run in runs]
     write_atomically(spec.out, effects_page(rows, effects_figure(rows), labels_of(runs), records).encode())
     if spec.csv is not None:
         write_atomically(spec.csv, csv_table(rows).encode())
@@ -64,10 +59,10 @@ def specs_of(spec: InterventionSpec, reader: Reader) -> tuple[dict[str, Interven
     told = {field.name: getattr(spec, field.name) for field in fields(InterventionSpec)}
     changed: dict[str, Any] = {name: value for name, value in told.items() if value != getattr(plain, name)}
     specs, refused = {}, {}
-    for name, entry in INTERVENTIONS.items():
-        asked = entry.spec(**changed)
+    for name, experiment in interventions().items():
+        asked = experiment.spec(**changed)
         try:
-            entry.kind(None).check(asked, reader)
+            experiment.check(asked, reader)
         except FinstError as refusal:
             refused[name] = str(refusal)
         else:
@@ -77,26 +72,27 @@ def specs_of(spec: InterventionSpec, reader: Reader) -> tuple[dict[str, Interven
     return specs, refused
 
 
-def rows_of(runs: Sequence[FinishedRun]) -> tuple[Placed, ...]:
+def rows_of(runs: Sequence[FinishedRun]) -> tuple[EffectRecord, ...]:
     """The effects of all runs, in their order.
 
     Raises FinstError for another experiment than an intervention, and for a summary of an older finst.
     """
-    rows: list[Placed] = []
+    known = interventions()
+    rows: list[EffectRecord] = []
     for run in runs:
         name = run.manifest.experiment
-        if name not in INTERVENTIONS:
+        if name not in known:
             raise FinstError(
-                f"{run.path} holds a run of {name!r}, which has no effects to put into the table: expected one of "
-                f"{', '.join(INTERVENTIONS)}"
+                f"{run.folder} holds a run of {name!r}, which has no effects to put into the table: expected one of "
+                f"{', '.join(known)}"
             )
         try:
-            effects = INTERVENTIONS[name].kind(None).effects(run.summary)
+            effects = known[name].report.effects(run.summary)
         except KeyError as missing:
             raise FinstError(
-                f"{run.path} was summarised by an older finst and lacks {missing}: the command that made it, given "
+                f"{run.folder} was summarised by an older finst and lacks {missing}: the command that made it, given "
                 "once more, keeps what was measured and writes the summary anew"
             ) from missing
         model = Path(str(run.manifest.spec["model"])).name
-        rows += [Placed(model, name, effect, str(run.path)) for effect in effects]
+        rows += [EffectRecord(model, name, effect, str(run.folder)) for effect in effects]
     return tuple(rows)

@@ -6,19 +6,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import fill
-from typing import Annotated
 
 import numpy as np
-import tyro
 from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Patch, Rectangle
 from matplotlib.patheffects import withStroke
 
+from finst.cli.options import Inspect
 from finst.errors import FinstError, choice
-from finst.prompts import Placement, scene_description
-from finst.scenes.designs import Entropy, grid_scene
+from finst.prompts import scene_description
+from finst.scenes.designs import grid_scene
 from finst.scenes.draw import draw
 from finst.scenes.object import Grid, Picture
 from finst.vlm.encode import Encoded, encode, token_texts
@@ -46,31 +45,7 @@ FRAME = "#9ca3af"
 SUFFIXES = (".png", ".pdf", ".svg")
 
 
-@dataclass(frozen=True)
-class InspectSpec:
-    """A picture of what MODEL sees: patch grid, the patches of each object, and the role of every prompt token."""
-
-    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """Built-in model, folder of a checkpoint, or Hugging Face hub id."""
-    out: Path = Path("inspect.png")
-    """Where the picture goes (.png, .pdf or .svg); replaced if it exists."""
-    grid: str = "2x2"
-    """ROWSxCOLUMNS of the scene."""
-    objects: int = 4
-    """How many objects are shown. All but the last are described; the last is the target."""
-    entropy: Entropy = "any"
-    """How much the objects share colours and shapes."""
-    jitter_px: int = 0
-    """Moves each object by up to this many px from its cell."""
-    placement: Placement = "prefill"
-    """The sentence begins the assistant's turn (prefill) or stands in the user's (user_turn)."""
-    seed: int = 0
-    """Chooses the scene."""
-    revision: str | None = None
-    """Hub branch, tag or commit."""
-
-
-def inspect(spec: InspectSpec) -> Path:
+def inspect(spec: Inspect) -> Path:
     """Draws and writes the picture; returns where it is. Raises FinstError for bad input."""
     if spec.out.suffix not in SUFFIXES:
         raise choice("picture format", spec.out.suffix, SUFFIXES)

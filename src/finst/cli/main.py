@@ -1,6 +1,7 @@
-"""``finst COMMAND ...``: what is typed, turned into one of ``finst.cli.commands``.
+"""``finst COMMAND ...``: what is typed, turned into options and one function.
 
-Nothing heavy is imported before a command is chosen, so that ``finst --help`` answers at once.
+Only what a command needs is imported, and what is heavy only once its options are known to be right, so that help and
+typing errors are answered at once.
 """
 
 from __future__ import annotations
@@ -8,60 +9,140 @@ from __future__ import annotations
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.metadata import version
+from typing import Any, Literal
 
 from finst.errors import FinstError, choice
+from finst.experiments.registry import ENTRIES, located
 
 
 @dataclass(frozen=True)
 class Command:
-    """The words after ``finst``, what they do, and the function of ``finst.cli.commands`` that takes the arguments."""
+    """The words after ``finst``, what they do, where the options are defined, and what runs with them."""
 
     words: tuple[str, ...]
     summary: str
-    function: str
+    options: str
+    """``module:Class`` of a dataclass."""
+    action: str
+    """``module:function`` of the command's name and its options; its result, if any, is the exit status."""
+    takes: Literal["options", "run", "file"] = "options"
+    """Whether the options are taken as they are, with those of every experiment, or with a file for the result."""
+    shapes: bool = False
+    """Whether the model may be a published shape by name."""
 
     @property
     def name(self) -> str:
         """As typed after ``finst``."""
         return " ".join(self.words)
 
+    def parse(self, arguments: Sequence[str]) -> Any:
+        """The options. Raises SystemExit after printing help or what is wrong with an option."""
+        tyro: Any = located("tyro:cli")
+        kind = located(self.options)
+        if self.takes == "options":
+            whole, description = kind, None
+        else:
+            whole = located(f"finst.cli.options:{'Run' if self.takes == 'run' else 'ToFile'}")[kind]
+            description = kind.__doc__
+        named = _named(arguments) if self.words[0] in ("run", "explain-discrepancy") else list(arguments)
+        return tyro(whole, prog=f"finst {self.name}", args=named, description=description)
+
+
+_OPTIONS, _COMMANDS, _BENCH = "finst.cli.options", "finst.cli.commands", "finst.bench"
+
+
+def _benchmark(name: str, kind: str, summary: str) -> Command:
+    return Command(("bench", name), summary, f"{_BENCH}.spec:{kind}", f"{_COMMANDS}:benchmark", "file")
+
 
 COMMANDS = (
-    Command(("demo",), "the paper's central result on the built-in model, with a report", "demo"),
-    Command(("run", "cma"), "causal mediation over every attention head of any model", "run_cma"),
-    Command(("run", "pca"), "principal components by layer, coloured by position and features", "run_pca"),
-    Command(("run", "rsa-stages"), "similarity with position and features at commas and last token", "run_rsa_stages"),
-    Command(("run", "rsa-frame"), "similarity with relative and absolute position", "run_rsa_frame"),
-    Command(("run", "rsa-entropy"), "similarity and accuracy when objects share features", "run_rsa_entropy"),
-    Command(("run", "accuracy"), "accuracy by number of objects, entropy and placement", "run_accuracy"),
-    Command(("run", "photoreal"), "steering which of two things is named, in all three stages", "run_intervention"),
-    Command(("run", "reuse"), "position IDs of scene description written into spatial questions", "run_intervention"),
-    Command(("run", "key-swap"), "indexes of two objects exchanged in the keys of their patches", "run_intervention"),
-    Command(("run", "frame-patch"), "indexes of one arrangement in another: relative or absolute", "run_intervention"),
-    Command(("run", "transfer"), "position IDs of every task written into every other, by stage", "run_intervention"),
-    Command(("run", "rescue"), "low entropy with selection outputs of high entropy", "run_intervention"),
-    Command(("run", "counting"), "counting while the strongest or weakest heads are silent", "run_intervention"),
-    Command(("run", "coco"), "IDs of what is named first, written where the second thing is named", "run_intervention"),
-    Command(("run", "interventions"), "all interventions, and one table of their effects", "run_interventions"),
-    Command(("compare",), "puts finished runs of one experiment side by side on one page", "compare"),
-    Command(("interventions",), "puts effects of finished interventions into one table", "interventions"),
-    Command(("explain-discrepancy",), "which choices of a reproduction bend which results", "explain_discrepancy"),
-    Command(("verify",), "replays random cells of a result by plain hooks and nnsight", "verify"),
-    Command(("inspect",), "draws what a model sees: patches, objects, the role of every token", "inspect"),
-    Command(("render",), "path-traced pictures of two things, left and right, with masks", "render"),
-    Command(("models",), "lists published models: sizes, image tokens, memory, what is supported", "models"),
-    Command(("check",), "tells before a download whether a model fits here and how long it will take", "check"),
-    Command(("train", "organism"), "trains the built-in model from scratch", "train_organism"),
-    Command(("bench", "sweep"), "times the engine against a plain hook loop and nnsight", "bench_sweep"),
-    Command(("bench", "paper"), "times causal mediation at the paper's scale", "bench_paper"),
-    Command(("bench", "precision"), "holds number formats against float32 by the scores they give", "bench_precision"),
-    Command(("bench", "rsa"), "times representational similarity analysis of random activations", "bench_rsa"),
-    Command(("bench", "grid"), "times grids of K and dose against one unedited pass", "bench_grid"),
-    Command(("bench", "attribution"), "holds attribution patching against the exact map", "bench_attribution"),
+    Command(
+        ("demo",),
+        "the paper's central result on the built-in model, with a report",
+        f"{_OPTIONS}:Demo",
+        f"{_COMMANDS}:demo",
+    ),
+    *(
+        Command(("run", entry.name), entry.summary, entry.spec_place, f"{_COMMANDS}:run_experiment", "run")
+        for entry in ENTRIES
+    ),
+    Command(
+        ("run", "interventions"),
+        "all interventions, and one table of their effects",
+        f"{_OPTIONS}:RunInterventions",
+        f"{_COMMANDS}:run_interventions",
+    ),
+    Command(
+        ("compare",),
+        "finished runs of one experiment side by side on one page",
+        f"{_OPTIONS}:Compare",
+        f"{_COMMANDS}:compare",
+    ),
+    Command(
+        ("interventions",),
+        "effects of finished interventions in one table",
+        f"{_OPTIONS}:Effects",
+        f"{_COMMANDS}:effects",
+    ),
+    Command(
+        ("explain-discrepancy",),
+        "which choices of a reproduction change which results",
+        f"{_OPTIONS}:ExplainDiscrepancy",
+        f"{_COMMANDS}:explain_discrepancy",
+    ),
+    Command(
+        ("verify",),
+        "replays random cells of a result by plain hooks and nnsight",
+        f"{_OPTIONS}:Verify",
+        f"{_COMMANDS}:verify",
+        "file",
+    ),
+    Command(
+        ("inspect",),
+        "draws what a model sees: patches, objects, the role of every token",
+        f"{_OPTIONS}:Inspect",
+        f"{_COMMANDS}:inspect",
+    ),
+    Command(
+        ("render",),
+        "path-traced pictures of two things, left and right, with masks",
+        f"{_OPTIONS}:Render",
+        f"{_COMMANDS}:render",
+    ),
+    Command(
+        ("models",),
+        "lists published models: sizes, image tokens, memory, what is supported",
+        f"{_OPTIONS}:Models",
+        f"{_COMMANDS}:models",
+    ),
+    Command(
+        ("check",),
+        "estimates memory and run time of a model before its weights are downloaded",
+        f"{_OPTIONS}:Check",
+        f"{_COMMANDS}:check",
+        shapes=True,
+    ),
+    Command(
+        ("train", "organism"),
+        "trains the built-in model from scratch",
+        "finst.builtin.organism.train:TrainSpec",
+        f"{_COMMANDS}:train_organism",
+    ),
+    _benchmark("sweep", "BenchSweep", "times the engine beside a plain hook loop and nnsight"),
+    _benchmark("paper", "BenchPaper", "times causal mediation at the paper's scale"),
+    _benchmark("precision", "BenchPrecision", "compares number formats with float32 by the scores they give"),
+    _benchmark("rsa", "BenchRSA", "times representational similarity analysis of random activations"),
+    _benchmark("grid", "BenchGrid", "times grids of K and dose beside one unedited pass"),
+    Command(
+        ("bench", "attribution"),
+        "compares attribution patching with the exact map",
+        f"{_BENCH}.spec:BenchAttribution",
+        f"{_COMMANDS}:bench_attribution",
+        "file",
+    ),
 )
 
 
@@ -83,19 +164,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(": ".join(["finst: interrupted", *map(str, interrupt.args)]), file=sys.stderr)
         return 130
     except BrokenPipeError:
-        print("finst: whoever read the output closed it before the end", file=sys.stderr)
-        # What is still buffered has nowhere to go, and Python would complain of it on its way out.
+        print("finst: the reader of the output closed it before the end", file=sys.stderr)
+        # Buffered output has nowhere to go, and Python would complain of it when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
 
 
 def _dispatch(arguments: list[str]) -> int:
-    """The exit status that the command asks for, 0 unless it says otherwise."""
+    """The exit status of the command, 0 unless it returns another."""
     for command in COMMANDS:
         count = len(command.words)
         if arguments[:count] == list(command.words):
-            function = getattr(import_module("finst.cli.commands"), command.function)
-            return function(f"finst {command.name}", arguments[count:]) or 0
+            options = command.parse(arguments[count:])
+            if not command.shapes:
+                _check_model(options)
+            action: Callable[[str, Any], int | None] = located(command.action)
+            return action(command.words[-1], options) or 0
     if arguments == ["--version"]:
         print(f"finst {version('finst')}")
         return 0
@@ -107,9 +191,23 @@ def _dispatch(arguments: list[str]) -> int:
     return 0
 
 
+def _check_model(options: Any) -> None:
+    """Raises FinstError for a name that no model can have, before anything heavy is imported."""
+    spec = getattr(options, "spec", options)
+    model = getattr(spec, "model", None)
+    if model is not None and getattr(spec, "shape", None) is None:
+        located("finst.vlm.names:check_name")(model)
+
+
+def _named(arguments: Sequence[str]) -> list[str]:
+    """``MODEL ...`` as ``--model MODEL ...``."""
+    bare = arguments and not arguments[0].startswith("-")
+    return ["--model", *arguments] if bare else [*arguments]
+
+
 def _help(commands: Sequence[Command]) -> str:
     width = max(len(command.name) for command in commands)
     listed = [f"  finst {command.name:<{width}}   {command.summary}" for command in commands]
     first = "finst finds, measures and edits the visual indexes inside vision-language models."
-    last = "finst COMMAND --help lists the options of a command; finst --version tells the version."
+    last = "finst COMMAND --help lists the options of a command; finst --version prints the version."
     return "\n".join([first, "", *listed, "", last])

@@ -22,14 +22,6 @@ SQUARES_PX = (280, 336, 392)
 
 
 @dataclass(frozen=True)
-class Models:
-    """Published checkpoints: hub id, sizes, image tokens of square pictures, memory of the weights."""
-
-    json: bool = False
-    """Prints JSON instead of a table."""
-
-
-@dataclass(frozen=True)
 class Model:
     """A published shape and what follows from it."""
 

@@ -10,16 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
-from pathlib import Path
 from types import ModuleType
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
-import tyro
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from finst.analysis import mediation
+from finst.cli.options import Verify
 from finst.engine import hooks
 from finst.engine import nnsight as nnsight_engine
 from finst.engine.counterfactuals import counterfactuals
@@ -32,13 +31,13 @@ from finst.experiments.cma.design import (
     COLOURS,
     CONDITIONS,
     CONTEXTS,
-    CMASpec,
     colours_of,
     contexts_of,
     patched_positions,
     prompt_of,
 )
 from finst.experiments.cma.experiment import CMA
+from finst.experiments.cma.spec import CMASpec
 from finst.experiments.cma.stored import StoredMediation, stored_mediation
 from finst.scenes.designs import mediation_pairs
 from finst.vlm.encode import first_tokens
@@ -53,24 +52,6 @@ ACROSS_DEVICES = 10
 
 PRECISE = ("float32", "float64", "bf16x6")
 """Number formats that round no more than float32."""
-
-
-@dataclass(frozen=True)
-class VerifySpec:
-    """Replays random cells of a result of MODEL by plain hooks and nnsight, in float32, and compares the logits."""
-
-    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
-    """Built-in model, folder of a checkpoint, or Hugging Face hub id."""
-    cells: int = 20
-    """How many cells are drawn: (pair, condition, layer, head) of a run, else edits at all sites of the engine."""
-    seed: int = 0
-    """Draws the cells."""
-    run: Path | None = None
-    """Folder of a causal mediation run of MODEL; without one, a fresh call of the engine is verified."""
-    revision: str | None = None
-    """Hub branch, tag or commit; by default that of the run."""
-    device: str = "auto"
-    """Where the replay runs: auto, cpu, cuda, cuda:N or, over all GPUs, cuda:all."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +114,7 @@ class _Sample:
     """Edited and unedited logits of the cells by a slow twin."""
 
 
-def verify(spec: VerifySpec) -> Verification:
+def verify(spec: Verify) -> Verification:
     """Draws the cells, replays them and compares.
 
     Raises FinstError, before weights load where that can be known, for an unknown model, fewer than one cell, a folder
@@ -165,7 +146,7 @@ def verify(spec: VerifySpec) -> Verification:
     return _compared(spec, vlm, sample, str(run.path), run.model.dtype, device, run.noise)
 
 
-def _reader(spec: VerifySpec, run: StoredMediation | None) -> Reader:
+def _reader(spec: Verify, run: StoredMediation | None) -> Reader:
     """Of the run's revision, unless another one is asked for, which is then refused."""
     if run is None:
         return open_reader(spec.model, revision=spec.revision)
@@ -180,7 +161,7 @@ def _reader(spec: VerifySpec, run: StoredMediation | None) -> Reader:
 
 
 def _compared(
-    spec: VerifySpec, vlm: VLM, sample: _Sample, result: str, dtype: str, device: str, noise: float | None
+    spec: Verify, vlm: VLM, sample: _Sample, result: str, dtype: str, device: str, noise: float | None
 ) -> Verification:
     engines = {"hooks": hooks} | ({"nnsight": nnsight_engine} if find_spec("nnsight") is not None else {})
     replayed = {name: sample.again(engine) for name, engine in engines.items()}
@@ -226,7 +207,7 @@ def _numbers(logits: Float[Tensor, "row answer"]) -> Float[np.ndarray, "row answ
     return logits.double().cpu().numpy()
 
 
-def _drawn(vlm: VLM, spec: VerifySpec, run: StoredMediation) -> _Sample:
+def _drawn(vlm: VLM, spec: Verify, run: StoredMediation) -> _Sample:
     """Cells of a run, none twice; all of them if it has no more."""
     shape = run.scores.shape
     if shape[2:] != (vlm.n_layers, vlm.n_heads):
@@ -273,7 +254,7 @@ def _replayed(
     return edited, kept
 
 
-def _fresh(vlm: VLM, spec: VerifySpec, mediated: CMASpec) -> _Sample:
+def _fresh(vlm: VLM, spec: Verify, mediated: CMASpec) -> _Sample:
     """Random edits of one pair's clean context, all of them in one call of the engine."""
     rng = np.random.default_rng(spec.seed)
     pair = mediation_pairs(1, spec.seed)[0]

@@ -29,7 +29,7 @@ from finst.engine.sites import SITES, Site, heads_and_width, tapped
 from finst.engine.validation import check
 from finst.vlm.families.base import Blocks
 from finst.vlm.open import VLM
-from finst.vlm.to_device import sent
+from finst.vlm.to_device import to_device
 from finst.vlm.visibility import reached
 
 REPLAYED_TOKENS = 1 << 13
@@ -89,7 +89,7 @@ def _fill(
     place[part] = np.arange(len(part))
     here = [_Look(look.site, look.cells.take(place), look.seen) for look in looks]
     try:
-        hidden[sent(part, vlm.device)] = _walk(vlm, clean, rows.take(part), here).to(vlm.device)
+        hidden[to_device(part, vlm.device)] = _walk(vlm, clean, rows.take(part), here).to(vlm.device)
         return
     except torch.OutOfMemoryError:
         if len(part) == 1:
@@ -158,7 +158,7 @@ def _walk(vlm: VLM, clean: Recording, rows: Rows, looks: Sequence[_Look]) -> Flo
         clean.layer_kwargs,
         clean.length,
         tuple(step.bundles for step in steps),
-        sent(np.concatenate([*arrays, schedule.last]), vlm.device),
+        to_device(np.concatenate([*arrays, schedule.last]), vlm.device),
         tuple((len(step.places), None if step.sources is None else len(step.sources)) for step in steps),
         _visited(vlm, rows, looks, schedule),
         vlm.parts,

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from finst.engine.sites import HEAD_SITES, SITES, Site
 from finst.errors import FinstError, choice
-from finst.vlm.to_device import sent
+from finst.vlm.to_device import to_device
 
 Op = Literal["replace", "add", "zero"]
 
@@ -84,7 +84,7 @@ class Block:
             self.pos[kept],
             self.head[kept],
             self.adds[kept],
-            self.value if len(kept) == len(self.value) else self.value[sent(kept, self.value.device)],
+            self.value if len(kept) == len(self.value) else self.value[to_device(kept, self.value.device)],
         )
 
 

@@ -15,7 +15,7 @@ from finst.engine.attention import PROBE, probing
 from finst.engine.continuation import Cache, Continuation
 from finst.engine.decode_steps import by_call
 from finst.engine.edits import Block, Rows
-from finst.engine.greedy import Generated, Greedy, greedy, silence
+from finst.engine.greedy import Generated, Greedy, empty_generation, greedy
 from finst.engine.kernel_patching import fused
 from finst.engine.memory import allowed, walk_bytes
 from finst.engine.precision import arithmetic, at_least_float32
@@ -60,7 +60,7 @@ def generate(
     edited = [clean.length - 1, *(int(block.pos.min(initial=clean.length)) for block in rows.blocks.values())]
     first = int(reached(clean.blocks, np.array(edited)).min())
     at_once = _rows_at_once(vlm, clean.length, clean.length - first, max_new_tokens, max_memory)
-    spoken = silence(vlm, rows.count, max_new_tokens)
+    spoken = empty_generation(vlm, rows.count, max_new_tokens)
     with arithmetic(vlm), probing(vlm.model), fused(vlm):
         for start in range(0, rows.count, at_once):
             part = slice(start, start + at_once)

@@ -74,7 +74,7 @@ def cut_short(vlm: VLM, said: Generated) -> Bool[Tensor, "row"]:
     return (last != PADDING) & ~torch.isin(last, torch.tensor(_ends(vlm), dtype=torch.long, device=last.device))
 
 
-def silence(vlm: VLM, rows: int, max_new_tokens: int) -> Generated:
+def empty_generation(vlm: VLM, rows: int, max_new_tokens: int) -> Generated:
     """Nothing said yet."""
     tokens = torch.full((rows, max_new_tokens), PADDING, device=vlm.device)
     return Generated(tokens, torch.full_like(tokens, torch.nan, dtype=at_least_float32(vlm.dtype)))

@@ -12,7 +12,7 @@ from torch import Tensor
 from finst.engine.edits import Block, Rows
 from finst.engine.sites import HEAD_SITES, Site
 from finst.errors import FinstError
-from finst.vlm.to_device import sent
+from finst.vlm.to_device import to_device
 
 
 def each_layer(source: Float[Tensor, "layer all_pos *head_width"], positions: Sequence[int], site: Site = "z") -> Rows:
@@ -58,7 +58,7 @@ def head_sets(
     rank = np.arange(len(row)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     edit, place = _grid(np.arange(len(row)), np.arange(len(positions)))
     layer, head = ranking[rank[edit]].T
-    index = sent(np.stack([layer, place, head]), values.device)
+    index = to_device(np.stack([layer, place, head]), values.device)
     written = values[index[0], index[1], index[2]]
     if coefficients is not None:
         factor = torch.tensor(factors, dtype=values.dtype).repeat(len(ks))[torch.from_numpy(row[edit])]

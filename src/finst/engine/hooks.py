@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from finst.engine.decode_steps import picked
 from finst.engine.edits import Block, Rows
-from finst.engine.greedy import Generated, greedy, silence
+from finst.engine.greedy import Generated, empty_generation, greedy
 from finst.engine.precision import arithmetic
 from finst.engine.readout import answer_logits, decoder_call, decoder_inputs, logits
 from finst.engine.reads import Observed, Read, activations, reading
@@ -67,7 +67,7 @@ def generate(
     The vision tower runs once.
     """
     choice = greedy(vlm, max_new_tokens, stop, repetition_penalty)
-    spoken = silence(vlm, rows.count, max_new_tokens)
+    spoken = empty_generation(vlm, rows.count, max_new_tokens)
     with arithmetic(vlm):
         prompt = decoder_inputs(vlm, [clean])
         for row in range(rows.count):

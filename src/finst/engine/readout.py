@@ -17,7 +17,7 @@ from finst.vlm.encode import Encoded
 from finst.vlm.families.base import DecoderInputs, Prepared
 from finst.vlm.families.base import decoder_inputs as family_inputs
 from finst.vlm.open import VLM
-from finst.vlm.to_device import sent
+from finst.vlm.to_device import to_device
 
 _VOCAB_BLOCK = 1 << 15
 """Tokens whose head weights are held in float32 at a time."""
@@ -74,7 +74,7 @@ def answer_logits(
     wrong = [token for token in answers if not 0 <= token < len(head.weight)]
     if wrong or not answers:
         raise FinstError(f"answers are token ids in 0..{len(head.weight) - 1}; got {wrong or 'none'}")
-    tokens = sent(np.array(answers), head.weight.device)
+    tokens = to_device(np.array(answers), head.weight.device)
     return _head(head, _normed(vlm, hidden), tokens).to(vlm.device)
 
 

@@ -117,7 +117,7 @@ def touches(rows: Rows, reads: Sequence[tuple[Site, Cells]] = ()) -> Touches:
     )
 
 
-def births(touched: Touches, n_layers: int) -> Int[np.ndarray, "row"]:
+def first_layers(touched: Touches, n_layers: int) -> Int[np.ndarray, "row"]:
     """First step of each row; 0 without edits, so that an unedited row takes part in everything."""
     born = np.where(touched.edited, n_layers, 0)
     np.minimum.at(born, touched.row, touched.step)
@@ -133,7 +133,7 @@ def firsts(touched: Touches, length: int) -> Int[np.ndarray, "row"]:
 
 def plan(touched: Touches, n_layers: int, length: int) -> Schedule:
     """The schedule for contexts of ``length`` tokens."""
-    born, first = births(touched, n_layers), firsts(touched, length)
+    born, first = first_layers(touched, n_layers), firsts(touched, length)
     groups: list[Group] = []
     rank = np.zeros(len(born), dtype=np.int64)
     keys, group_of = np.unique(np.stack([first, touched.context]), axis=1, return_inverse=True)
@@ -198,7 +198,7 @@ def chunks(touched: Touches, n_layers: int, length: int, max_tokens: int) -> Ite
 
     Rows that join at about the same layer stay together: the later ones skip the layers before.
     """
-    order = np.argsort(births(touched, n_layers), kind="stable")
+    order = np.argsort(first_layers(touched, n_layers), kind="stable")
     carried = (length - firsts(touched, length))[order]
     start = total = 0
     for index, tokens in enumerate(carried):

@@ -14,7 +14,7 @@ from finst.engine.edits import Block
 from finst.engine.reads import Cells
 from finst.engine.schedule import Schedule
 from finst.engine.sites import Site, step_of, with_heads
-from finst.vlm.to_device import sent
+from finst.vlm.to_device import to_device
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +77,7 @@ def writes(block: Block, tokens: Int[np.ndarray, "edit"], n_layers: int, device:
     """A block's edits for values whose token axis has them at ``tokens``."""
     turn = 2 * block.layer + block.adds
     order = np.argsort(turn, kind="stable")
-    placed = sent(np.stack([order, tokens[order], block.head[order]]), device)
+    placed = to_device(np.stack([order, tokens[order], block.head[order]]), device)
     bounds = np.searchsorted(turn[order], np.arange(2 * n_layers + 1))
     return _Writes(bounds, placed[1], placed[2], block.value.to(device)[placed[0]])
 
@@ -86,7 +86,7 @@ def _looks(
     cells: Cells, tokens: Int[np.ndarray, "cell"], n_layers: int, seen: Float[Tensor, "all_cells head width"]
 ) -> _Looks:
     order = np.argsort(cells.layer, kind="stable")
-    placed = sent(np.stack([tokens[order], cells.index[order]]), seen.device)
+    placed = to_device(np.stack([tokens[order], cells.index[order]]), seen.device)
     return _Looks(np.searchsorted(cells.layer[order], np.arange(n_layers + 1)), placed[0], placed[1], seen)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from itertools import groupby
 
-from finst.report.example import Cells, Chip, Shot, Shown
+from finst.report.example import Cells, ContextView, TokenView, TrialExample
 from finst.scenes.object import Picture
 from finst.vlm.encode import Encoded, token_texts
 from finst.vlm.open import Reader
 
 
-def shot_of(name: str, caption: str, picture: Picture, context: Encoded, answer: str) -> Shot:
+def context_view(name: str, caption: str, picture: Picture, context: Encoded, answer: str) -> ContextView:
     """A context's picture, with the image tokens of every object."""
     roles = context.tokens.roles
     cells = []
@@ -19,26 +19,28 @@ def shot_of(name: str, caption: str, picture: Picture, context: Encoded, answer:
         positions = () if context.tokens.unplaced else context.tokens.object_patches(index, view=0)
         patches = [roles[pos].patch for pos in positions]
         cells.append(Cells(index, obj.name, tuple(patch for patch in patches if patch is not None)))
-    return Shot(name, caption, picture.image, tuple(cells), answer)
+    return ContextView(name, caption, picture.image, tuple(cells), answer)
 
 
-def chips_of(reader: Reader, context: Encoded, marked: Mapping[str, Collection[int]]) -> tuple[Chip, ...]:
+def token_views(reader: Reader, context: Encoded, marked: Mapping[str, Collection[int]]) -> tuple[TokenView, ...]:
     """A context's tokens, each with the names in ``marked`` that have its position."""
     texts = token_texts(reader, context.input_ids.tolist())
-    chips = []
+    views = []
     of_picture = (context.input_ids == reader.config.image_token_id).tolist()
     for is_image, run in groupby(range(len(texts)), key=of_picture.__getitem__):
         positions = list(run)
         if is_image:
-            chips.append(Chip(f"picture: {context.tokens.layout} tokens", "image", tokens=len(positions)))
+            views.append(TokenView(f"picture: {context.tokens.layout} tokens", "image", tokens=len(positions)))
             continue
         for pos in positions:
             names = tuple(name for name, where in marked.items() if pos in where)
-            chips.append(Chip(texts[pos], context.tokens.roles[pos].kind, names))
-    return tuple(chips)
+            views.append(TokenView(texts[pos], context.tokens.roles[pos].kind, names))
+    return tuple(views)
 
 
-def shown(reader: Reader, picture: Picture, context: Encoded, answer: str, read: Collection[int]) -> Shown:
-    """A trial whose activations are read at the positions ``read``."""
-    shot = shot_of("trial", "The scene of the first trial.", picture, context, answer)
-    return Shown(context.tokens.grid, shot, chips_of(reader, context.prompt, {"read": read}))
+def trial_example(
+    reader: Reader, picture: Picture, context: Encoded, answer: str, marked: Collection[int]
+) -> TrialExample:
+    """A trial with the tokens at the positions ``marked``: those that are read or edited."""
+    view = context_view("trial", "The scene of the first trial.", picture, context, answer)
+    return TrialExample(context.tokens.grid, view, token_views(reader, context.prompt, {"marked": marked}))

@@ -1,8 +1,11 @@
-"""What the runs of all experiments share: checking numbers of a spec, cutting trials into units, joining units."""
+"""What all experiments share: checks of a spec, cutting trials into units, joining and describing their data."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -22,21 +25,37 @@ def check_numbers(spec: object, least: Mapping[str, int]) -> None:
         raise FinstError(f"alpha is {alpha}: expected an error rate between 0 and 1, such as 0.05")
 
 
-def units_of(count: int, per_unit: int) -> tuple[Unit, ...]:
-    """Consecutive trials, ``per_unit`` a unit."""
+def units_of(count: int, per_unit: int, samples: str = "trials") -> tuple[Unit, ...]:
+    """Consecutive trials (or other ``samples``), ``per_unit`` a unit."""
     chunks = [range(start, min(start + per_unit, count)) for start in range(0, count, per_unit)]
-    return tuple(Unit(f"trials {chunk[0]}-{chunk[-1]}", tuple(chunk)) for chunk in chunks)
+    return tuple(Unit(f"{samples} {chunk[0]}-{chunk[-1]}", tuple(chunk)) for chunk in chunks)
 
 
-def joined(parts: Sequence[xr.Dataset]) -> xr.Dataset:
-    """All trials in order."""
+def joined(parts: Sequence[xr.Dataset], dim: str = "trial") -> xr.Dataset:
+    """All trials in order; nothing but what has the dim ``dim`` differs between the parts."""
     whole = xr.concat(
         list(parts),
-        "trial",
+        dim,
         data_vars="minimal",
         coords="minimal",
         compat="override",
         join="exact",
         combine_attrs="override",
     )
-    return whole if (np.diff(whole["trial"].values) > 0).all() else whole.sortby("trial")
+    return whole if (np.diff(whole[dim].values) > 0).all() else whole.sortby(dim)
+
+
+def documented(data: xr.Dataset, documentation: Mapping[str, tuple[str, str]]) -> xr.Dataset:
+    """``data``, with units and a long name for each of its variables that ``documentation`` names."""
+    for name, (units, text) in documentation.items():
+        data[name].attrs = {"units": units, "long_name": text}
+    return data
+
+
+def spec_attrs(spec: Any) -> dict[str, Any]:
+    """The fields of a spec as attributes of a dataset: tuples as lists, paths as texts."""
+
+    def plain(value: Any) -> Any:
+        return list(value) if isinstance(value, tuple) else str(value) if isinstance(value, Path) else value
+
+    return {name: plain(value) for name, value in asdict(spec).items()}

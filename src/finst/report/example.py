@@ -1,4 +1,4 @@
-"""One sample of an experiment, ready to be shown: plain pictures and words, no tensors."""
+"""One trial of an experiment, ready to be shown: plain pictures and words, no tensors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Cells:
 
 
 @dataclass(frozen=True, eq=False)
-class Shot:
+class ContextView:
     """One context's picture."""
 
     name: str
@@ -31,36 +31,22 @@ class Shot:
 
 
 @dataclass(frozen=True)
-class Chip:
+class TokenView:
     """One token of the prompt, or the run of all image tokens."""
 
     text: str
     kind: str
     """The token's role."""
-    patched: tuple[str, ...] = ()
-    """What is done here: the conditions that patch, or that it is read."""
+    marks: tuple[str, ...] = ()
+    """What is done here: the conditions that patch, or that it is read or edited."""
     tokens: int = 1
 
 
 @dataclass(frozen=True, eq=False)
-class Example:
-    """A pair of contexts and the prompt that they share."""
-
-    pair: int
-    """Its label in the summary."""
-    grid: tuple[int, int]
-    """Rows and columns of image tokens."""
-    shots: tuple[Shot, ...]
-    chips: tuple[Chip, ...]
-    contrasts: dict[str, tuple[str, str]]
-    """Of each condition, the answers (a1, a1*)."""
-
-
-@dataclass(frozen=True, eq=False)
-class Shown:
+class TrialExample:
     """One trial with a prompt of its own."""
 
     grid: tuple[int, int]
     """Rows and columns of image tokens."""
-    shot: Shot
-    chips: tuple[Chip, ...]
+    view: ContextView
+    tokens: tuple[TokenView, ...]

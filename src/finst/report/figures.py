@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, wraps
+from typing import ParamSpec, TypeVar
 
 import matplotlib as mpl
 import numpy as np
@@ -49,6 +50,21 @@ STYLE: Mapping[str, object] = {
     "svg.fonttype": "path",
     "svg.hashsalt": "finst",
 }
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def styled(draw: Callable[P, R]) -> Callable[P, R]:
+    """A function that draws, run with finst's style."""
+
+    @wraps(draw)
+    def with_style(*args: P.args, **kwargs: P.kwargs) -> R:
+        with mpl.rc_context(STYLE):  # pyright: ignore[reportArgumentType]
+            return draw(*args, **kwargs)
+
+    return with_style
 
 
 @dataclass(frozen=True, eq=False)

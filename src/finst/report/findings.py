@@ -1,4 +1,4 @@
-"""What a run found, in words: the head of a plain report page and what the terminal shows."""
+"""The results of a run in words and in a table: the head of its report, and what the terminal shows."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from finst.report.wording import capital
 
 
 @dataclass(frozen=True)
-class Account:
-    """Of one run of any experiment that has no page of its own."""
+class Findings:
+    """The results of one run."""
 
     title: str
     """What was done."""
     headline: str
-    """What came of it, in a sentence."""
-    findings: tuple[str, ...]
-    """Sentences with numbers."""
+    """The main result, in one sentence or two."""
+    sentences: tuple[str, ...]
+    """Results with their numbers."""
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     """A table as texts."""
@@ -26,6 +26,6 @@ class Account:
 
     @property
     def text(self) -> str:
-        """For the terminal."""
-        lines = [self.headline, "", *(f"- {capital(finding)}" for finding in self.findings)]
+        """For the terminal: the headline, the sentences and the table."""
+        lines = [self.headline, "", *(f"- {capital(sentence)}" for sentence in self.sentences)]
         return "\n".join([*lines, "", *aligned([self.columns, *self.rows])])

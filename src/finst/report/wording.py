@@ -28,7 +28,7 @@ def number(value: float, decimals: int = 3) -> str:
     return f"{value:.{decimals}f}".replace("-", "−")
 
 
-def chance(p: float) -> str:
+def format_p(p: float) -> str:
     """``0.012``, or ``< 0.001``; a dash for what is not known."""
     return "< 0.001" if p < 0.001 else number(p)
 
@@ -37,7 +37,7 @@ def probability(p: float, name: str = "p") -> str:
     """``p = 0.012``, or ``p < 0.001``."""
     if np.isnan(p):
         return f"{name} not defined"
-    return f"{name} {chance(p)}" if p < 0.001 else f"{name} = {chance(p)}"
+    return f"{name} {format_p(p)}" if p < 0.001 else f"{name} = {format_p(p)}"
 
 
 def span(layers: Sequence[int]) -> str:

@@ -1,18 +1,23 @@
-"""What every result of the paper is made of: plan -> measure -> summarise -> draw."""
+"""What an experiment is: plan -> measure -> summarise -> report. Every result of finst is one of these."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol, TypeVar, runtime_checkable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
 
 import xarray as xr
+from rich.console import Console
 
-from finst.experiments.interventions.effect_table import EffectRow
-from finst.report.example import Shown
+from finst.report.comparison import Difference, Side, SideBySide
+from finst.report.example import TrialExample
 from finst.report.figures import NamedFigure
-from finst.report.findings import Account
+from finst.report.findings import Findings
+from finst.report.page import findings_side_by_side, report_page
 from finst.vlm.open import VLM, Reader
+from finst.vlm.spec import ModelSpec
 
 
 @dataclass(frozen=True)
@@ -24,88 +29,83 @@ class Unit:
     """Indices into the design that the spec's seed fixes."""
 
 
-@runtime_checkable
-class Spec(Protocol):
-    """What every experiment's spec says about the model; each is a frozen dataclass of plain values."""
+@dataclass(frozen=True)
+class Report:
+    """How a summary is shown. These functions need no model and import no torch."""
 
-    @property
-    def model(self) -> str:
-        """A built-in model, a folder or a hub id."""
-        ...
-
-    @property
-    def revision(self) -> str | None:
-        """The hub's branch, tag or commit; None for its default, and for models that are not from there."""
-        ...
-
-    @property
-    def dtype(self) -> str:
-        """The number format of weights and activations."""
-        ...
-
-    @property
-    def device(self) -> str:
-        """Where the model runs."""
-        ...
+    figures: Callable[[xr.Dataset], tuple[NamedFigure, ...]]
+    """The figures of a summary, each with the numbers that it shows."""
+    findings: Callable[[xr.Dataset], Findings]
+    """The results in words and in a table."""
 
 
-SpecT = TypeVar("SpecT", contravariant=True)
+SpecT = TypeVar("SpecT", bound=ModelSpec)
 
 
-@runtime_checkable
-class Experiment(Protocol[SpecT]):
-    """One result of the paper. Everything but ``measure`` works without weights."""
+class Experiment(ABC, Generic[SpecT]):
+    """One result, such as causal mediation. It holds no state: everything that varies is in the spec.
 
-    @property
-    def name(self) -> str:
-        """As on the command line and in the run's record."""
-        ...
+    ``check``, ``plan``, ``summarise``, ``example`` and the report work without weights.
+    """
 
+    name: ClassVar[str]
+    """As on the command line and in the run's record."""
+    spec: ClassVar[Any]
+    """The frozen dataclass of this experiment's settings, a ``ModelSpec``."""
+    report: ClassVar[Report]
+    statistic: ClassVar[str]
+    """The variable of the summary that the result is about; tidy tables have a row for each of its entries."""
+
+    @abstractmethod
     def check(self, spec: SpecT, reader: Reader) -> None:
         """Raises FinstError, before any weight loads, when the run could only fail."""
-        ...
 
+    @abstractmethod
     def plan(self, spec: SpecT) -> tuple[Unit, ...]:
         """The units of the run: a pure function of the spec."""
-        ...
 
-    def measure(self, vlm: VLM, spec: SpecT, unit: Unit) -> xr.Dataset:
-        """The data of one unit, the same whatever was measured before."""
-        ...
+    def inputs(self, vlm: VLM, spec: SpecT, out: Path, console: Console) -> Any:
+        """What this run needs of other runs, which are made first if they are missing; None for nothing."""
+        return None
 
+    def prepare(self, vlm: VLM, spec: SpecT, inputs: Any) -> Any:
+        """What all units share, such as estimates from other pictures. Called once a process."""
+        return inputs
+
+    @abstractmethod
+    def measure(self, vlm: VLM, spec: SpecT, unit: Unit, prepared: Any) -> xr.Dataset:
+        """The data of one unit, the same whatever was measured before; ``prepared`` is what ``prepare`` returned."""
+
+    @abstractmethod
     def summarise(self, spec: SpecT, parts: Sequence[xr.Dataset]) -> xr.Dataset:
         """The data of all units with their statistics."""
-        ...
 
-    def draw(self, summary: xr.Dataset) -> tuple[NamedFigure, ...]:
-        """The figures of a summary, each with the numbers that it shows."""
-        ...
+    @abstractmethod
+    def example(self, spec: SpecT, reader: Reader) -> TrialExample:
+        """One trial as the model sees it, with the tokens that are read or edited."""
 
+    def page(
+        self,
+        spec: SpecT,
+        reader: Reader,
+        summary: xr.Dataset,
+        figures: Sequence[NamedFigure],
+        record: Mapping[str, Any],
+    ) -> str:
+        """The report as one HTML file; ``record`` is the run's manifest as plain values."""
+        return report_page(self.report.findings(summary), figures, self.example(spec, reader), record)
 
-@runtime_checkable
-class Told(Experiment[SpecT], Protocol[SpecT]):
-    """An experiment that tells in words what it found, for a page like all others."""
-
-    def account(self, summary: xr.Dataset) -> Account:
-        """What was found."""
-        ...
-
-    def example(self, spec: SpecT, reader: Reader) -> Shown:
-        """One trial, and where it is read."""
-        ...
-
-
-@runtime_checkable
-class Intervention(Told[SpecT], Protocol[SpecT]):
-    """An experiment that edits the model, and whose effects stand in one table with those of others."""
-
-    def effects(self, summary: xr.Dataset) -> tuple[EffectRow, ...]:
-        """What its edits did, with the best of its controls."""
-        ...
-
-
-def documented(data: xr.Dataset, documentation: Mapping[str, tuple[str, str]]) -> xr.Dataset:
-    """``data``, with units and a long name for each of its variables that ``documentation`` names."""
-    for name, (units, text) in documentation.items():
-        data[name].attrs = {"units": units, "long_name": text}
-    return data
+    def compare(self, sides: Sequence[Side], differences: Sequence[Difference]) -> SideBySide:
+        """Finished runs of this experiment side by side; ``differences`` are those of their settings and versions."""
+        labels = [side.label for side in sides]
+        findings = [self.report.findings(side.summary) for side in sides]
+        figures = [
+            {
+                figure.name: replace(figure, name=f"{figure.name}-{place}")
+                for figure in self.report.figures(side.summary)
+            }
+            for place, side in enumerate(sides, 1)
+        ]
+        html = findings_side_by_side(labels, findings, figures, [side.record for side in sides], differences)
+        text = "\n".join(f"{label}: {result.headline}" for label, result in zip(labels, findings, strict=True))
+        return SideBySide(html, tuple(figure for row in figures for figure in row.values()), text)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,10 @@ from typing import Any
 import xarray as xr
 
 from finst.errors import FinstError
-from finst.experiments.cma.side_by_side import Difference
+from finst.report.comparison import Difference
 from finst.runs.archive import unpack
 from finst.runs.manifest import Manifest
+from finst.runs.spec import to_json
 from finst.runs.store import RunFolder
 
 COMPARED = ("model", "revision")
@@ -25,11 +26,35 @@ PRACTICAL = ("device", "batch", "pairs_per_unit", "trials_per_unit")
 
 @dataclass(frozen=True, eq=False)
 class FinishedRun:
-    """What a run left for those who compare it."""
+    """A run that came to its end, and what its folder holds."""
 
-    path: Path
+    folder: Path
     manifest: Manifest
     summary: xr.Dataset
+
+    @property
+    def report(self) -> Path:
+        """The page."""
+        return self._store.report_path
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The manifest as plain values, with the folder."""
+        return {"folder": str(self.folder), **to_json(self.manifest)}
+
+    def unit(self, index: int) -> xr.Dataset:
+        """The data of one unit as it was measured. Raises FinstError when its file is missing or damaged."""
+        if not self._store.has_unit(index):
+            raise FinstError(f"{self.folder} has no unit {index}: expected 0 to {self.manifest.units - 1}")
+        return self._store.read_unit(index)
+
+    def units(self) -> Iterator[xr.Dataset]:
+        """The data of all units, in order. Raises FinstError when a file is missing or damaged."""
+        return map(self.unit, range(self.manifest.units))
+
+    @property
+    def _store(self) -> RunFolder:
+        return RunFolder(self.folder, self.manifest.experiment, self.manifest.spec)
 
 
 def finished_run(path: Path) -> FinishedRun:
@@ -42,7 +67,7 @@ def finished_run(path: Path) -> FinishedRun:
         done = sum(folder.has_unit(index) for index in range(manifest.units))
         raise FinstError(
             f"{path} holds a run that is not finished ({done} of {manifest.units} units): expected finished ones; the "
-            "command that began it goes on with it"
+            "command that began it resumes it"
         )
     return FinishedRun(path, manifest, unpack(folder.summary_path))
 
@@ -71,7 +96,7 @@ def labels_of(runs: Sequence[FinishedRun]) -> tuple[str, ...]:
     """A short name for each: its model without the folders before it, with the run's folder where models are alike."""
     models = [Path(str(run.manifest.spec["model"])).name for run in runs]
     named = [
-        f"{model} ({run.path.resolve().name})" if models.count(model) > 1 else model
+        f"{model} ({run.folder.resolve().name})" if models.count(model) > 1 else model
         for model, run in zip(models, runs, strict=True)
     ]
     return tuple(f"{name}, {place}" if named.count(name) > 1 else name for place, name in enumerate(named, 1))

@@ -8,6 +8,8 @@ from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
+import numpy as np
+
 from finst.errors import FinstError, choice
 
 SpecT = TypeVar("SpecT")
@@ -17,18 +19,21 @@ def to_json(spec: object) -> dict[str, Any]:
     """The fields of a frozen dataclass as JSON-able values: tuples become lists, paths strings, nested specs dicts."""
     if not is_dataclass(spec) or isinstance(spec, type):
         raise TypeError(f"a spec is an instance of a dataclass, not {spec!r}")
-    return {field.name: _plain(getattr(spec, field.name)) for field in fields(spec)}
+    return {field.name: plain(getattr(spec, field.name)) for field in fields(spec)}
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A setting as JSON has it. Raises TypeError for what no spec can hold."""
     if is_dataclass(value) and not isinstance(value, type):
         return to_json(value)
     if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, Path):
         return str(value)
+    if isinstance(value, np.generic):
+        return value.item()
     if value is None or isinstance(value, str | bool | int | float):
         return value
     raise TypeError(f"a spec holds only numbers, texts, tuples, mappings, paths and other specs, not {value!r}")

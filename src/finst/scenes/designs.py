@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Int
 
 from finst.errors import FinstError, choice
+from finst.options import Entropy
 from finst.scenes.object import OBJECT_PX, Grid, Obj, Scene, on_grid
 from finst.scenes.shapes import COLOURS, SHAPES
-
-Entropy = Literal["low", "high", "any"]
-"""low: all conjunctions of few values; high: as distinct as possible (Figs 6, 7); any: any distinct conjunctions."""
 
 Features = tuple[str, str]
 """(colour, shape)."""

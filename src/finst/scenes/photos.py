@@ -17,12 +17,10 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from finst.errors import FinstError
+from finst.options import DRAWN as DRAWN
 from finst.scenes.designs import grid_scene
 from finst.scenes.draw import draw
 from finst.scenes.object import Grid, Picture, Scene
-
-DRAWN = "drawn"
-"""The name of drawn scenes in the place of a folder."""
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 """Of the files that are taken for photographs, in any case."""

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import permutations, product
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Int
 
 from finst.errors import FinstError
-from finst.scenes.designs import Entropy, Features, features
+from finst.options import Arrangements, Entropy, Objects
+from finst.scenes.designs import Features, features
 from finst.scenes.object import Cell, Grid, Obj, Scene, on_grid
 
 NAMED: tuple[Features, ...] = (
@@ -44,14 +44,6 @@ COUNTED: tuple[Features, ...] = tuple(
 
 COUNTS = range(3, 9)
 """How many of them a picture shows."""
-
-Objects = Literal["same", "fresh"]
-"""same: all trials show the same objects, so that the described ones tell which one is missing; fresh: every trial
-shows objects of its own, drawn independently of their places."""
-
-
-Arrangements = Literal["counterbalanced", "all"]
-"""counterbalanced: the paper's, see ``counterbalanced``; all: see ``all_arrangements``."""
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ SIDES = ("left", "right")
 
 
 @runtime_checkable
-class Sided(Protocol):
+class TwoThingPicture(Protocol):
     """A picture of two things. Words and places are known at once; pixels come when they are asked for."""
 
     @property

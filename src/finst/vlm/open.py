@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import re
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from importlib import import_module
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, cast
 
 import torch
@@ -27,25 +24,12 @@ from transformers.utils import logging as hf_logging
 from finst.errors import FinstError
 from finst.vlm.families import FAMILIES, family_of
 from finst.vlm.families.base import Family
+from finst.vlm.names import BUILTIN, check_name, is_folder, unknown_model
 from finst.vlm.placement import DTYPES as DTYPES
+from finst.vlm.placement import EVERYWHERE, DeviceMap, Placement, Quantization, placed
 from finst.vlm.placement import PARTS as PARTS
-from finst.vlm.placement import DeviceMap, Placement, Quantization, placed
-from finst.vlm.placement import Dtype as Dtype
 from finst.vlm.placement import placement as placement
-
-BUILTIN: Mapping[str, str] = MappingProxyType(
-    {
-        "organism": "organism/weights",
-        "organism-llava": "organism/weights_llava",
-        "planted": "planted",
-        "planted-absolute": "planted",
-        "planted-counting": "planted",
-    }
-)
-"""Models that come with the package: the folder of each under ``builtin``, or the package there that makes it.
-
-Such a package has a module ``checkpoint`` with ``folder(name)``.
-"""
+from finst.vlm.spec import ModelSpec
 
 _METADATA = ("*.json", "*.jinja", "*.txt", "*.model")
 _WEIGHTS = ("model*.safetensors", "model*.safetensors.index.json")
@@ -132,6 +116,15 @@ class VLM:
                 while block := stream.read(1 << 22):
                     digest.update(block)
         return digest.hexdigest()
+
+
+def model_spec(vlm: VLM) -> ModelSpec:
+    """The settings that name an open model, in the number format and on the device that it has."""
+    formats = {name: (known, PARTS.get(name, 0)) for name, known in DTYPES.items()}
+    plain_format = next(name for name, entry in formats.items() if entry == (vlm.dtype, vlm.parts))
+    dtype: Any = vlm.quantization or plain_format
+    device = str(vlm.device) if len(vlm.devices) == 1 else EVERYWHERE
+    return ModelSpec(vlm.reader.id, vlm.reader.revision, dtype, device)
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -278,15 +271,13 @@ def _model_type(config_file: Path) -> str:
 
 def _locate(model: str, revision: str | None) -> tuple[Path, str | None]:
     """The folder of a model and, from the hub, its commit."""
-    folder = _builtin(model) if model in BUILTIN else Path(model).expanduser()
-    if model in BUILTIN or (model and os.path.isdir(folder)):  # Path.is_dir raises for a name that is too long
+    check_name(model)
+    if model in BUILTIN or is_folder(model):
         if revision is not None:
             raise FinstError(
                 f"{model} has no revision {revision!r}: only models of the Hugging Face hub have revisions"
             )
-        return folder, None
-    if not re.fullmatch(r"[\w.-]+/[\w.-]+", model) or model.startswith("."):
-        raise _unknown(model, "no such folder")
+        return (_builtin(model) if model in BUILTIN else Path(model).expanduser()), None
     snapshot = _download(model, revision, _METADATA)
     return snapshot, snapshot.name
 
@@ -313,11 +304,4 @@ def _download(repo: str, revision: str | None, patterns: tuple[str, ...]) -> Pat
             except (HFValidationError, LocalEntryNotFoundError):
                 asked = repo if revision is None else f"{repo} at {revision}"
                 reason = f"neither the hub nor its cache gave these files of it: {', '.join(patterns)}"
-                raise _unknown(asked, f"{reason}; {type(online).__name__}") from online
-
-
-def _unknown(model: str, reason: str) -> FinstError:
-    return FinstError(
-        f"unknown model {model!r} ({reason}): expected a built-in model ({', '.join(BUILTIN)}), a folder with "
-        "config.json and model*.safetensors, or a Hugging Face hub id such as Qwen/Qwen2-VL-2B-Instruct"
-    )
+                raise unknown_model(asked, f"{reason}; {type(online).__name__}") from online

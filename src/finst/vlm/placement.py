@@ -16,10 +16,6 @@ from transformers import AutoModelForImageTextToText, BitsAndBytesConfig
 
 from finst.errors import FinstError, PrecisionWarning, choice
 
-Dtype = Literal["float32", "bf16x3", "bf16x6", "float64", "bfloat16", "float16", "8bit", "4bit"]
-"""``bf16x3`` and ``bf16x6`` are float32 whose linear layers multiply by 3 or 6 products of bfloat16 parts; ``8bit``
-and ``4bit`` are bfloat16 with quantised weights."""
-
 Quantization = Literal["8bit", "4bit"]
 
 PARTS = {"bf16x3": 2, "bf16x6": 3}

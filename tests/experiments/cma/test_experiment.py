@@ -20,7 +20,8 @@ from finst.errors import FinstError
 from finst.experiments.cma import experiment as cma
 from finst.experiments.cma import walk
 from finst.experiments.cma.design import CONDITIONS, CONTEXTS, colours_of, contexts_of, patched_positions, prompt_of
-from finst.experiments.cma.experiment import CMA, CMASpec, example
+from finst.experiments.cma.experiment import CMA, example
+from finst.experiments.cma.spec import CMASpec
 from finst.experiments.cma.walk import Answered, Asked
 from finst.runs.archive import pack, unpack
 from finst.scenes.designs import mediation_pairs

@@ -15,9 +15,10 @@ from finst.analysis import mediation
 from finst.engine import hooks
 from finst.errors import FinstError
 from finst.experiments.cma.design import CONDITIONS, colours_of, contexts_of, prompt_of
-from finst.experiments.cma.experiment import CMA, CMASpec
+from finst.experiments.cma.experiment import CMA
 from finst.experiments.cma.figures import mediation_figures
 from finst.experiments.cma.reliability import trust_of
+from finst.experiments.cma.spec import CMASpec
 from finst.experiments.cma.verdict import verdict
 from finst.scenes.designs import mediation_pairs
 from finst.vlm.encode import first_tokens

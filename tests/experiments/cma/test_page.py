@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 import xarray as xr
 
-from finst.experiments.cma.experiment import CMA, CMASpec, example
+from finst.experiments.cma.experiment import CMA, example
+from finst.experiments.cma.spec import CMASpec
 from finst.experiments.cma.verdict import verdict_of
 from finst.report.figures import NamedFigure
 from finst.report.page import outline, page, provenance, published

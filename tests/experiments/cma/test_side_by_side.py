@@ -15,7 +15,7 @@ from matplotlib.collections import QuadMesh
 from finst.experiments.cma.side_by_side import Difference, Side, headline, stage_rows, step_rows, steps_of, table
 from finst.experiments.cma.side_figures import side_figures
 from finst.report.figures import NamedFigure, canvas
-from finst.report.findings import Account
+from finst.report.findings import Findings
 from finst.report.page import plain_sides_page, sides_page
 from tests.experiments import synthetic
 from tests.experiments.cma.test_page import MANIFEST, read
@@ -152,7 +152,7 @@ def test_other_experiments_have_their_figures_side_by_side(missing: bool) -> Non
         figure.add_subplot()
         return NamedFigure(name, "Title", "Caption.", figure, "a\n1\n")
 
-    account = Account("counting", "There are two.", ("one is there",), ("what",), (("it",),), ("counted",))
+    account = Findings("counting", "There are two.", ("one is there",), ("what",), (("it",),), ("counted",))
     rows = [{"first": drawn("first-1"), "second": drawn("second-1")}, {"first": drawn("first-2")}]
     if not missing:
         rows[1]["second"] = drawn("second-2")

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from finst.experiments.cma.verdict import strongest_head, top_heads, verdict, verdict_of
-from finst.report.wording import chance, listed, number, probability, runs, span
+from finst.report.wording import format_p, listed, number, probability, runs, span
 from tests.experiments import synthetic
 
 
@@ -125,7 +125,7 @@ def test_small_words():
     assert span([2, 3, 4, 7]) == "layers 2–4 and 7"
     assert runs([]) == ""
     assert listed("abc") == "a, b and c"
-    assert (chance(0.0004), chance(0.05)) == ("< 0.001", "0.050")
+    assert (format_p(0.0004), format_p(0.05)) == ("< 0.001", "0.050")
     assert probability(0.0001) == "p < 0.001"
     assert probability(0.0123, "family-wise p") == "family-wise p = 0.012"
     assert probability(float("nan")) == "p not defined"

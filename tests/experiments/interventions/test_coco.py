@@ -21,18 +21,10 @@ from finst.engine import hooks
 from finst.engine.record import record
 from finst.errors import FinstError
 from finst.experiments.cma.head_maps import HeadMaps
-from finst.experiments.interventions.coco.experiment import (
-    SECOND,
-    Coco,
-    CocoSpec,
-    all_named,
-    chosen,
-    edits,
-    sets_of,
-    sources_of,
-)
+from finst.experiments.interventions.coco.experiment import SECOND, Coco, all_named, chosen, edits, sets_of, sources_of
 from finst.experiments.interventions.coco.first_pass import Naming
-from finst.experiments.interventions.decoding import said
+from finst.experiments.interventions.coco.spec import CocoSpec
+from finst.experiments.interventions.decoding import decode_with_edits
 from finst.prompts import begun_list
 from finst.runs.archive import pack, unpack
 from finst.runs.executor import run
@@ -100,7 +92,7 @@ def test_means_are_of_each_splits_own_sources_and_written_as_slow_hooks_write_th
     assert set(block.pos.tolist()) == {context.tokens.last}
     some = rows.take(np.array([0, 2, 4, 6]))
     slow = hooks.counterfactuals(vlm, context, some, None).argmax(-1)
-    (texts,) = said(vlm, [context], [some], batch=1, new_tokens=1)
+    (texts,) = decode_with_edits(vlm, [context], [some], batch=1, new_tokens=1)
     assert texts == [vlm.reader.tokenizer.decode([int(token)], skip_special_tokens=True) for token in slow]
 
 

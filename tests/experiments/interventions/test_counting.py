@@ -20,7 +20,8 @@ from finst.engine.greedy import PADDING, cut_short
 from finst.engine.record import record
 from finst.errors import FinstError
 from finst.experiments.cma.head_maps import HeadMaps
-from finst.experiments.interventions.counting.experiment import SCORES, Counting, CountingSpec, scored, silenced, sizes
+from finst.experiments.interventions.counting.experiment import SCORES, Counting, scored, silenced, sizes
+from finst.experiments.interventions.counting.spec import CountingSpec
 from finst.experiments.interventions.heads import HeadSets, extremes_of
 from finst.prompts import enumeration, listed, total_of
 from finst.scenes.draw import draw
@@ -51,7 +52,7 @@ def every_head(vlm: VLM) -> tuple[Head, ...]:
     return tuple((layer, head) for layer in range(vlm.n_layers) for head in range(vlm.n_heads))
 
 
-def said(vlm: VLM, spec: CountingSpec, sets: list[HeadSets], context: Encoded) -> torch.Tensor:
+def answers_of(vlm: VLM, spec: CountingSpec, sets: list[HeadSets], context: Encoded) -> torch.Tensor:
     rows = silenced(spec, sets, context)
     return generate(vlm, record(vlm, [context]), rows, spec.new_tokens, stop=()).tokens
 
@@ -138,13 +139,13 @@ def test_without_any_head_on_any_step_nobody_sees_the_picture(vlm: VLM):
     """Then every token follows from the one before it alone. An ablation of the prompt alone says something else."""
     first, second = (asked(vlm, scene) for scene in counting_set(2, 0))
     spec = replace(SPEC, new_tokens=8)
-    blind = [said(vlm, spec, sets_of(every_head(vlm)), context)[1].tolist() for context in (first, second)]
+    blind = [answers_of(vlm, spec, sets_of(every_head(vlm)), context)[1].tolist() for context in (first, second)]
     assert blind[0] == blind[1]
     followers: dict[int, set[int]] = {}
     for token, following in zip(blind[0], blind[0][1:], strict=False):
         followers.setdefault(token, set()).add(following)
     assert all(len(tokens) == 1 for tokens in followers.values())
-    prompted = said(vlm, replace(spec, steps="prompt"), sets_of(every_head(vlm)), first)[1].tolist()
+    prompted = answers_of(vlm, replace(spec, steps="prompt"), sets_of(every_head(vlm)), first)[1].tolist()
     assert prompted[0] == blind[0][0]
     assert prompted != blind[0]
 

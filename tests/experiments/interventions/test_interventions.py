@@ -20,22 +20,28 @@ from finst.engine import hooks
 from finst.engine.record import record
 from finst.errors import FinstError
 from finst.experiments.cma.head_maps import HeadMaps
-from finst.experiments.interventions.counting.experiment import Counting, CountingSpec
-from finst.experiments.interventions.decoding import role_of, said
-from finst.experiments.interventions.effects import effects, halves, largest
+from finst.experiments.interventions.counting.experiment import Counting
+from finst.experiments.interventions.counting.spec import CountingSpec
+from finst.experiments.interventions.decoding import decode_with_edits, role_of
+from finst.experiments.interventions.effects import argmax_setting, effects, selection_split
 from finst.experiments.interventions.estimates import Prototypes, check_disjoint, prototypes
 from finst.experiments.interventions.frame_patch import experiment as frame_patch
-from finst.experiments.interventions.frame_patch.experiment import FramePatch, FramePatchSpec
+from finst.experiments.interventions.frame_patch.experiment import FramePatch
+from finst.experiments.interventions.frame_patch.spec import FramePatchSpec
 from finst.experiments.interventions.heads import head_sets_of, warnings_of
 from finst.experiments.interventions.key_swap import experiment as key_swap
-from finst.experiments.interventions.key_swap.experiment import KeySwap, KeySwapSpec
-from finst.experiments.interventions.photoreal.design import PhotorealSpec
+from finst.experiments.interventions.key_swap.experiment import KeySwap
+from finst.experiments.interventions.key_swap.spec import KeySwapSpec
 from finst.experiments.interventions.photoreal.experiment import Photoreal
-from finst.experiments.interventions.rescue.experiment import Rescue, RescueSpec
+from finst.experiments.interventions.photoreal.spec import PhotorealSpec
+from finst.experiments.interventions.protocol import require_identical
+from finst.experiments.interventions.rescue.experiment import Rescue
+from finst.experiments.interventions.rescue.spec import RescueSpec
 from finst.experiments.interventions.reuse import experiment as reuse
-from finst.experiments.interventions.reuse.experiment import MODES, ROLES, Reuse, ReuseSpec, edits, questions
-from finst.experiments.interventions.spec import agreed
-from finst.experiments.interventions.transfer.experiment import Transfer, TransferSpec
+from finst.experiments.interventions.reuse.experiment import MODES, ROLES, Reuse, edits, questions
+from finst.experiments.interventions.reuse.spec import ReuseSpec
+from finst.experiments.interventions.transfer.experiment import Transfer
+from finst.experiments.interventions.transfer.spec import TransferSpec
 from finst.prompts import scene_description
 from finst.runs.archive import pack, unpack
 from finst.runs.executor import run
@@ -107,17 +113,17 @@ def test_sets_of_heads_and_their_controls():
 
 def test_halves_take_half_of_every_group():
     groups = ["a", "b", "c"] * 7
-    half = halves(groups, seed=1)
+    half = selection_split(groups, seed=1)
     assert [int(half[np.array(groups) == name].sum()) for name in "abc"] == [3, 3, 3]
-    assert (half == halves(groups, seed=1)).all()
-    assert (half != halves(groups, seed=2)).any()
+    assert (half == selection_split(groups, seed=1)).all()
+    assert (half != selection_split(groups, seed=2)).any()
 
 
 def test_the_largest_share_is_the_smallest_edit_among_equals():
     shares = xr.DataArray(
         [[0.1, 0.5, 0.5], [0.5, 0.2, 0.5]], dims=("k", "dose"), coords={"k": [1, 2], "dose": [1, 2, 4]}
     )
-    assert largest(shares) == {"k": 1, "dose": 2}
+    assert argmax_setting(shares) == {"k": 1, "dose": 2}
 
 
 def test_effects_are_of_the_same_trials_by_group():
@@ -172,9 +178,9 @@ def test_splits_that_share_a_picture_are_refused():
 
 def test_units_of_other_heads_are_refused(vlm: VLM):
     parts = [xr.Dataset({"heads": ("k", [name])}) for name in ("L0H1", "L0H1", "L1H0")]
-    assert agreed(parts[:2], ["heads"]) == parts[:2]
+    assert require_identical(parts[:2], ["heads"]) == parts[:2]
     with pytest.raises(FinstError, match="measured with different heads"):
-        agreed(parts, ["heads"])
+        require_identical(parts, ["heads"])
     with pytest.raises(FinstError, match="measured other weights"):
         Reuse(replace(maps_of(vlm), weights="0" * 64)).measure(vlm, REUSE, Reuse().plan(REUSE)[0])
     with pytest.raises(FinstError, match="expected a run"):
@@ -197,7 +203,7 @@ def test_what_is_written_is_what_slow_hooks_write(vlm: VLM, ids: Prototypes):
     assert block.adds.all()
     some = rows.take(np.array([0, 2, 7, 16]))
     slow = hooks.counterfactuals(vlm, context, some, None).argmax(-1)
-    (texts,) = said(vlm, [context], [some], batch=1, new_tokens=1)
+    (texts,) = decode_with_edits(vlm, [context], [some], batch=1, new_tokens=1)
     assert texts == [vlm.reader.tokenizer.decode([int(token)], skip_special_tokens=True) for token in slow]
 
 
@@ -327,7 +333,7 @@ def test_keys_of_both_objects_move_towards_the_other_side(vlm: VLM):
             torch.testing.assert_close(block.value[at], 2 * moved[top[0][0], 0])
     some = rows.take(np.array([0, 6]))
     slow = hooks.counterfactuals(vlm, context, some, None).argmax(-1)
-    (texts,) = said(vlm, [context], [some], batch=1, new_tokens=1)
+    (texts,) = decode_with_edits(vlm, [context], [some], batch=1, new_tokens=1)
     assert texts == [vlm.reader.tokenizer.decode([int(token)], skip_special_tokens=True) for token in slow]
 
 

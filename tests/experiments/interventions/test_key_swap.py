@@ -12,20 +12,13 @@ import xarray as xr
 
 from finst.analysis.mediation import STAGES
 from finst.experiments.cma.head_maps import HeadMaps
-from finst.experiments.interventions.key_swap.experiment import (
-    PAPER,
-    ROLES,
-    Keys,
-    KeySwap,
-    KeySwapSpec,
-    Reach,
-    edits_of,
-)
+from finst.experiments.interventions.key_swap.experiment import PAPER, ROLES, KeyEdit, Keys, KeySwap, edits_of
+from finst.experiments.interventions.key_swap.spec import KeySwapSpec
 
 LAYERS, SPEC = 6, KeySwapSpec(trials=8, doses=(2.0,), draws=5)
 
 
-def reaches(held: Sequence[int]) -> tuple[Reach, ...]:
+def reaches(held: Sequence[int]) -> tuple[KeyEdit, ...]:
     """Of a model whose strongest heads of feature retrieval lie in the layers that are given, one in each."""
     mean = np.zeros((len(STAGES), LAYERS, 4))
     mean[STAGES.index("feature_retrieval"), list(held), 1] = 1

@@ -14,18 +14,9 @@ import xarray as xr
 from finst.analysis.mediation import STAGES
 from finst.engine import hooks
 from finst.errors import FinstError
-from finst.experiments.interventions.decoding import said
+from finst.experiments.interventions.decoding import decode_with_edits
 from finst.experiments.interventions.photoreal import experiment as photoreal
-from finst.experiments.interventions.photoreal.design import (
-    ROLES,
-    PhotorealSpec,
-    Question,
-    Split,
-    drawn,
-    mirrored,
-    sided_of,
-    split_of,
-)
+from finst.experiments.interventions.photoreal.design import ROLES, Question, Split, drawn, mirrored, sided_of, split_of
 from finst.experiments.interventions.photoreal.experiment import (
     SITES,
     TOKENS,
@@ -35,10 +26,11 @@ from finst.experiments.interventions.photoreal.experiment import (
     estimated,
     rows_of,
 )
+from finst.experiments.interventions.photoreal.spec import PhotorealSpec
 from finst.scenes.designs import Features
 from finst.scenes.draw import draw
 from finst.scenes.object import Picture, Scene
-from finst.scenes.side_by_side_pairs import DrawnSided, Sided
+from finst.scenes.side_by_side_pairs import DrawnSided, TwoThingPicture
 from finst.vlm.encode import Encoded
 from finst.vlm.open import VLM, open_vlm
 from finst.vlm.tokens import Role
@@ -66,7 +58,7 @@ def two_colour_tokens(context: Encoded) -> Encoded:
     return replace(context, tokens=replace(context.tokens, roles=tuple(roles)))
 
 
-def scene_of(one: Sided) -> frozenset[Any]:
+def scene_of(one: TwoThingPicture) -> frozenset[Any]:
     return frozenset(one.picture().scene.objects)
 
 
@@ -167,7 +159,7 @@ def test_what_is_written_is_what_slow_hooks_write(vlm: VLM, stage: str, place: i
     assert len(set(block.pos[inside].tolist())) == (3 if stage == "id_retrieval" else 1)
     some = rows.take(np.array([1, 3, 15]))
     slow = hooks.counterfactuals(vlm, context, some, None).argmax(-1)
-    (texts,) = said(vlm, [context], [some], batch=1, new_tokens=1)
+    (texts,) = decode_with_edits(vlm, [context], [some], batch=1, new_tokens=1)
     assert texts == [vlm.reader.tokenizer.decode([int(token)], skip_special_tokens=True) for token in slow]
 
 

@@ -14,8 +14,9 @@ from rich.console import Console
 
 from finst.cli.commands import told_page
 from finst.errors import FinstError
-from finst.experiments.interventions.photoreal.design import DRAWN, PhotorealSpec, drawn, sided_of, split_of
+from finst.experiments.interventions.photoreal.design import DRAWN, drawn, sided_of, split_of
 from finst.experiments.interventions.photoreal.experiment import Photoreal
+from finst.experiments.interventions.photoreal.spec import PhotorealSpec
 from finst.runs.executor import run
 from finst.runs.experiment import Unit
 from finst.vlm.open import VLM, open_reader, open_vlm

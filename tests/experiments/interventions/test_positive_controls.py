@@ -16,19 +16,25 @@ from finst.analysis.mediation import STAGES
 from finst.builtin.planted.circuit import ANSWER_GAIN, ID_GAIN
 from finst.builtin.planted.mechanism import COUNTS, PLANTED, Place
 from finst.experiments.cma.head_maps import HeadMaps
-from finst.experiments.interventions.coco.experiment import CocoSpec
-from finst.experiments.interventions.counting.experiment import CountingSpec
-from finst.experiments.interventions.frame_patch.experiment import FramePatch, FramePatchSpec
+from finst.experiments.interventions.coco.spec import CocoSpec
+from finst.experiments.interventions.counting.spec import CountingSpec
+from finst.experiments.interventions.frame_patch.experiment import FramePatch
+from finst.experiments.interventions.frame_patch.spec import FramePatchSpec
 from finst.experiments.interventions.key_swap import experiment as key_swap
-from finst.experiments.interventions.key_swap.experiment import KeySwap, KeySwapSpec
-from finst.experiments.interventions.photoreal.design import ROLES, PhotorealSpec
+from finst.experiments.interventions.key_swap.experiment import KeySwap
+from finst.experiments.interventions.key_swap.spec import KeySwapSpec
+from finst.experiments.interventions.photoreal.design import ROLES
 from finst.experiments.interventions.photoreal.experiment import Photoreal
-from finst.experiments.interventions.rescue.experiment import WRONG, Rescue, RescueSpec
+from finst.experiments.interventions.photoreal.spec import PhotorealSpec
+from finst.experiments.interventions.rescue.experiment import WRONG, Rescue
+from finst.experiments.interventions.rescue.spec import RescueSpec
 from finst.experiments.interventions.reuse import experiment as reuse
-from finst.experiments.interventions.reuse.experiment import Reuse, ReuseSpec
+from finst.experiments.interventions.reuse.experiment import Reuse
+from finst.experiments.interventions.reuse.spec import ReuseSpec
 from finst.experiments.interventions.spec import InterventionSpec
 from finst.experiments.interventions.transfer import experiment as transfer
-from finst.experiments.interventions.transfer.experiment import Transfer, TransferSpec
+from finst.experiments.interventions.transfer.experiment import Transfer
+from finst.experiments.interventions.transfer.spec import TransferSpec
 from tests.builtin import test_planted
 from tests.experiments.interventions import test_coco
 from tests.planted import measured, mediated, vlm

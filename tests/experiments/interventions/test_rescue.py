@@ -16,15 +16,8 @@ from finst.experiments.cma.head_maps import HeadMaps
 from finst.experiments.interventions.estimates import Prototypes
 from finst.experiments.interventions.heads import head_sets_of
 from finst.experiments.interventions.rescue import experiment as rescue
-from finst.experiments.interventions.rescue.experiment import (
-    SCORES,
-    WRONG,
-    Rescue,
-    RescueSpec,
-    edits,
-    estimation_of,
-    trials_of,
-)
+from finst.experiments.interventions.rescue.experiment import SCORES, WRONG, Rescue, edits, estimation_of, trials_of
+from finst.experiments.interventions.rescue.spec import RescueSpec
 from finst.prompts import scene_description
 from finst.scenes.draw import draw
 from finst.scenes.sets import absolute

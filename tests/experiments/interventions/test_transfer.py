@@ -15,9 +15,10 @@ from finst.engine import hooks
 from finst.engine.record import record
 from finst.errors import FinstError
 from finst.experiments.interventions.transfer import experiment as transfer
-from finst.experiments.interventions.transfer.experiment import ROLES, Transfer, TransferSpec
+from finst.experiments.interventions.transfer.experiment import ROLES, Transfer
 from finst.experiments.interventions.transfer.position_ids import IDs, context_of, ids_of, shuffled, slots_of, stages_of
 from finst.experiments.interventions.transfer.report import pooled
+from finst.experiments.interventions.transfer.spec import TransferSpec
 from finst.experiments.interventions.transfer.tasks import NAMES, PLACES, TASKS, opposite, pictures_of
 from finst.prompts import STEPS
 from finst.scenes.sets import absolute
@@ -143,7 +144,7 @@ def test_what_is_written_is_what_slow_hooks_write(vlm: VLM):
     assert set(words.blocks["z"].pos.tolist()) == set(slots_of("id_retrieval", asked, context))
     some = rows.take(np.array([0, 3, 18, 37, 60]))
     slow = hooks.counterfactuals(vlm, context, some, None).argmax(-1)
-    (texts,) = transfer.said(vlm, [context], [some], batch=1, new_tokens=1)
+    (texts,) = transfer.decode_with_edits(vlm, [context], [some], batch=1, new_tokens=1)
     assert texts == [vlm.reader.tokenizer.decode([int(token)], skip_special_tokens=True) for token in slow]
 
 

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from finst.errors import FinstError
-from finst.experiments.representations.rsa_findings import stages_account
-from finst.experiments.representations.stages import RSAStages, RSAStagesSpec, trials_of
+from finst.experiments.representations.rsa_findings import stages_findings
+from finst.experiments.representations.spec import RSAStagesSpec
+from finst.experiments.representations.stages import RSAStages, trials_of
 from finst.experiments.representations.trials import context_of, positions_of
 from finst.experiments.units import units_of
 from finst.scenes.sets import absolute
@@ -71,7 +72,7 @@ def test_a_set_of_all_arrangements_has_statistics_and_says_what_it_is():
     position = found["r"].sel(role="last", comparison="position")
     assert int(position.argmax("layer")) == 2
     assert np.isfinite(position).all()
-    assert "which object is the target, chance decides" in stages_account(found).method[0]
+    assert "which object is the target, chance decides" in stages_findings(found).method[0]
 
 
 def test_all_arrangements_of_nine_objects_are_too_many():

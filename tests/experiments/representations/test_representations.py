@@ -23,21 +23,21 @@ from finst.experiments.representations import entropy as rsa_entropy
 from finst.experiments.representations import frame as rsa_frame
 from finst.experiments.representations import pca as pca_experiment
 from finst.experiments.representations import stages as rsa_stages
-from finst.experiments.representations.accuracy import Accuracy, AccuracySpec, conditions_of, question
+from finst.experiments.representations.accuracy import Accuracy, conditions_of, question
 from finst.experiments.representations.answers import MAX_NEW_TOKENS
-from finst.experiments.representations.entropy import RSAEntropy, RSAEntropySpec
-from finst.experiments.representations.frame import RSAFrame, RSAFrameSpec
-from finst.experiments.representations.pca import PCA, PCASpec
-from finst.experiments.representations.stages import RSAStages, RSAStagesSpec
-from finst.experiments.representations.trials import (
-    Trial,
+from finst.experiments.representations.entropy import RSAEntropy
+from finst.experiments.representations.frame import RSAFrame
+from finst.experiments.representations.pca import PCA
+from finst.experiments.representations.spec import (
+    AccuracySpec,
+    PCASpec,
+    RSAEntropySpec,
+    RSAFrameSpec,
+    RSAStagesSpec,
     TrialSpec,
-    context_of,
-    labelled,
-    positions_of,
-    roles_of,
-    trial_of,
 )
+from finst.experiments.representations.stages import RSAStages
+from finst.experiments.representations.trials import Trial, context_of, labelled, positions_of, roles_of, trial_of
 from finst.prompts import correct, scene_description
 from finst.runs.archive import pack, unpack
 from finst.runs.executor import run

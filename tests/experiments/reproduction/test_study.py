@@ -11,11 +11,14 @@ import pytest
 import xarray as xr
 
 from finst.errors import FinstError
-from finst.experiments.cma.experiment import CMA, CMASpec
-from finst.experiments.representations.stages import RSAStages, RSAStagesSpec, trials_of
+from finst.experiments.cma.experiment import CMA
+from finst.experiments.cma.spec import CMASpec
+from finst.experiments.representations.spec import RSAStagesSpec
+from finst.experiments.representations.stages import RSAStages, trials_of
 from finst.experiments.reproduction import study as study
-from finst.experiments.reproduction.choices import CHOICES, Choice, DiscrepancySpec, baselines
+from finst.experiments.reproduction.choices import CHOICES, Choice, baselines
 from finst.experiments.reproduction.shift import Bend, Direction, Measured
+from finst.experiments.reproduction.spec import DiscrepancySpec
 from finst.experiments.reproduction.study import EXPERIMENTS, Explained, explain
 from finst.report.wording import capital
 from finst.runs.experiment import Unit

@@ -29,8 +29,8 @@ from finst.builtin.organism.lessons import (
     layout_is_held_out,
     relation,
 )
-from finst.prompts import Placement
-from finst.scenes.designs import Entropy, grid_scene
+from finst.options import Entropy, Placement
+from finst.scenes.designs import grid_scene
 from finst.scenes.object import Grid, Scene
 
 SceneTest = Callable[[Scene, Grid], bool]

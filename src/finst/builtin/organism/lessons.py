@@ -17,8 +17,9 @@ from finst import prompts
 from finst.builtin.organism.architecture import PATCH_PX
 from finst.builtin.organism.tokenizer import place
 from finst.errors import choice
-from finst.prompts import DESCRIBE, Placement, Prompt
-from finst.scenes.designs import Entropy, free_scene, grid_scene
+from finst.options import Entropy, Placement
+from finst.prompts import DESCRIBE, Prompt
+from finst.scenes.designs import free_scene, grid_scene
 from finst.scenes.object import Cell, Grid, Obj, Scene
 from finst.scenes.shapes import COLOURS, SHAPES
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -16,39 +17,42 @@ from finst.experiments.cma.design import (
     COLOURS,
     CONDITIONS,
     CONTEXTS,
-    CMASpec,
     colours_of,
     contexts_of,
     prompt_of,
 )
-from finst.experiments.cma.example import example
+from finst.experiments.cma.example import pair_example
 from finst.experiments.cma.figures import mediation_figures
+from finst.experiments.cma.page import mediation_page, mediation_side_by_side
+from finst.experiments.cma.side_by_side import headline, table
+from finst.experiments.cma.side_figures import side_figures
+from finst.experiments.cma.spec import CMASpec
 from finst.experiments.cma.summary import statistics_of
+from finst.experiments.cma.verdict import mediation_findings
 from finst.experiments.cma.walk import Answered, Asked, answered
+from finst.experiments.units import check_numbers, documented, joined, units_of
+from finst.report.comparison import Difference, Side, SideBySide
+from finst.report.example import TrialExample
 from finst.report.figures import NamedFigure
-from finst.runs.experiment import Unit, documented
+from finst.report.tables import aligned
+from finst.runs.experiment import Experiment, Report, Unit
 from finst.scenes.designs import MediationPair, mediation_pairs
 from finst.scenes.draw import draw
 from finst.vlm.encode import encode, first_tokens
 from finst.vlm.open import VLM, Reader
 
-__all__ = ["CMA", "CMASpec", "example"]
 
-
-class CMA:
-    """The experiment; it has no state."""
+class CMA(Experiment[CMASpec]):
+    """Which heads carry the three stages; the samples are pairs of scenes."""
 
     name = "cma"
+    spec = CMASpec
+    report = Report(mediation_figures, mediation_findings)
+    statistic = "mean"
 
     def check(self, spec: CMASpec, reader: Reader) -> None:
         """Raises FinstError for numbers out of range, colours with the same first token, or unsuitable pictures."""
-        least = {"pairs": 1, "seed": 0, "pairs_per_unit": 1, "permutations": 1, "bootstraps": 1}
-        for field, minimum in least.items():
-            value = getattr(spec, field)
-            if value < minimum:
-                raise FinstError(f"{field} is {value}: causal mediation needs at least {minimum}")
-        if not 0 < spec.alpha < 1:
-            raise FinstError(f"alpha is {spec.alpha}: expected an error rate between 0 and 1, such as 0.05")
+        check_numbers(spec, {"pairs": 1, "seed": 0, "pairs_per_unit": 1, "permutations": 1, "bootstraps": 1})
         pairs = mediation_pairs(spec.pairs, spec.seed)
         colours = sorted({colour for pair in pairs for colour in colours_of(pair)})
         prompt = prompt_of(spec, pairs[0])
@@ -57,11 +61,9 @@ class CMA:
 
     def plan(self, spec: CMASpec) -> tuple[Unit, ...]:
         """``pairs_per_unit`` consecutive pairs a unit."""
-        starts = range(0, spec.pairs, spec.pairs_per_unit)
-        chunks = [range(start, min(start + spec.pairs_per_unit, spec.pairs)) for start in starts]
-        return tuple(Unit(f"pairs {chunk[0]}-{chunk[-1]}", tuple(chunk)) for chunk in chunks)
+        return units_of(spec.pairs, spec.pairs_per_unit, "pairs")
 
-    def measure(self, vlm: VLM, spec: CMASpec, unit: Unit) -> xr.Dataset:
+    def measure(self, vlm: VLM, spec: CMASpec, unit: Unit, prepared: object = None) -> xr.Dataset:
         """Every head's patched logits and score in every condition, and what the unedited contexts were answered.
 
         Dims pair, condition, layer, head, context, colour; see ``attrs`` for units.
@@ -71,7 +73,7 @@ class CMA:
         asked = [_asked(vlm.reader, spec, pair) for pair in pairs.values()]
         said = answered(vlm, asked)
         measured = zip(pairs, pairs.values(), asked, said, strict=True)
-        return _joined([_measured(vlm, spec, *one) for one in measured])
+        return joined([_measured(vlm, spec, *one) for one in measured], "pair")
 
     def summarise(self, spec: CMASpec, parts: Sequence[xr.Dataset]) -> xr.Dataset:
         """All pairs with their statistics (see ``cma_summary``), from those pairs alone that the model gets right.
@@ -79,7 +81,7 @@ class CMA:
         A pair is usable in a condition when its clean and its source context are both answered correctly, or in any
         case if the spec says so. Raises FinstError when no condition has two usable pairs, if two were measured.
         """
-        data = _joined(parts).sortby("pair")
+        data = joined(parts, "pair")
         correct = data["correct"]
         clean = correct.sel(context="clean", drop=True)
         source = correct.sel(context=data["source"]).drop_vars("context")
@@ -89,22 +91,27 @@ class CMA:
         usable.attrs["long_name"] = "pairs that count: clean and source context answered correctly, unless all do"
         return statistics_of(spec, data.assign(usable=usable))
 
-    def draw(self, summary: xr.Dataset) -> tuple[NamedFigure, ...]:
-        """The combined map (Fig 1d), one panel a condition, the profile by layer, and every pair of the best heads."""
-        return mediation_figures(summary)
+    def example(self, spec: CMASpec, reader: Reader) -> TrialExample:
+        """The clean context of the first pair, with all patched tokens."""
+        pair = pair_example(spec, reader)
+        return TrialExample(pair.grid, pair.views[0], pair.tokens)
 
+    def page(
+        self,
+        spec: CMASpec,
+        reader: Reader,
+        summary: xr.Dataset,
+        figures: Sequence[NamedFigure],
+        record: Mapping[str, Any],
+    ) -> str:
+        """Verdicts, maps, the strongest heads, one pair, and the paper's values beside ours."""
+        return mediation_page(summary, figures, pair_example(spec, reader), record)
 
-def _joined(parts: Sequence[xr.Dataset]) -> xr.Dataset:
-    """Datasets of different pairs as one; nothing else in them differs."""
-    return xr.concat(
-        list(parts),
-        "pair",
-        data_vars="minimal",
-        coords="minimal",
-        compat="override",
-        join="exact",
-        combine_attrs="override",
-    )
+    def compare(self, sides: Sequence[Side], differences: Sequence[Difference]) -> SideBySide:
+        """Maps on common scales, and the stages and their order by relative depth."""
+        figures = side_figures(sides)
+        text = "\n".join([headline(sides), "", *aligned(table(sides))])
+        return SideBySide(mediation_side_by_side(sides, figures, differences), figures, text)
 
 
 def _asked(reader: Reader, spec: CMASpec, pair: MediationPair) -> Asked:

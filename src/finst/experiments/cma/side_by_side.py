@@ -14,32 +14,13 @@ import xarray as xr
 
 from finst.experiments.cma.reliability import trust_of
 from finst.experiments.cma.verdict import strongest_head, verdict_of
-from finst.report.wording import NAMES, capital, chance, number, runs
+from finst.report.comparison import Side
+from finst.report.wording import NAMES, capital, format_p, number, runs
 
 
-@dataclass(frozen=True, eq=False)
-class Side:
-    """One of the runs that stand side by side."""
-
-    label: str
-    """Of its model, unlike all others."""
-    summary: xr.Dataset
-
-    @property
-    def deepest(self) -> int:
-        """The last layer; 1 for a model of one layer, so that depths can be divided by it."""
-        return max(self.summary.sizes["layer"] - 1, 1)
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One thing that is not the same in all runs, such as a field of their specs."""
-
-    name: str
-    values: tuple[str, ...]
-    """Of each run, in order."""
-    misleads: bool
-    """Whether it may be the reason for what looks like a difference of the models."""
+def deepest(side: Side) -> int:
+    """A model's last layer; 1 for a model of one layer, so that depths can be divided by it."""
+    return max(side.summary.sizes["layer"] - 1, 1)
 
 
 @dataclass(frozen=True)
@@ -93,16 +74,16 @@ def _stage_row(side: Side, stage: str) -> StageRow:
         used=int(part["n"]),
         above=f"{int(above.sum())} of {above.size}",
         layers=runs(layers) or "–",
-        depth="–".join(dict.fromkeys(number(layer / side.deepest, 2) for layer in (layers[0], layers[-1])))
+        depth="–".join(dict.fromkeys(number(layer / deepest(side), 2) for layer in (layers[0], layers[-1])))
         if layers
         else "–",
         strongest="–"
         if head is None
         else f"{head.name}: {number(head.mean)} ± {number(head.standard_error)}"
         + ("" if head.above else " (not above the noise)"),
-        strongest_depth="–" if head is None else number(head.layer / side.deepest, 2),
+        strongest_depth="–" if head is None else number(head.layer / deepest(side), 2),
         share="–" if head is None or not margin > 0 else f"{number(100 * head.mean / margin, 0)} %",
-        centre=_interval(part, "centre_mean", "centre_low", "centre_high", side.deepest),
+        centre=_interval(part, "centre_mean", "centre_low", "centre_high", deepest(side)),
         reliability=trust_of(side.summary, stage).reliability,
         found=bool(above.any()),
     )
@@ -128,8 +109,8 @@ def _step_row(side: Side, step: int) -> StepRow:
         outcome="holds" if said.holds else "does not hold",
         holds=said.holds,
         layers=_interval(part, *names),
-        depth=_interval(part, *names, scale=side.deepest),
-        p=chance(float(part["order_p"])),
+        depth=_interval(part, *names, scale=deepest(side)),
+        p=format_p(float(part["order_p"])),
         n=str(int(part["order_n"])),
     )
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
@@ -18,7 +19,8 @@ from finst.experiments.cma.figures import (
     one_sided_bar,
     score_bar,
 )
-from finst.experiments.cma.side_by_side import Side
+from finst.experiments.cma.side_by_side import deepest
+from finst.report.comparison import Side
 from finst.report.curves import Pen, curve
 from finst.report.figures import FAINT, INK, STYLE, NamedFigure, canvas
 from finst.report.tables import tidy
@@ -127,7 +129,7 @@ def depths(sides: Sequence[Side]) -> NamedFigure:
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=3, handlelength=2.6)
     shown = ["layer_mean", "layer_ci_low", "layer_ci_high", "centre_mean", "depth"]
     with_depth = [
-        Side(side.label, side.summary.assign(depth=("layer", side.summary["layer"].values / side.deepest)))
+        replace(side, summary=side.summary.assign(depth=("layer", side.summary["layer"].values / deepest(side))))
         for side in sides
     ]
     return NamedFigure(
@@ -147,11 +149,11 @@ def depths(sides: Sequence[Side]) -> NamedFigure:
 def _draw_depth(axes: Axes, side: Side, stage: str, place: int) -> None:
     part = side.summary.sel(condition=stage)
     pen = Pen(HUES[place % 4], *LINES[(place + place // 4) % 4])
-    placed = part.assign_coords(layer=part["layer"] / side.deepest)
+    placed = part.assign_coords(layer=part["layer"] / deepest(side))
     ends = {"low": placed["layer_ci_low"], "high": placed["layer_ci_high"]}
     curve(axes, placed["layer_mean"], pen, side.label, solid=placed["above"].any("head"), **ends)
     if part["centre_mean"].notnull():
-        centre = float(part["centre_mean"]) / side.deepest
+        centre = float(part["centre_mean"]) / deepest(side)
         axes.plot(
             [centre],
             [0],

@@ -10,8 +10,9 @@ import xarray as xr
 from jaxtyping import Float
 
 from finst.errors import FinstError
-from finst.experiments.cma.design import COLOURS, CONDITIONS, CMASpec
+from finst.experiments.cma.design import COLOURS, CONDITIONS
 from finst.experiments.cma.head_maps import HeadMaps
+from finst.experiments.cma.spec import CMASpec
 from finst.runs.archive import unpack
 from finst.runs.manifest import Manifest, ModelRecord
 from finst.runs.spec import from_json

@@ -11,8 +11,8 @@ from finst.analysis import mediation, statistics
 from finst.analysis.headsets import top_k
 from finst.analysis.mediation import Depth, OrderStep, StageMap
 from finst.analysis.reliability import split_half
-from finst.experiments.cma.design import CMASpec, Logits
-from finst.runs.experiment import documented
+from finst.experiments.cma.spec import CMASpec, Logits
+from finst.experiments.units import documented
 
 DIGITS: dict[Logits, int | None] = {"exact": None, "bfloat16": mediation.BFLOAT16_DIGITS}
 """Binary digits that the logits were rounded to."""

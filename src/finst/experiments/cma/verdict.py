@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from finst.report.wording import NAMES, capital, chance, level_of, listed, number, probability, span
+from finst.report.findings import Findings
+from finst.report.wording import NAMES, capital, format_p, level_of, listed, number, probability, span
 
 
 @dataclass(frozen=True)
@@ -204,24 +205,32 @@ def _step(step: xr.Dataset) -> Step:
     return Step(claim, bool(step["order_holds"]), f"{centre}: {apart} layers, {probability(p)}, n = {n} pairs.")
 
 
-def verdict(summary: xr.Dataset, top: int = 3) -> str:
-    """Plain text for the terminal: the headline, what was found of each stage, its ``top`` heads, and the order."""
-    said = verdict_of(summary)
+TERMINAL_TOP = 3
+"""Heads of each stage in the findings' table."""
+
+
+def mediation_findings(summary: xr.Dataset) -> Findings:
+    """The verdict on every stage and on their order, with the strongest heads of each."""
+    verdict = verdict_of(summary)
     level = f"{level_of(summary)} interval"
-    lines = [said.headline, ""]
-    for stage in said.stages:
-        heads = top_heads(summary, stage.key, top)
-        lines.append(stage.sentence)
-        lines += [f"    {'head':<8}{'mean ± SE, logits':<20}{level:<20}family-wise p"] if heads else []
-        lines += [f"    {_terminal_head(head)}" for head in heads]
-        lines += [f"    {stage.depth}", ""] if stage.depth else [""]
-    return "\n".join(
-        [*lines, f"Order in depth, by centres of mass ({level}s):", *(step.sentence for step in said.steps)]
+    sentences = [" ".join(filter(None, (stage.sentence, stage.depth))) for stage in verdict.stages]
+    rows = [
+        (
+            stage.name,
+            head.name,
+            f"{number(head.mean)} ± {number(head.standard_error)}",
+            f"[{number(head.ci_low)}, {number(head.ci_high)}]",
+            format_p(head.p_fwer),
+            "yes" if head.above else "no",
+        )
+        for stage in verdict.stages
+        for head in top_heads(summary, stage.key, TERMINAL_TOP)
+    ]
+    return Findings(
+        title="causal mediation of every attention head",
+        headline=verdict.headline,
+        sentences=(*sentences, *(f"{step.sentence}" for step in verdict.steps)),
+        columns=("stage", "strongest heads", "mean ± SE, logits", level, "family-wise p", "above the noise"),
+        rows=tuple(rows),
+        method=(),
     )
-
-
-def _terminal_head(head: TopHead) -> str:
-    mean = f"{number(head.mean)} ± {number(head.standard_error)}"
-    interval = f"[{number(head.ci_low)}, {number(head.ci_high)}]"
-    above = "" if head.above else "not above the noise"
-    return f"{head.name:<8}{mean:<20}{interval:<20}{chance(head.p_fwer):<9}{above}".rstrip()

@@ -19,7 +19,7 @@ NOTHING = "none"
 """The role of what is no word of the scene."""
 
 
-def said(
+def decode_with_edits(
     vlm: VLM, contexts: Sequence[Encoded], rows: Sequence[Rows], *, batch: int, new_tokens: int = COLOUR_TOKENS
 ) -> Iterator[list[str]]:
     """Of every context the texts that its own rows begin with, in the order given."""

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import xarray as xr
 
 from finst.report.curves import BLUE, GREEN, ORANGE
 from finst.report.figures import STYLE, NamedFigure, canvas
+from finst.report.findings import Findings
+from finst.report.page import figure_entry, side_by_side_page
 from finst.report.tables import aligned
-from finst.report.wording import chance
+from finst.report.wording import format_p
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class EffectRow:
 
 
 @dataclass(frozen=True)
-class Placed:
+class EffectRecord:
     """An effect and where it is from."""
 
     model: str
@@ -93,25 +96,25 @@ class Placed:
         """Texts of ``COLUMNS``."""
         row = self.effect
         control = f"{row.control.text} ({row.control_name})"
-        texts = (row.measured, row.setting, row.before.text, row.after.text, control, str(row.n), chance(row.p))
+        texts = (row.measured, row.setting, row.before.text, row.after.text, control, str(row.n), format_p(row.p))
         return (self.model, self.experiment, *texts, self.run)
 
 
 COLUMNS = ("model", "experiment", "hit", "setting", "before", "after", "control", "n", "p", "run")
 
 
-def text_table(rows: Sequence[Placed]) -> str:
+def text_table(rows: Sequence[EffectRecord]) -> str:
     """For the terminal."""
     return "\n".join(aligned([COLUMNS, *(row.cells for row in rows)]))
 
 
-def markdown_table(rows: Sequence[Placed]) -> str:
+def markdown_table(rows: Sequence[EffectRecord]) -> str:
     """For a README."""
     lines = [COLUMNS, ("---",) * len(COLUMNS), *(row.cells for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def csv_table(rows: Sequence[Placed]) -> str:
+def csv_table(rows: Sequence[EffectRecord]) -> str:
     """One line an effect, floats in full precision."""
     buffer = io.StringIO()
     records = [row.record for row in rows]
@@ -121,7 +124,7 @@ def csv_table(rows: Sequence[Placed]) -> str:
     return buffer.getvalue()
 
 
-def _labels(rows: Sequence[Placed]) -> list[str]:
+def _labels(rows: Sequence[EffectRecord]) -> list[str]:
     """With the folder's name where several effects would have the same label."""
     names = [f"{row.model}, {row.experiment}, {row.effect.setting}\n{row.effect.measured}" for row in rows]
     return [
@@ -130,7 +133,7 @@ def _labels(rows: Sequence[Placed]) -> list[str]:
     ]
 
 
-def effects_figure(rows: Sequence[Placed]) -> NamedFigure:
+def effects_figure(rows: Sequence[EffectRecord]) -> NamedFigure:
     """A line an effect: before, after, and after the control that does most, with their intervals."""
     with mpl.rc_context(STYLE):  # pyright: ignore[reportArgumentType]
         figure = canvas(7.2, 0.9 + 0.36 * len(rows))
@@ -156,4 +159,20 @@ def effects_figure(rows: Sequence[Placed]) -> NamedFigure:
         ),
         figure=figure,
         csv=csv_table(rows),
+    )
+
+
+def effects_page(
+    rows: Sequence[EffectRecord], figure: NamedFigure, labels: Sequence[str], records: Sequence[Mapping[str, Any]]
+) -> str:
+    """The effects of interventions of any kind and model, with the records of the runs that they are from."""
+    table = Findings("effects", "", (), COLUMNS, tuple(row.cells for row in rows), ())
+    return side_by_side_page(
+        labels,
+        records,
+        (),
+        title="interventions",
+        headline=f"{len(rows)} effects of {len(labels)} interventions",
+        figures=[figure_entry(figure)],
+        tables=[{"label": "Before and after on the same trials", "findings": table}],
     )

@@ -9,7 +9,7 @@ import xarray as xr
 from jaxtyping import Bool
 
 from finst.analysis.proportions import mcnemar, wilson
-from finst.runs.experiment import documented
+from finst.experiments.units import documented
 
 DOCUMENTATION = {
     "n": ("trials", "trials that the shares are of"),
@@ -28,7 +28,7 @@ ALL = "all"
 """The group of all trials."""
 
 
-def halves(groups: Sequence[str], seed: int) -> Bool[np.ndarray, "trial"]:
+def selection_split(groups: Sequence[str], seed: int) -> Bool[np.ndarray, "trial"]:
     """Which trials settings are chosen on: of every group half of the trials (rounded down), drawn by seed."""
     rng = np.random.default_rng(seed)
     of = np.array(groups, dtype=np.str_)
@@ -39,7 +39,7 @@ def halves(groups: Sequence[str], seed: int) -> Bool[np.ndarray, "trial"]:
     return chosen
 
 
-def largest(shares: xr.DataArray) -> dict[str, float]:
+def argmax_setting(shares: xr.DataArray) -> dict[str, float]:
     """Coordinates of the largest share; among equal ones the first in the order of the dims and their coordinates."""
     at = np.unravel_index(int(shares.values.argmax()), shares.shape)
     return {str(dim): shares[dim].values[place].item() for dim, place in zip(shares.dims, at, strict=True)}

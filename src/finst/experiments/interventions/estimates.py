@@ -13,7 +13,8 @@ from torch import Tensor
 from finst.engine.activations import sampled
 from finst.engine.precision import at_least_float32
 from finst.errors import FinstError
-from finst.prompts import Placement, scene_description
+from finst.options import Placement
+from finst.prompts import scene_description
 from finst.scenes.draw import draw
 from finst.scenes.object import Grid, Scene
 from finst.scenes.sets import Staged, absolute

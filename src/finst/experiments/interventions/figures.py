@@ -12,7 +12,7 @@ from matplotlib.patches import Rectangle
 
 from finst.report.curves import Pen
 from finst.report.figures import INK
-from finst.report.wording import chance, level_of
+from finst.report.wording import format_p, level_of
 
 KINDS = {"top": "strongest heads", "random": "random heads", "layer-matched": "others in the same layers"}
 """Of sets of heads; draws of the last two are numbered."""
@@ -70,7 +70,7 @@ def effect_row(at: xr.Dataset) -> tuple[str, ...]:
         share_of(at, "after"),
         str(int(at["gained"])),
         str(int(at["lost"])),
-        chance(float(at["p"])),
+        format_p(float(at["p"])),
     )
 
 
@@ -85,7 +85,7 @@ def tested(summary: xr.Dataset) -> str:
     )
 
 
-def arbitrary(warnings: xr.DataArray, ks: Sequence[int]) -> str:
+def tie_warning(warnings: xr.DataArray, ks: Sequence[int]) -> str:
     """What a reader must know of the sets that are reported; empty for nothing."""
     told = [f"top {k}: {text}" for k in dict.fromkeys(ks) if (text := str(warnings.sel(k=k).item()))]
     return "; ".join(told)

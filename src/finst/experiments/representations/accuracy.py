@@ -11,59 +11,24 @@ import xarray as xr
 
 from finst.engine.activations import sampled
 from finst.errors import FinstError
-from finst.experiments.example import shown
+from finst.experiments.example import trial_example
 from finst.experiments.representations.accuracy_figures import accuracy_figures
 from finst.experiments.representations.answers import scored, spoken
 from finst.experiments.representations.entropy import accuracies
-from finst.experiments.representations.rsa_findings import accuracy_account
+from finst.experiments.representations.rsa_findings import accuracy_findings
+from finst.experiments.representations.spec import AccuracySpec
 from finst.experiments.units import check_numbers, joined
-from finst.prompts import Placement, Prompt, scene_description
-from finst.report.example import Shown
-from finst.report.figures import NamedFigure
-from finst.report.findings import Account
-from finst.runs.experiment import Unit
-from finst.scenes.designs import Entropy, grid_scene
+from finst.options import Entropy, Placement
+from finst.prompts import Prompt, scene_description
+from finst.report.example import TrialExample
+from finst.runs.experiment import Experiment, Report, Unit
+from finst.scenes.designs import grid_scene
 from finst.scenes.draw import draw
 from finst.scenes.object import Grid, Scene
 from finst.vlm.encode import encode
-from finst.vlm.open import VLM, Dtype, Reader
+from finst.vlm.open import VLM, Reader
 
 ATTRS = {"title": "Accuracy of scene descriptions", "paper": "arXiv 2506.15871, Fig 7 and the section on prompts"}
-
-
-@dataclass(frozen=True)
-class AccuracySpec:
-    """Accuracy of scene descriptions: the whole answer and its colour, by number of objects, entropy and placement.
-
-    Up to 4 objects are on a 2x2 grid, more on a 3x3 grid, in random cells, described in random order but for one. The
-    default, 40 trials in each of 32 conditions, takes a minute on two cores with the built-in model. The paper's Fig 7
-    is --objects 4 --trials 1600 and --objects 9 --trials 4050.
-    """
-
-    model: str = "organism"
-    """Built-in model, folder with a checkpoint, or Hugging Face hub id."""
-    revision: str | None = None
-    """Branch, tag or commit of a hub id."""
-    trials: int = 40
-    """Trials of every condition."""
-    objects: tuple[int, ...] = (2, 3, 4, 5, 6, 7, 8, 9)
-    """Numbers of objects."""
-    entropies: tuple[Entropy, ...] = ("low", "high")
-    """low: conjunctions of few values; high: objects as distinct as possible; any: any distinct conjunctions."""
-    placements: tuple[Placement, ...] = ("prefill", "user_turn")
-    """Where the unfinished sentence is: begun in the assistant's turn, or in the user's."""
-    leak_target_colour: bool = False
-    """Let the prompt end with the target's colour; the answer is then the shape alone."""
-    seed: int = 0
-    """Fixes scenes, targets and orders of mention."""
-    dtype: Dtype = "float32"
-    """Number format of the model."""
-    device: str = "auto"
-    """Where the model runs: auto, cpu, cuda or cuda:N."""
-    batch: int = 32
-    """Contexts in one pass through the model."""
-    alpha: float = 0.05
-    """Intervals have level 1 - alpha."""
 
 
 @dataclass(frozen=True)
@@ -80,10 +45,13 @@ class Condition:
         return Grid(2, 2) if self.objects <= 4 else Grid(3, 3)
 
 
-class Accuracy:
-    """The experiment; it has no state."""
+class Accuracy(Experiment[AccuracySpec]):
+    """The experiment."""
 
     name = "accuracy"
+    spec = AccuracySpec
+    report = Report(accuracy_figures, accuracy_findings)
+    statistic = "accuracy"
 
     def check(self, spec: AccuracySpec, reader: Reader) -> None:
         """Raises FinstError for numbers out of range, and for pictures or prompts that do not suit the model."""
@@ -109,7 +77,7 @@ class Accuracy:
             for number, one in enumerate(conditions_of(spec))
         )
 
-    def measure(self, vlm: VLM, spec: AccuracySpec, unit: Unit) -> xr.Dataset:
+    def measure(self, vlm: VLM, spec: AccuracySpec, unit: Unit, prepared: object = None) -> xr.Dataset:
         """Dims trial: what the model says, and whether that is right."""
         condition = conditions_of(spec)[unit.trials[0] // spec.trials]
         asked = [question(spec, condition, index % spec.trials) for index in unit.trials]
@@ -135,18 +103,10 @@ class Accuracy:
         record = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(spec).items()}
         return ordered.assign_attrs({**ATTRS, **record})
 
-    def draw(self, summary: xr.Dataset) -> tuple[NamedFigure, ...]:
-        """Accuracy by number of objects, a panel a placement (Fig 7)."""
-        return accuracy_figures(summary)
-
-    def account(self, summary: xr.Dataset) -> Account:
-        """What was found, in words."""
-        return accuracy_account(summary)
-
-    def example(self, spec: AccuracySpec, reader: Reader) -> Shown:
+    def example(self, spec: AccuracySpec, reader: Reader) -> TrialExample:
         """The first trial of the last condition."""
         scene, prompt = question(spec, conditions_of(spec)[-1], 0)
-        return shown(reader, draw(scene), encode(reader, draw(scene), prompt), prompt.answer, ())
+        return trial_example(reader, draw(scene), encode(reader, draw(scene), prompt), prompt.answer, ())
 
 
 def conditions_of(spec: AccuracySpec) -> list[Condition]:

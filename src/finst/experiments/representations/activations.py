@@ -12,11 +12,12 @@ import xarray as xr
 from finst.engine.activations import Sampled, sampled
 from finst.engine.precision import at_least_float32
 from finst.errors import FinstError
-from finst.experiments.example import shown
-from finst.experiments.representations.trials import TensorName, Trial, TrialSpec, context_of, positions_of, roles_of
-from finst.experiments.units import check_numbers
-from finst.report.example import Shown
-from finst.runs.experiment import documented
+from finst.experiments.example import trial_example
+from finst.experiments.representations.spec import TrialSpec
+from finst.experiments.representations.trials import Trial, context_of, positions_of, roles_of
+from finst.experiments.units import check_numbers, documented
+from finst.options import TensorName
+from finst.report.example import TrialExample
 from finst.scenes.draw import draw
 from finst.vlm.encode import Encoded
 from finst.vlm.open import VLM, Reader
@@ -75,9 +76,9 @@ def recorded(vlm: VLM, spec: TrialSpec, trials: Mapping[int, Trial], roles: Sequ
     return Recorded(data, contexts, passes)
 
 
-def shown_trial(reader: Reader, trial: Trial, roles: Sequence[str] | None = None) -> Shown:
+def shown_trial(reader: Reader, trial: Trial, roles: Sequence[str] | None = None) -> TrialExample:
     """A trial, and where ``roles`` (None: all) are read."""
     context = context_of(reader, trial)
     every = dict(zip(roles_of(len(trial.labels)), positions_of(context, trial), strict=True))
     read = [every[role] for role in (every if roles is None else roles)]
-    return shown(reader, draw(trial.staged.scene), context, trial.prompt.answer, read)
+    return trial_example(reader, draw(trial.staged.scene), context, trial.prompt.answer, read)

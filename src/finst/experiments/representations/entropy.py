@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import numpy as np
 import xarray as xr
@@ -12,15 +12,14 @@ from finst.analysis.rsa import Comparison
 from finst.experiments.representations.activations import check_trials, recorded, shown_trial
 from finst.experiments.representations.answers import scored, share, spoken
 from finst.experiments.representations.rsa_figures import entropy_figures
-from finst.experiments.representations.rsa_findings import entropy_account
-from finst.experiments.representations.similarity import SimilaritySpec, check_statistics, correlated
+from finst.experiments.representations.rsa_findings import entropy_findings
+from finst.experiments.representations.similarity import check_statistics, correlated
+from finst.experiments.representations.spec import RSAEntropySpec
 from finst.experiments.representations.trials import Trial, labelled, roles_of, square, trial_of
 from finst.experiments.units import joined, units_of
-from finst.report.example import Shown
-from finst.report.figures import NamedFigure
-from finst.report.findings import Account
-from finst.runs.experiment import Unit
-from finst.scenes.designs import Entropy
+from finst.options import Entropy
+from finst.report.example import TrialExample
+from finst.runs.experiment import Experiment, Report, Unit
 from finst.scenes.sets import unique_objects
 from finst.vlm.open import VLM, Reader
 
@@ -44,23 +43,13 @@ ACCURACY = {
 }
 
 
-@dataclass(frozen=True)
-class RSAEntropySpec(SimilaritySpec):
-    """RSA with position at commas and last token, and accuracy, for objects that share features and for distinct ones.
-
-    low is all conjunctions of 2x2 (3x3) values, high is as distinct as possible (Figs 6, 7, 30-36). The default, 8
-    trials a pair on 3x3 (648 a condition), takes two minutes on two cores with the built-in model; the paper's sets are
-    --trials 50 (4,050 a condition) and --grid 2x2 --trials 100 (1,600).
-    """
-
-    grid: str = "3x3"
-    """2x2 or 3x3: as many objects as cells."""
-
-
-class RSAEntropy:
-    """The experiment; it has no state."""
+class RSAEntropy(Experiment[RSAEntropySpec]):
+    """The experiment."""
 
     name = "rsa-entropy"
+    spec = RSAEntropySpec
+    report = Report(entropy_figures, entropy_findings)
+    statistic = "r"
 
     def check(self, spec: RSAEntropySpec, reader: Reader) -> None:
         """Raises FinstError for numbers out of range, an unsuitable picture, or commas that are no tokens."""
@@ -77,7 +66,7 @@ class RSAEntropy:
             for unit in units_of(count, spec.trials_per_unit)
         )
 
-    def measure(self, vlm: VLM, spec: RSAEntropySpec, unit: Unit) -> xr.Dataset:
+    def measure(self, vlm: VLM, spec: RSAEntropySpec, unit: Unit, prepared: object = None) -> xr.Dataset:
         """Activations at all commas and the last token, all layers; and what the model says."""
         place, _ = divmod(unit.trials[0], _per_condition(spec))
         every = trials_of(spec, CONDITIONS[place], spec.trials)
@@ -100,15 +89,7 @@ class RSAEntropy:
         whole = xr.concat(found, xr.DataArray(list(CONDITIONS), dims="condition", name="condition"), join="exact")
         return whole.assign_attrs({**ATTRS, **asdict(spec), "n": count})
 
-    def draw(self, summary: xr.Dataset) -> tuple[NamedFigure, ...]:
-        """Position by layer and entropy (Figs 6, 30-36), its average over layers, and accuracy (Fig 7)."""
-        return entropy_figures(summary)
-
-    def account(self, summary: xr.Dataset) -> Account:
-        """What was found, in words."""
-        return entropy_account(summary)
-
-    def example(self, spec: RSAEntropySpec, reader: Reader) -> Shown:
+    def example(self, spec: RSAEntropySpec, reader: Reader) -> TrialExample:
         """The design's first trial."""
         return shown_trial(reader, trials_of(spec, CONDITIONS[0], 1)[0])
 

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import xarray as xr
 
 from finst.analysis.rsa import Comparison
 from finst.experiments.representations.activations import check_trials, recorded, shown_trial
 from finst.experiments.representations.rsa_figures import frame_figures
-from finst.experiments.representations.rsa_findings import frame_account
-from finst.experiments.representations.similarity import SimilaritySpec, check_statistics, correlated
-from finst.experiments.representations.trials import LAST, Trial, labelled, trial_of
+from finst.experiments.representations.rsa_findings import frame_findings
+from finst.experiments.representations.similarity import check_statistics, correlated
+from finst.experiments.representations.spec import LAST, RSAFrameSpec
+from finst.experiments.representations.trials import Trial, labelled, trial_of
 from finst.experiments.units import joined, units_of
-from finst.report.example import Shown
-from finst.report.figures import NamedFigure
-from finst.report.findings import Account
-from finst.runs.experiment import Unit
+from finst.report.example import TrialExample
+from finst.runs.experiment import Experiment, Report, Unit
 from finst.scenes.sets import QUADRANTS, frame_set
 from finst.vlm.open import VLM, Reader
 
@@ -35,20 +34,13 @@ ATTRS = {
 }
 
 
-@dataclass(frozen=True)
-class RSAFrameSpec(SimilaritySpec):
-    """RSA of the last token with relative cell, absolute cell and features, on the frame set (Figs 2, 26-28).
-
-    Four 2x2 arrangements on a 3x3 lattice, 16 pairs of object and cell each: 64 trials for every one of --trials. The
-    default takes a minute on two cores with the built-in model. The paper does not state its number; --trials 25
-    (1,600) is what its 2x2 sets have.
-    """
-
-
-class RSAFrame:
-    """The experiment; it has no state."""
+class RSAFrame(Experiment[RSAFrameSpec]):
+    """The experiment."""
 
     name = "rsa-frame"
+    spec = RSAFrameSpec
+    report = Report(frame_figures, frame_findings)
+    statistic = "r"
 
     def check(self, spec: RSAFrameSpec, reader: Reader) -> None:
         """Raises FinstError for numbers out of range, an unsuitable picture, or commas that are no tokens."""
@@ -59,7 +51,7 @@ class RSAFrame:
         """``trials_per_unit`` consecutive trials a unit."""
         return units_of(len(QUADRANTS) * 16 * spec.trials, spec.trials_per_unit)
 
-    def measure(self, vlm: VLM, spec: RSAFrameSpec, unit: Unit) -> xr.Dataset:
+    def measure(self, vlm: VLM, spec: RSAFrameSpec, unit: Unit, prepared: object = None) -> xr.Dataset:
         """Activations at the last token, all layers."""
         every = trials_of(spec, spec.trials)
         return recorded(vlm, spec, {index: every[index] for index in unit.trials}, [LAST]).data.assign_attrs(ATTRS)
@@ -71,15 +63,7 @@ class RSAFrame:
         found = correlated(spec, data, labels, {"relative": "relative", "absolute": "absolute"}, COMPARISONS)
         return found.assign(exact=data["exact"]).assign_attrs({**ATTRS, **asdict(spec)})
 
-    def draw(self, summary: xr.Dataset) -> tuple[NamedFigure, ...]:
-        """Relative, absolute and features by layer (Fig 2), and each frame given the other."""
-        return frame_figures(summary)
-
-    def account(self, summary: xr.Dataset) -> Account:
-        """What was found, in words."""
-        return frame_account(summary)
-
-    def example(self, spec: RSAFrameSpec, reader: Reader) -> Shown:
+    def example(self, spec: RSAFrameSpec, reader: Reader) -> TrialExample:
         """The design's first trial."""
         return shown_trial(reader, trials_of(spec, 1)[0], [LAST])
 

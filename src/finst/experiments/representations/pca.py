@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Literal
+from dataclasses import asdict
 
 import numpy as np
 import xarray as xr
@@ -14,13 +13,12 @@ from finst.analysis.separability import probe, silhouette
 from finst.errors import FinstError, choice
 from finst.experiments.representations.activations import check_trials, recorded, shown_trial
 from finst.experiments.representations.pca_figures import plane_figures
-from finst.experiments.representations.rsa_findings import pca_account
-from finst.experiments.representations.trials import LAST, Trial, TrialSpec, labelled, roles_of, trial_of
+from finst.experiments.representations.rsa_findings import pca_findings
+from finst.experiments.representations.spec import PCASpec
+from finst.experiments.representations.trials import Trial, labelled, roles_of, trial_of
 from finst.experiments.units import check_numbers, joined, units_of
-from finst.report.example import Shown
-from finst.report.figures import NamedFigure
-from finst.report.findings import Account
-from finst.runs.experiment import Unit
+from finst.report.example import TrialExample
+from finst.runs.experiment import Experiment, Report, Unit
 from finst.scenes.sets import CENTRE, NAMED, QUADRANTS, frame_set, pca_set
 from finst.vlm.open import VLM, Reader
 
@@ -45,29 +43,13 @@ DOCUMENTATION = {
 }
 
 
-@dataclass(frozen=True)
-class PCASpec(TrialSpec):
-    """Principal components of one token over many trials, at every layer, by position and features (Fig 1b).
-
-    The sets are pca (six named objects beside an empty middle column: 36 trials for every one of --trials) and frame
-    (2x2 arrangements in a 3x3 lattice: 64; also for the centre object alone). The default takes a minute on two cores
-    with the built-in model; the paper's is --trials 200 (7,200).
-    """
-
-    set: Literal["pca", "frame"] = "pca"
-    """Which scenes are shown."""
-    role: str = LAST
-    """Whose activations are taken: those of the token last, or comma 0, comma 1, ... after a described object."""
-    components: int = 50
-    """Components that the linear probe sees; the plane is that of the first two."""
-    alpha: float = 0.05
-    """Intervals have level 1 - alpha."""
-
-
-class PCA:
-    """The experiment; it has no state."""
+class PCA(Experiment[PCASpec]):
+    """The experiment."""
 
     name = "pca"
+    spec = PCASpec
+    report = Report(plane_figures, pca_findings)
+    statistic = "plane_probe"
 
     def check(self, spec: PCASpec, reader: Reader) -> None:
         """Raises FinstError for numbers out of range, an unknown role, an unsuitable picture, or too few trials."""
@@ -86,7 +68,7 @@ class PCA:
         """``trials_per_unit`` consecutive trials a unit."""
         return units_of(BLOCKS[spec.set] * spec.trials, spec.trials_per_unit)
 
-    def measure(self, vlm: VLM, spec: PCASpec, unit: Unit) -> xr.Dataset:
+    def measure(self, vlm: VLM, spec: PCASpec, unit: Unit, prepared: object = None) -> xr.Dataset:
         """Activations at the role, all layers."""
         every = trials_of(spec, spec.trials)
         return recorded(vlm, spec, {index: every[index] for index in unit.trials}, [spec.role]).data.assign_attrs(ATTRS)
@@ -107,15 +89,7 @@ class PCA:
             whole[name].attrs = {"units": "1", "long_name": text}
         return whole.merge(labels).assign(exact=data["exact"]).assign_attrs({**ATTRS, **asdict(spec)})
 
-    def draw(self, summary: xr.Dataset) -> tuple[NamedFigure, ...]:
-        """The planes that separate best (Fig 1b), those of all layers (May Fig 26), and separability by layer."""
-        return plane_figures(summary)
-
-    def account(self, summary: xr.Dataset) -> Account:
-        """What was found, in words."""
-        return pca_account(summary)
-
-    def example(self, spec: PCASpec, reader: Reader) -> Shown:
+    def example(self, spec: PCASpec, reader: Reader) -> TrialExample:
         """The design's first trial."""
         return shown_trial(reader, trials_of(spec, 1)[0], [spec.role])
 

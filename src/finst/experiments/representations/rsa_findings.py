@@ -11,8 +11,8 @@ from finst.experiments.representations.head_figures import SHOWN as TOKENS
 from finst.experiments.representations.head_figures import strongest
 from finst.experiments.representations.pca_figures import best_layers
 from finst.experiments.representations.rsa_figures import COMMAS, LAST, averages, commas, last
-from finst.report.findings import Account
-from finst.report.wording import capital, chance, level_of, listed, number, span
+from finst.report.findings import Findings
+from finst.report.wording import capital, format_p, level_of, listed, number, span
 
 TENSORS = {
     "resid": "the residual stream after each layer",
@@ -109,7 +109,7 @@ def _rows(summary: xr.Dataset, comparisons: list[str]) -> tuple[tuple[str, ...],
             at = part.sel(layer=peak_layer(part["r"]))
             values = (number(float(at[key]), 3) for key in ("r", "ci_low", "ci_high", "spearman"))
             rows.append(
-                (role, name, str(int(at["layer"])), *values, chance(float(at["p"])), chance(float(at["p_fwer"])))
+                (role, name, str(int(at["layer"])), *values, format_p(float(at["p"])), format_p(float(at["p_fwer"])))
             )
     return tuple(rows)
 
@@ -117,20 +117,20 @@ def _rows(summary: xr.Dataset, comparisons: list[str]) -> tuple[tuple[str, ...],
 COLUMNS = ("token", "target", "layer of the peak", "r", "low", "high", "Spearman", "p", "family-wise p")
 
 
-def stages_account(summary: xr.Dataset) -> Account:
+def stages_findings(summary: xr.Dataset) -> Findings:
     """Of ``rsa-stages``."""
     alpha = summary.attrs["alpha"]
     at_last = {name: last(summary).sel(comparison=name) for name in ("position", "features")}
     peaks = {name: _layer(part["r"], part["p_fwer"] < alpha) for name, part in at_last.items()}
     described = summary.sel(role=COMMAS, comparison="position")
     prompt = _layer(described["r"], described["p_fwer"] < alpha)
-    return Account(
+    return Findings(
         title="representational similarity by stage",
         headline=(
             f"Position peaks {prompt} at the commas and {peaks['position']} at the last token; features peak "
             f"{peaks['features']} at the last token."
         ),
-        findings=(
+        sentences=(
             _peak_at_commas(summary, "position"),
             _peak(at_last["position"], "position at the last token", alpha),
             _peak(at_last["features"], "features at the last token", alpha),
@@ -147,7 +147,7 @@ HEADS_LISTED = 8
 """Of each map, in the table."""
 
 
-def heads_account(summary: xr.Dataset) -> Account:
+def heads_findings(summary: xr.Dataset) -> Findings:
     """Of ``rsa-stages`` over single heads."""
     alpha = summary.attrs["alpha"]
     findings, rows, first = [], [], {}
@@ -165,18 +165,18 @@ def heads_account(summary: xr.Dataset) -> Account:
                     target,
                     one.name,
                     *(number(float(one.at[name]), 3) for name in ("r", "ci_low", "ci_high", "spearman", "norm")),
-                    *(chance(float(one.at[name])) for name in ("p", "p_fwer")),
+                    *(format_p(float(one.at[name])) for name in ("p", "p_fwer")),
                 )
                 for one in best
             ]
     silent = int(last(summary)["r"].isel(comparison=0).isnull().sum())
-    return Account(
+    return Findings(
         title="representational similarity of heads",
         headline=(
             f"Position is held most plainly by {first[COMMAS, 'position']} at the commas and by "
             f"{first[LAST, 'position']} at the last token; features by {first[LAST, 'features']} at the last token."
         ),
-        findings=(*findings, f"silent at the last token: {silent} heads", _exact(summary)),
+        sentences=(*findings, f"silent at the last token: {silent} heads", _exact(summary)),
         columns=("token", "target", "head", "r", "low", "high", "Spearman", "norm", "p", "family-wise p"),
         rows=tuple(rows),
         method=(
@@ -190,7 +190,7 @@ def heads_account(summary: xr.Dataset) -> Account:
     )
 
 
-def frame_account(summary: xr.Dataset) -> Account:
+def frame_findings(summary: xr.Dataset) -> Findings:
     """Of ``rsa-frame``."""
     part = last(summary)
     given = {name: part.sel(comparison=name) for name in ("relative | absolute", "absolute | relative")}
@@ -201,13 +201,13 @@ def frame_account(summary: xr.Dataset) -> Account:
         _peak(part.sel(comparison=name), f"{name}{' position' if name != 'features' else ''}", alpha)
         for name in ("relative", "absolute", "features")
     ]
-    return Account(
+    return Findings(
         title="representational similarity with relative and absolute position",
         headline=(
             f"Where relative position is strongest at the last token (layer {layer}), r is {r['relative']} with "
             f"relative and {r['absolute']} with absolute position."
         ),
-        findings=(
+        sentences=(
             *plain,
             *(_peak(values, name.replace("|", "position given"), alpha) for name, values in given.items()),
             _exact(summary),
@@ -223,7 +223,7 @@ def frame_account(summary: xr.Dataset) -> Account:
     )
 
 
-def entropy_account(summary: xr.Dataset) -> Account:
+def entropy_findings(summary: xr.Dataset) -> Findings:
     """Of ``rsa-entropy``."""
     means = averages(summary)["mean_r"]
     accuracy = {c: float(summary["accuracy"].sel(condition=c)) for c in ("low", "high")}
@@ -245,10 +245,10 @@ def entropy_account(summary: xr.Dataset) -> Account:
         for condition in ("low", "high")
         for row in _rows(summary.sel(condition=condition), ["position", "features"])
     )
-    return Account(
+    return Findings(
         title="representational similarity and accuracy under entropy",
         headline=f"The model answers {accuracy['low']:.1%} rightly at low and {accuracy['high']:.1%} at high entropy.",
-        findings=tuple(findings),
+        sentences=tuple(findings),
         columns=("entropy", *COLUMNS),
         rows=rows,
         method=(
@@ -268,7 +268,7 @@ def _accuracy(part: xr.Dataset, condition: str, summary: xr.Dataset) -> str:
     return f"{condition} entropy: {', '.join(said)} of {summary.attrs['n']} trials ({level_of(summary)} intervals)"
 
 
-def accuracy_account(summary: xr.Dataset) -> Account:
+def accuracy_findings(summary: xr.Dataset) -> Findings:
     """Of ``accuracy``."""
     rows = []
     for placement in summary["placement"].values.tolist():
@@ -285,10 +285,10 @@ def accuracy_account(summary: xr.Dataset) -> Account:
     worst = min(zip(found["condition"].values.tolist(), found.values.tolist(), strict=True), key=lambda one: one[1])
     (placement, entropy, count), least = worst
     leaked = LEAKED if summary.attrs["leak_target_colour"] else CLEAN
-    return Account(
+    return Findings(
         title="accuracy of scene descriptions",
         headline=f"{whole:.1%} of answers are right, and {colour:.1%} begin with the right word.",
-        findings=(
+        sentences=(
             f"least accurate: {count} objects, {entropy} entropy, {placement}: {least:.1%}",
             f"{summary.attrs['trials']} trials in each of {found.size} conditions",
         ),
@@ -302,7 +302,7 @@ def accuracy_account(summary: xr.Dataset) -> Account:
     )
 
 
-def pca_account(summary: xr.Dataset) -> Account:
+def pca_findings(summary: xr.Dataset) -> Findings:
     """Of ``pca``."""
     findings, rows = [], []
     best: Mapping[str, Mapping[str, int]] = {
@@ -328,10 +328,10 @@ def pca_account(summary: xr.Dataset) -> Account:
     never = [name for name in first if planes.sel(label=name).max() <= 0]
     separate = f"the plane of two principal components separates {listed(said)} best" if said else ""
     missing = f"no plane separates {listed(never)}" if never else ""
-    return Account(
+    return Findings(
         title="principal components by layer",
         headline=f"{capital('; '.join(filter(None, (separate, missing))))}.",
-        findings=(*findings, _exact(summary)),
+        sentences=(*findings, _exact(summary)),
         columns=("view", "label", "layer", "probe", "probe on the plane", "chance", "silhouette"),
         rows=tuple(rows),
         method=(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
@@ -12,7 +11,8 @@ from jaxtyping import Float
 from finst.analysis import rsa as similarity
 from finst.analysis import rsm
 from finst.analysis.rsa import Comparison
-from finst.experiments.representations.trials import COMMAS, LAST, TrialSpec
+from finst.experiments.representations.spec import LAST, SimilaritySpec
+from finst.experiments.representations.trials import COMMAS
 from finst.experiments.units import check_numbers
 
 RECURRING = 4
@@ -34,20 +34,6 @@ DOCUMENTATION = {
     "spearman": "Spearman correlation of the cosine RSM with the target RSM; nan for partial correlations",
     "norm": "root mean square over trials of the norm of the head's output",
 }
-
-
-@dataclass(frozen=True)
-class SimilaritySpec(TrialSpec):
-    """What all experiments of RSA share: the trials, and the statistics of correlations."""
-
-    permutations: int = 1_000
-    """Permutations of trials behind each p value."""
-    bootstraps: int = 1_000
-    """Resamples of trials behind each confidence interval."""
-    alpha: float = 0.05
-    """Family-wise error over layers; intervals have level 1 - alpha."""
-    spearman: bool = True
-    """Also rank correlations; they sort all pairs of trials at every layer and role."""
 
 
 def check_statistics(spec: SimilaritySpec) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import xarray as xr
 
@@ -11,16 +11,16 @@ from finst.analysis.rsa import Comparison
 from finst.experiments.representations.activations import check_trials, recorded, shown_trial
 from finst.experiments.representations.head_figures import head_figures
 from finst.experiments.representations.rsa_figures import stage_figures
-from finst.experiments.representations.rsa_findings import heads_account, stages_account
-from finst.experiments.representations.similarity import SimilaritySpec, check_statistics, correlated
+from finst.experiments.representations.rsa_findings import heads_findings, stages_findings
+from finst.experiments.representations.similarity import check_statistics, correlated
+from finst.experiments.representations.spec import RSAStagesSpec
 from finst.experiments.representations.trials import Trial, labelled, roles_of, square, trial_of
 from finst.experiments.units import joined, units_of
-from finst.report.example import Shown
+from finst.report.example import TrialExample
 from finst.report.figures import NamedFigure
-from finst.report.findings import Account
-from finst.runs.experiment import Unit
-from finst.scenes.designs import Entropy
-from finst.scenes.sets import Arrangements, Objects, unique_objects
+from finst.report.findings import Findings
+from finst.runs.experiment import Experiment, Report, Unit
+from finst.scenes.sets import unique_objects
 from finst.vlm.open import VLM, Reader
 
 COMPARISONS = (
@@ -38,34 +38,23 @@ ATTRS = {
 }
 
 
-@dataclass(frozen=True)
-class RSAStagesSpec(SimilaritySpec):
-    """RSA of the residual stream with position and features, at commas and last token, by layer (Figs 1c, 14-19).
-
-    With --tensor z of every head's output: a map of layers and heads, which takes as many times longer as a layer has
-    heads (--no-spearman saves half of it).
-
-    The default, 8 trials a pair (648), takes a minute on two cores with the built-in model; the paper's base design is
-    --trials 50 on 3x3 (4,050) or --trials 100 --grid 2x2 (1,600).
-    """
-
-    grid: str = "3x3"
-    """2x2 or 3x3: as many objects as cells."""
-    objects: Objects = "same"
-    """same: all trials show the same objects (the paper's design), so that the described ones tell, without the
-    picture, which one is missing; fresh: every trial shows objects of its own (with --entropy any, the described ones
-    then tell next to nothing about the target)."""
-    arrangements: Arrangements = "counterbalanced"
-    """counterbalanced: every object in every cell equally often at every step of the sentence, --trials times (the
-    paper's); all: all 24 arrangements of four objects, --trials times, as a public reproduction did once."""
-    entropy: Entropy = "high"
-    """high: objects as distinct as possible; low: all conjunctions of few values; any: any distinct conjunctions."""
+def figures(summary: xr.Dataset) -> tuple[NamedFigure, ...]:
+    """The stages (Fig 1c), every role by itself, and partial correlations; or maps of heads."""
+    return head_figures(summary) if "head" in summary.dims else stage_figures(summary)
 
 
-class RSAStages:
-    """The experiment; it has no state."""
+def findings(summary: xr.Dataset) -> Findings:
+    """Of layers, or of single heads."""
+    return heads_findings(summary) if "head" in summary.dims else stages_findings(summary)
+
+
+class RSAStages(Experiment[RSAStagesSpec]):
+    """The experiment."""
 
     name = "rsa-stages"
+    spec = RSAStagesSpec
+    report = Report(figures, findings)
+    statistic = "r"
 
     def check(self, spec: RSAStagesSpec, reader: Reader) -> None:
         """Raises FinstError for numbers out of range, an unsuitable picture, or commas that are no tokens."""
@@ -76,7 +65,7 @@ class RSAStages:
         """``trials_per_unit`` consecutive trials a unit."""
         return units_of(len(trials_of(spec, spec.trials)), spec.trials_per_unit)
 
-    def measure(self, vlm: VLM, spec: RSAStagesSpec, unit: Unit) -> xr.Dataset:
+    def measure(self, vlm: VLM, spec: RSAStagesSpec, unit: Unit, prepared: object = None) -> xr.Dataset:
         """Activations at all commas and the last token, all layers (of ``z``: and all heads)."""
         every = trials_of(spec, spec.trials)
         trials = {index: every[index] for index in unit.trials}
@@ -92,15 +81,7 @@ class RSAStages:
         found = correlated(spec, data, labels, {"position": "absolute"}, COMPARISONS)
         return found.assign(exact=data["exact"]).assign_attrs({**ATTRS, **asdict(spec)})
 
-    def draw(self, summary: xr.Dataset) -> tuple[NamedFigure, ...]:
-        """The stages (Fig 1c), every role by itself, and partial correlations; or maps of heads."""
-        return head_figures(summary) if "head" in summary.dims else stage_figures(summary)
-
-    def account(self, summary: xr.Dataset) -> Account:
-        """What was found, in words."""
-        return heads_account(summary) if "head" in summary.dims else stages_account(summary)
-
-    def example(self, spec: RSAStagesSpec, reader: Reader) -> Shown:
+    def example(self, spec: RSAStagesSpec, reader: Reader) -> TrialExample:
         """The design's first trial."""
         return shown_trial(reader, trials_of(spec, 1)[0])
 

@@ -4,55 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import xarray as xr
 
 from finst.errors import FinstError
-from finst.prompts import Placement, Prompt, scene_description
+from finst.experiments.representations.spec import LAST, TrialSpec
+from finst.prompts import Prompt, scene_description
 from finst.scenes.draw import draw
 from finst.scenes.object import Cell, Grid, Obj
 from finst.scenes.sets import Staged, absolute
 from finst.vlm.encode import Encoded, encode
-from finst.vlm.open import Dtype, Reader
-
-LAST = "last"
-"""The role of a prompt's last token; ``comma 0`` is that of the token after the first described object, and so on."""
+from finst.vlm.open import Reader
 
 COMMAS = "commas"
 """All of these, for what is averaged over them."""
-
-TensorName = Literal["resid", "post_attention_norm", "attn_out", "z"]
-
-
-@dataclass(frozen=True)
-class TrialSpec:
-    """What is asked of which model and where it is read: the part that the representational analyses share."""
-
-    model: str = "organism"
-    """Built-in model, folder with a checkpoint, or Hugging Face hub id."""
-    revision: str | None = None
-    """Branch, tag or commit of a hub id."""
-    trials: int = 8
-    """Trials for every pair of an object and a cell."""
-    seed: int = 0
-    """Fixes objects, scenes, orders of mention, permutations and resamples."""
-    placement: Placement = "prefill"
-    """Where the unfinished sentence is: begun in the assistant's turn, or in the user's (not stated in the paper)."""
-    tensor: TensorName = "resid"
-    """What is compared: the residual stream after each layer (the paper's), its normalised form between attention and
-    MLP, the output of attention, or (rsa-stages alone) z, the output of every head by itself."""
-    leak_target_colour: bool = False
-    """Let the prompt end with the target's colour, as a public reproduction did; the answer is then the shape alone."""
-    dtype: Dtype = "float32"
-    """Number format of the model."""
-    device: str = "auto"
-    """Where the model runs: auto, cpu, cuda or cuda:N."""
-    batch: int = 32
-    """Contexts in one pass through the model."""
-    trials_per_unit: int = 81
-    """Trials that are measured and kept together, all or none if killed."""
 
 
 @dataclass(frozen=True)

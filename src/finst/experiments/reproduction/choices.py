@@ -12,47 +12,15 @@ import xarray as xr
 
 from finst.analysis import curve_metrics as metrics
 from finst.analysis import mediation, statistics
-from finst.experiments.cma.design import CMASpec
-from finst.experiments.representations.stages import RSAStagesSpec
+from finst.experiments.cma.spec import CMASpec
+from finst.experiments.representations.spec import RSAStagesSpec
 from finst.experiments.reproduction.shift import Bend, Direction, Measured
-from finst.prompts import Placement
-from finst.vlm.open import Dtype
+from finst.experiments.reproduction.spec import DiscrepancySpec
 
 Name = Literal["rsa-stages", "cma"]
 
 TOP = 20
 """Size of the top set at whose cut ties are counted: the paper's for Fig 4."""
-
-
-@dataclass(frozen=True)
-class DiscrepancySpec:
-    """Runs the choices of a public reproduction one at a time and shows which of them bends which curve or map.
-
-    The default takes a few minutes on two cores with the built-in model. Full size: --trials 100 --pairs 50.
-    """
-
-    model: str = "organism"
-    """Built-in model, folder with a checkpoint, or Hugging Face hub id."""
-    revision: str | None = None
-    """Branch, tag or commit of a hub id."""
-    trials: int = 10
-    """Of the similarity of the stages: for every pair of an object and a cell of a 2x2 grid (16 pairs)."""
-    pairs: int = 12
-    """Of causal mediation: pairs of contexts for each condition."""
-    seed: int = 0
-    """Fixes scenes, permutations and resamples."""
-    placement: Placement = "prefill"
-    """Where the unfinished sentence is, in the baseline."""
-    dtype: Dtype = "float32"
-    """Number format of the baseline."""
-    device: str = "auto"
-    """Where the model runs: auto, cpu, cuda or cuda:N."""
-    permutations: int = 200
-    """Permutations behind each p value."""
-    bootstraps: int = 500
-    """Resamples behind each interval."""
-    alpha: float = 0.05
-    """Intervals have level 1 - alpha."""
 
 
 def baselines(spec: DiscrepancySpec) -> dict[Name, RSAStagesSpec | CMASpec]:

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from finst.report.findings import Account
+from finst.report.findings import Findings
 from finst.report.wording import number
 
 Direction = Literal["up", "down", "either"]
@@ -80,16 +80,16 @@ class Bend:
         return f"{self.name} ({typed}): {numbers}: {self.verdict}. {self.reason}"
 
 
-def bends_account(model: str, bends: Sequence[Bend], left_out: Sequence[str], method: Sequence[str]) -> Account:
+def bends_findings(model: str, bends: Sequence[Bend], left_out: Sequence[str], method: Sequence[str]) -> Findings:
     """The page's words; ``left_out`` says which choices could not be tried, and why."""
     by_outcome = {key: [bend.name for bend in bends if bend.outcome == key] for key in ("as expected", "the other way")}
     bent = by_outcome["as expected"]
     headline = f"{len(bent)} of {len(bends)} choices of another reproduction bend what {model} shows"
     others = by_outcome["the other way"]
-    return Account(
+    return Findings(
         title="what bends the curves and maps",
         headline=f"{headline}{f'; {len(others)} bend it in an unexpected direction' if others else ''}.",
-        findings=(*(bend.sentence for bend in bends), *left_out),
+        sentences=(*(bend.sentence for bend in bends), *left_out),
         columns=("choice", "without", "with", "verdict", "number"),
         rows=tuple(
             (bend.name, bend.without.text, bend.with_.text, bend.verdict, bend.quantity.partition(" (")[0])

@@ -13,15 +13,17 @@ from rich.console import Console
 
 from finst.engine.activations import check_tensor
 from finst.errors import FinstError
-from finst.experiments.cma.design import CMASpec
 from finst.experiments.cma.experiment import CMA
-from finst.experiments.representations.stages import RSAStages, RSAStagesSpec
-from finst.experiments.reproduction.choices import CHOICES, TOP, Choice, DiscrepancySpec, Name, baselines, bends_of
+from finst.experiments.cma.spec import CMASpec
+from finst.experiments.representations.spec import RSAStagesSpec
+from finst.experiments.representations.stages import RSAStages
+from finst.experiments.reproduction.choices import CHOICES, TOP, Choice, Name, baselines, bends_of
 from finst.experiments.reproduction.figures import discrepancy_figures
-from finst.experiments.reproduction.shift import Bend, bends_account
-from finst.report.findings import Account
-from finst.report.page import plain_page
-from finst.runs.executor import Page, run
+from finst.experiments.reproduction.shift import Bend, bends_findings
+from finst.experiments.reproduction.spec import DiscrepancySpec
+from finst.report.findings import Findings
+from finst.report.page import report_page
+from finst.runs.executor import run
 from finst.runs.experiment import Experiment
 from finst.runs.factors import with_factors
 from finst.runs.manifest import ModelRecord
@@ -45,16 +47,14 @@ class Explained:
     bends: tuple[Bend, ...]
     summaries: Mapping[str, xr.Dataset]
     """By the choices' keys; those of the baselines under the experiments' names."""
-    account: Account
+    findings: Findings
 
 
-def explain(
-    spec: DiscrepancySpec, out: Path, pages: Mapping[str, Page[Any]], *, console: Console | None = None
-) -> Explained:
+def explain(spec: DiscrepancySpec, out: Path, *, console: Console | None = None) -> Explained:
     """Runs the baselines and every choice below ``out``, and writes the page over all of them there.
 
-    Each is a run of its own (``out/cma/leak`` and so on), with its report, by ``pages`` (by the experiment's name);
-    what was measured before is not measured again. Choices that the model has no such tensor for are left out and
+    Each is a run of its own (``out/cma/leak`` and so on) with its report; what was measured before is not measured
+    again. Choices that the model has no such tensor for are left out and
     named. Raises FinstError for what the baselines refuse, and when ``out`` holds anything but this study.
     """
     folder = RunFolder.claim(out, NAME, to_json(spec))
@@ -81,7 +81,7 @@ def explain(
             for key, name in plan:
                 if specs[key].dtype == dtype and key not in left_out:
                     where = out / name / ("baseline" if key == name else key)
-                    one = run(EXPERIMENTS[name], specs[key], where, pages[name], console=console, vlm=vlm)
+                    one = run(EXPERIMENTS[name], specs[key], where, console=console, vlm=vlm)
                     summaries[key] = one.summary
         say(console, f"{len(summaries)} runs are in {out}")
         return _finish(spec, reader, folder, specs, summaries, left_out)
@@ -108,7 +108,7 @@ def _finish(
     choices = tuple(choice for choice in CHOICES if choice.key not in left_out)
     bends = bends_of(choices, summaries)
     missing = [f"{choice.name}: left out. {left_out[choice.key]}" for choice in CHOICES if choice.key in left_out]
-    account = bends_account(spec.model, bends, missing, _method(spec))
+    findings = bends_findings(spec.model, bends, missing, _method(spec))
     cut = min(TOP, summaries["cma"]["mean"].isel(condition=0).size // 2)
     figures = discrepancy_figures(_named("rsa-stages", choices, summaries), _named("cma", choices, summaries), top=cut)
     for figure in figures:
@@ -118,11 +118,11 @@ def _finish(
     assert isinstance(leaked, RSAStagesSpec)
     shown = RSAStages().example(leaked, reader)
     caption = "The scene of the first trial. Here the target’s colour is in the prompt, as its last word."
-    shown = replace(shown, shot=replace(shown.shot, caption=caption))
+    shown = replace(shown, view=replace(shown.view, caption=caption))
     done = folder.manifest.done(now())
-    folder.write_report(plain_page(account, figures, shown, to_json(done)))
+    folder.write_report(report_page(findings, figures, shown, to_json(done)))
     folder.finish(done)
-    return Explained(folder.path, folder.report_path, bends, summaries, account)
+    return Explained(folder.path, folder.report_path, bends, summaries, findings)
 
 
 def _named(experiment: Name, choices: Sequence[Choice], summaries: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:

@@ -20,36 +20,12 @@ from finst.scenes.renders.camera import Shot, photograph
 from finst.scenes.renders.environments import ENVIRONMENTS
 from finst.scenes.renders.folder import MASKS, RECORD, box, pixels, record
 from finst.scenes.renders.sets import shots
-from finst.scenes.renders.things import PAINTS, Up, mesh_files, thing, vocabulary
+from finst.scenes.renders.spec import RenderSpec
+from finst.scenes.renders.things import PAINTS, mesh_files, thing, vocabulary
 from finst.scenes.renders.tracer import tracer
 
 PACKAGES = ("mitsuba", "numpy", "pillow", "scikit-image", "scipy", "trimesh")
 """Everything between words and pixels."""
-
-
-@dataclass(frozen=True)
-class RenderSpec:
-    """Pictures of two coloured things, left and right, on a beach, in a salt desert and in a museum (Fig 3)."""
-
-    things: tuple[str, ...] = ()
-    """Any of camel, dolphin, elephant (all: animals), of circle, square ... (all: shapes), and of --meshes. By default
-    those of --meshes, or the animals without it."""
-    meshes: Path | None = None
-    """Folder of your own things: camel.obj is a camel. Also .ply, .stl and .glb."""
-    up: Up = "y"
-    """The axis of the meshes that points up."""
-    colours: tuple[str, ...] = ("green", "red", "white")
-    """Two or more."""
-    environments: tuple[str, ...] = tuple(ENVIRONMENTS)
-    """Any of beach, "salt desert" and museum."""
-    count: int = 324
-    """Pictures. 162 are all combinations of the paper's words; more come with other jitters."""
-    px: int = 448
-    """Sides of a picture."""
-    spp: int = 32
-    """Light paths for each pixel, at least: more are less grainy and take longer."""
-    seed: int = 0
-    """Of order and jitters."""
 
 
 @dataclass(frozen=True)

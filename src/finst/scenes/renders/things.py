@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -13,9 +12,8 @@ from finst.errors import FinstError, choice
 from finst.scenes.renders import animals
 from finst.scenes.renders.extra import extra
 from finst.scenes.renders.solids import Solid, extruded, solid
+from finst.scenes.renders.spec import Up
 from finst.scenes.shapes import COLOURS, OUTLINES, SHAPES
-
-Up = Literal["y", "z"]
 
 ANIMALS = ("camel", "dolphin", "elephant")
 """The paper's things (Fig 3)."""

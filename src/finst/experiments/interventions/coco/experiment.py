@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from functools import lru_cache, reduce
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import reduce
 from operator import add
 
 import numpy as np
@@ -16,23 +16,26 @@ from finst.engine.edits import Rows, unedited
 from finst.engine.head_sets import head_sets
 from finst.errors import FinstError
 from finst.experiments.cma.head_maps import HeadMaps
-from finst.experiments.example import shown
-from finst.experiments.interventions.coco.first_pass import SLOTS, Asking, Named, named, read
+from finst.experiments.example import trial_example
+from finst.experiments.interventions.coco.first_pass import SLOTS, Named, asking_of, named, read
 from finst.experiments.interventions.coco.noun_phrases import MATCHES, annotated, items, same
-from finst.experiments.interventions.coco.report import coco_account, coco_effects, coco_figures
-from finst.experiments.interventions.decoding import said
-from finst.experiments.interventions.effect_table import EffectRow
-from finst.experiments.interventions.effects import effects, halves, largest
-from finst.experiments.interventions.heads import HeadSets, check_maps, check_sizes, head_sets_of, warnings_of
-from finst.experiments.interventions.spec import InterventionSpec, agreed, check_intervention, record_of
-from finst.experiments.units import check_numbers, joined, units_of
-from finst.prompts import Wording
-from finst.report.example import Shown
-from finst.report.figures import NamedFigure
-from finst.report.findings import Account
-from finst.runs.experiment import Unit, documented
+from finst.experiments.interventions.coco.report import coco_effects, coco_figures, coco_findings
+from finst.experiments.interventions.coco.spec import CocoSpec
+from finst.experiments.interventions.decoding import decode_with_edits
+from finst.experiments.interventions.effects import argmax_setting, effects, selection_split
+from finst.experiments.interventions.heads import HeadSets, check_sizes, head_sets_of, warnings_of
+from finst.experiments.interventions.protocol import (
+    Intervention,
+    InterventionReport,
+    Prepared,
+    check_intervention,
+    require_identical,
+)
+from finst.experiments.units import check_numbers, documented, joined, spec_attrs, units_of
+from finst.report.example import TrialExample
+from finst.runs.experiment import Unit
 from finst.scenes.object import Picture
-from finst.scenes.photos import DRAWN, Photograph, photos_of
+from finst.scenes.photos import Photograph, photos_of
 from finst.vlm.encode import Encoded
 from finst.vlm.open import VLM, Reader
 
@@ -66,45 +69,6 @@ SHARED = ("heads", "warning", "sources", "thumbnail")
 """What all units of a run have alike."""
 
 
-@dataclass(frozen=True)
-class CocoSpec(InterventionSpec):
-    """Outputs of selection heads before the first thing of a list is named, written where the second one is (Fig 45).
-
-    A model goes on with "In this image there is 1. a"; half of the pictures of a split give the mean outputs at that
-    prompt's last token, and in the other half they replace those at the last token of "... 1. a {first thing} 2. a". A
-    hit repeats the first thing, by the whole phrase (exact) or by the head noun (lenient). The paper takes COCO's
-    validation photographs of 2017, the top 50, 100 and 200 heads of some 800, and three random splits: --photos
-    FOLDER --pictures 5000 --ks 50 100 200. Naming takes one picture at a time. The default, drawn scenes, takes two
-    minutes on two cores with the built-in model.
-    """
-
-    photos: str = DRAWN
-    """A folder of photographs, or one with COCO's val2017 and annotations (then those with two categories or more), or
-    drawn: scenes of two to four shapes, for models that know nothing else, such as the built-in ones."""
-    pictures: int = 120
-    """Pictures, drawn by seed from the folder; all if it has fewer."""
-    px: int = 448
-    """Photographs are made smaller until their longer side has this length. LLaVA-1.5 sees the middle square."""
-    splits: int = 3
-    """Random divisions of the pictures into sources and targets."""
-    wording: Wording | None = None
-    """How the list is begun: the paper's sentence, or (enumeration) as the answer to the question for a numbered list
-    of all coloured objects, which the organism was taught and goes on with, as it does not with the paper's. None:
-    enumeration for drawn scenes, the paper's for photographs. The same for sources and targets."""
-    ks: tuple[int, ...] = (1, 2, 3, 5, 10, 20, 40)
-    """Heads that are edited: the K strongest of ID selection."""
-    naming_tokens: int = 40
-    """New tokens in which the model names two things."""
-    tokens: int = 15
-    """New tokens after the second prompt, with and without edits."""
-
-    @property
-    def asking(self) -> Asking:
-        """How all pictures are asked about."""
-        wording = self.wording or ("enumeration" if self.photos == DRAWN else "paper")
-        return Asking(self.placement, wording, self.naming_tokens, self.tokens, self.batch)
-
-
 def chosen(spec: CocoSpec) -> Sequence[Photograph]:
     """The pictures of a run."""
     return photos_of(spec.photos, spec.pictures, spec.px, spec.seed)
@@ -116,29 +80,12 @@ def sources_of(spec: CocoSpec, count: int) -> Bool[np.ndarray, "split picture"]:
     return np.stack([rng.permutation(count) < count // 2 for _ in range(spec.splits)])
 
 
-def all_named(vlm: VLM, spec: CocoSpec) -> Named:
-    """What the model names in all pictures, and the means of every split."""
-    photos = chosen(spec)
-    return named(vlm, spec.asking, photos, sources_of(spec, len(photos)))
+class Coco(Intervention[CocoSpec]):
+    """The experiment."""
 
-
-@dataclass(frozen=True)
-class Coco:
-    """The experiment, with the heads that causal mediation found."""
-
-    maps: HeadMaps | None = None
-    chosen: Callable[[CocoSpec], Sequence[Photograph]] = field(
-        default_factory=lambda: lru_cache(maxsize=1)(chosen), repr=False, compare=False
-    )
-    named: Callable[[VLM, CocoSpec], Named] = field(
-        default_factory=lambda: lru_cache(maxsize=1)(all_named), repr=False, compare=False
-    )
-    """Pictures and what is named in them are the same for all units, so both are found once a process."""
-
-    @property
-    def name(self) -> str:
-        """As on the command line and in the run's record."""
-        return "coco"
+    name = "coco"
+    spec = CocoSpec
+    report = InterventionReport(coco_figures, coco_findings, coco_effects)
 
     def check(self, spec: CocoSpec, reader: Reader) -> None:
         """Raises FinstError for numbers out of range, too many heads, a folder without pictures, and a model that
@@ -146,26 +93,33 @@ class Coco:
         check_numbers(spec, {"pictures": 4, "px": 56, "splits": 1, "naming_tokens": 1, "tokens": 1})
         check_intervention(spec, (1.0,))
         check_sizes(spec.ks, reader)
-        if len(photos := self.chosen(spec)) < 4:
+        if len(photos := chosen(spec)) < 4:
             raise FinstError(f"{spec.photos} gives {len(photos)} pictures: expected at least 4, two on either side")
-        spec.asking.first(reader, _readable(spec, photos))
+        asking_of(spec).first(reader, _readable(spec, photos))
+
+    def estimate(self, vlm: VLM, spec: CocoSpec) -> tuple[Sequence[Photograph], Named]:
+        """The pictures, and what the model names in them."""
+        photos = chosen(spec)
+        return photos, named(vlm, asking_of(spec), photos, sources_of(spec, len(photos)))
 
     def plan(self, spec: CocoSpec) -> tuple[Unit, ...]:
         """Consecutive pictures."""
-        return units_of(len(self.chosen(spec)), spec.trials_per_unit)
+        return units_of(len(chosen(spec)), spec.trials_per_unit)
 
-    def measure(self, vlm: VLM, spec: CocoSpec, unit: Unit) -> xr.Dataset:
+    def measure(self, vlm: VLM, spec: CocoSpec, unit: Unit, prepared: Prepared) -> xr.Dataset:
         """Dims trial (a picture), split, set, k: what is said with every edit, and without any."""
-        maps = check_maps(self.maps, vlm)
-        photos, found = self.chosen(spec), self.named(vlm, spec)
+        maps = prepared.maps
+        photos, found = prepared.estimates
         target = ~sources_of(spec, len(photos))
         sets = sets_of(maps, spec)
         asked = [index for index in unit.trials if found.namings[index].kept and target[:, index].any()]
         contexts = [
-            spec.asking.second(vlm.reader, photos[index].picture(), found.namings[index].first) for index in asked
+            asking_of(spec).second(vlm.reader, photos[index].picture(), found.namings[index].first) for index in asked
         ]
         rows = [edits(sets, found, target[:, index], one) for index, one in zip(asked, contexts, strict=True)]
-        spoken = dict(zip(asked, said(vlm, contexts, rows, batch=spec.batch, new_tokens=spec.tokens), strict=True))
+        spoken = dict(
+            zip(asked, decode_with_edits(vlm, contexts, rows, batch=spec.batch, new_tokens=spec.tokens), strict=True)
+        )
         texts = np.full((len(photos), spec.splits, len(sets), len(spec.ks)), "", dtype=object)
         for index, (_, *edited) in spoken.items():
             texts[index, target[:, index]] = np.array(edited, dtype=object).reshape(-1, len(sets), len(spec.ks))
@@ -211,7 +165,7 @@ class Coco:
         and ``reporting``, the half of these that K was not chosen on. Raises FinstError when parts were measured with
         other heads, and when a split has no target left.
         """
-        data = joined(agreed(parts, SHARED))
+        data = joined(require_identical(parts, SHARED))
         told = data.isel(trial=np.flatnonzero((data["reason"] == "") & data["target"].any("split")))
         left = told["target"].sum("trial").values
         if left.min() == 0 or told.sizes["trial"] < 2:
@@ -222,7 +176,7 @@ class Coco:
         hits, before = repeats(told["said"], told["first"]), repeats(told["said_before"], told["first"])
         once = told["target"].argmax("split")
         first = hits.isel(split=once).drop_vars("split")
-        choosing = halves(["all"] * told.sizes["trial"], spec.seed)
+        choosing = selection_split(["all"] * told.sizes["trial"], spec.seed)
         of_top = first.sel(set="top").isel(trial=np.flatnonzero(choosing)).mean("trial").transpose("match", "k")
         groups = {"all": (first, np.full(told.sizes["trial"], True)), "reporting": (first, ~choosing)}
         groups |= {
@@ -247,32 +201,20 @@ class Coco:
                 join="exact",
             )
             .assign(
-                chosen_k=("match", [int(largest(one)["k"]) for one in of_top]),
+                chosen_k=("match", [int(argmax_setting(one)["k"]) for one in of_top]),
                 stays=stays.drop_vars("match"),
                 choosing=("told", choosing),
             )
             .assign_coords(told=("told", told["trial"].values))
             .assign({name: data[name] for name in DOCUMENTATION})
-            .assign_attrs({**ATTRS, **record_of(spec)})
+            .assign_attrs({**ATTRS, **spec_attrs(spec)})
         )
 
-    def draw(self, summary: xr.Dataset) -> tuple[NamedFigure, ...]:
-        """Bars for every K, and some pictures with what was said."""
-        return coco_figures(summary)
-
-    def account(self, summary: xr.Dataset) -> Account:
-        """What was found, in words."""
-        return coco_account(summary)
-
-    def effects(self, summary: xr.Dataset) -> tuple[EffectRow, ...]:
-        """For the table of all interventions."""
-        return coco_effects(summary)
-
-    def example(self, spec: CocoSpec, reader: Reader) -> Shown:
+    def example(self, spec: CocoSpec, reader: Reader) -> TrialExample:
         """The first picture with the first prompt."""
-        picture = _readable(spec, self.chosen(spec))
-        context = spec.asking.first(reader, picture)
-        return shown(reader, picture, context, "whatever the model names first", (context.tokens.last,))
+        picture = _readable(spec, chosen(spec))
+        context = asking_of(spec).first(reader, picture)
+        return trial_example(reader, picture, context, "whatever the model names first", (context.tokens.last,))
 
 
 def _readable(spec: CocoSpec, photos: Sequence[Photograph]) -> Picture:

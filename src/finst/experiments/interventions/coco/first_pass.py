@@ -15,8 +15,10 @@ from finst.engine.edits import unedited
 from finst.engine.precision import at_least_float32
 from finst.errors import FinstError
 from finst.experiments.interventions.coco.noun_phrases import items, same
-from finst.experiments.interventions.decoding import said
-from finst.prompts import Placement, Wording, begun_list
+from finst.experiments.interventions.coco.spec import CocoSpec
+from finst.experiments.interventions.decoding import decode_with_edits
+from finst.options import DRAWN, Placement, Wording
+from finst.prompts import begun_list
 from finst.scenes.object import Picture
 from finst.scenes.photos import Photograph
 from finst.vlm.encode import Encoded, encode
@@ -80,6 +82,12 @@ class Asking:
         return encode(reader, picture, begun_list((first,), self.placement, self.wording))
 
 
+def asking_of(spec: CocoSpec) -> Asking:
+    """How all pictures of a run are asked about."""
+    wording = spec.wording or ("enumeration" if spec.photos == DRAWN else "paper")
+    return Asking(spec.placement, wording, spec.naming_tokens, spec.tokens, spec.batch)
+
+
 def read(photo: Photograph) -> Picture | None:
     """The picture, or None when its file is damaged."""
     try:
@@ -136,7 +144,7 @@ def _named(vlm: VLM, asking: Asking, pictures: Sequence[Picture | None]) -> list
 
 def _spoken(vlm: VLM, contexts: Sequence[Encoded], asking: Asking, tokens: int) -> list[str]:
     rows = [unedited()] * len(contexts)
-    return [text for (text,) in said(vlm, contexts, rows, batch=asking.batch, new_tokens=tokens)]
+    return [text for (text,) in decode_with_edits(vlm, contexts, rows, batch=asking.batch, new_tokens=tokens)]
 
 
 def naming(listed: dict[int, str], asked: str) -> Naming:

@@ -17,14 +17,14 @@ from finst.experiments.interventions.figures import (
     EFFECT_COLUMNS,
     EFFECTS,
     KINDS,
-    arbitrary,
     effect_row,
     kind,
     share_of,
+    tie_warning,
 )
 from finst.report.curves import BLUE, GREEN, ORANGE, PURPLE, Pen
 from finst.report.figures import FAINT, INK, STYLE, NamedFigure, canvas
-from finst.report.findings import Account
+from finst.report.findings import Findings
 from finst.report.tables import tidy
 from finst.report.wording import level_of, probability
 
@@ -167,7 +167,7 @@ def _rows(summary: xr.Dataset, chosen: Mapping[str, int]) -> Sequence[tuple[str,
     return rows
 
 
-def coco_account(summary: xr.Dataset) -> Account:
+def coco_findings(summary: xr.Dataset) -> Findings:
     """Of ``coco``."""
     chosen = {match: int(summary["chosen_k"].sel(match=match)) for match in RULES}
     at = {match: summary.sel(match=match, set="top", group="reporting", k=k) for match, k in chosen.items()}
@@ -179,9 +179,9 @@ def coco_account(summary: xr.Dataset) -> Account:
     splits = summary.sel(match="lenient", set="top", k=chosen["lenient"])
     ranges = [float(splits["after"].sel(group=f"split {split}")) for split in summary["split"].values.tolist()]
     kept = summary["reason"].values == ""
-    warned = arbitrary(summary["warning"], list(chosen.values()))
+    warned = tie_warning(summary["warning"], list(chosen.values()))
     sources = summary["sources"].values
-    return Account(
+    return Findings(
         title="the order of naming gives IDs",
         headline=(
             f"With the outputs that the top {chosen['lenient']} selection heads have before the first thing is named, "
@@ -189,7 +189,7 @@ def coco_account(summary: xr.Dataset) -> Account:
             f"({float(at['lenient']['before']):.1%} without); by the whole phrase in {float(at['exact']['after']):.1%} "
             f"({float(at['exact']['before']):.1%})."
         ),
-        findings=(
+        sentences=(
             *(
                 f"{match} ({RULES[match]}, top {chosen[match]}): {share_of(one, 'before')} before, "
                 f"{share_of(one, 'after')} after, {probability(float(one['p']))}; n = {int(one['n'])}"

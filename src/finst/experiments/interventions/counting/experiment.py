@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
-from typing import Literal
 
 import numpy as np
 import xarray as xr
@@ -16,20 +14,23 @@ from finst.analysis.multiplicity import bh_fdr
 from finst.engine.edits import Edit, Row, Rows, rows_from
 from finst.engine.greedy import cut_short
 from finst.errors import FinstError
-from finst.experiments.cma.head_maps import HeadMaps
-from finst.experiments.example import shown
-from finst.experiments.interventions.counting.report import counting_account, counting_effects, counting_figures
+from finst.experiments.example import trial_example
+from finst.experiments.interventions.counting.report import counting_effects, counting_figures, counting_findings
+from finst.experiments.interventions.counting.spec import CountingSpec
 from finst.experiments.interventions.decoding import continued
-from finst.experiments.interventions.effect_table import EffectRow
 from finst.experiments.interventions.effects import effects
-from finst.experiments.interventions.heads import HeadSets, check_maps, check_sizes, extremes_of
-from finst.experiments.interventions.spec import InterventionSpec, agreed, check_intervention, record_of
-from finst.experiments.units import check_numbers, joined, units_of
+from finst.experiments.interventions.heads import HeadSets, check_sizes, extremes_of
+from finst.experiments.interventions.protocol import (
+    Intervention,
+    InterventionReport,
+    Prepared,
+    check_intervention,
+    require_identical,
+)
+from finst.experiments.units import check_numbers, documented, joined, spec_attrs, units_of
 from finst.prompts import TOTAL, Prompt, enumeration, listed, total_of
-from finst.report.example import Shown
-from finst.report.figures import NamedFigure
-from finst.report.findings import Account
-from finst.runs.experiment import Unit, documented
+from finst.report.example import TrialExample
+from finst.runs.experiment import Unit
 from finst.scenes.draw import draw
 from finst.scenes.object import Scene
 from finst.scenes.sets import COUNTS, absolute, counting_set
@@ -53,45 +54,12 @@ DOCUMENTATION = {
 }
 
 
-@dataclass(frozen=True)
-class CountingSpec(InterventionSpec):
-    """Head outputs set to 0 at every token, read or spoken, while a model lists and counts objects (Fig 46).
+class Counting(Intervention[CountingSpec]):
+    """The experiment."""
 
-    Heads are ranked by the largest of their three scores; the strongest K, the weakest K and random ones are silenced.
-    Nothing is chosen, so all trials are reported. The paper silences up to 500 of Qwen2.5-32B's 2,560 heads; its number
-    of pictures is not stated (100 in a public reproduction: --trials 100 --new-tokens 300). The
-    default takes three minutes on two cores with the built-in model.
-    """
-
-    draws: int = 3
-    """Random sets of heads."""
-    trials: int = 36
-    """Pictures, of 3 to 8 objects in turn."""
-    ks: tuple[int, ...] = ()
-    """Heads that are silenced; empty: the shares. K = 0, no edit, is always there."""
-    shares: tuple[float, ...] = (0.0125, 0.025, 0.05, 0.1, 0.2, 0.4)
-    """The same as shares of all heads, for models of any size."""
-    steps: Literal["every", "prompt"] = "every"
-    """every: heads are silent in all forward passes; prompt: in the first one alone, so that intact heads speak, as in
-    a public reproduction."""
-    positions: Literal["all", "text", "last"] = "all"
-    """Tokens of the prompt at which heads are silent: all, text (all but the picture's), or the last one."""
-    new_tokens: int = 80
-    """Budget of a text, enough for a plain list of eight; what it cuts is counted."""
-    trials_per_unit: int = 6
-    """Trials that are measured and kept together, all or none if killed."""
-
-
-@dataclass(frozen=True)
-class Counting:
-    """The experiment, with the heads that causal mediation found."""
-
-    maps: HeadMaps | None = None
-
-    @property
-    def name(self) -> str:
-        """As on the command line and in the run's record."""
-        return "counting"
+    name = "counting"
+    spec = CountingSpec
+    report = InterventionReport(counting_figures, counting_findings, counting_effects)
 
     def check(self, spec: CountingSpec, reader: Reader) -> None:
         """Raises FinstError for numbers out of range, more heads than there are, or unsuitable pictures."""
@@ -108,9 +76,9 @@ class Counting:
         """Consecutive pictures."""
         return units_of(spec.trials, spec.trials_per_unit)
 
-    def measure(self, vlm: VLM, spec: CountingSpec, unit: Unit) -> xr.Dataset:
+    def measure(self, vlm: VLM, spec: CountingSpec, unit: Unit, prepared: Prepared) -> xr.Dataset:
         """Dims trial, set, k, score: what every text is like, with every edit and without any."""
-        maps = check_maps(self.maps, vlm)
+        maps = prepared.maps
         every = counting_set(spec.trials, spec.seed)
         scenes = [every[index] for index in unit.trials]
         ks = sizes(spec, maps.mean[0].size)
@@ -155,7 +123,7 @@ class Counting:
 
         Raises FinstError when parts were measured with other heads.
         """
-        data = joined(agreed(parts, ("heads", "warning")))
+        data = joined(require_identical(parts, ("heads", "warning")))
         found = effects(data["hit_before"], data["hit"], data["objects"].values.tolist(), 1 - spec.alpha)
         rivals = xr.Variable("rival", list(RIVALS))
         p = xr.concat([_against(data["hit"], name, 1 - spec.alpha) for name in RIVALS], rivals)
@@ -165,26 +133,14 @@ class Counting:
         return (
             found.assign(rival_p=p, rival_q=q)
             .assign({name: data[name] for name in ("heads", "warning")})
-            .assign_attrs({**ATTRS, **record_of(spec)})
+            .assign_attrs({**ATTRS, **spec_attrs(spec)})
         )
 
-    def draw(self, summary: xr.Dataset) -> tuple[NamedFigure, ...]:
-        """Right counts, right lists and broken texts over K (Fig 46)."""
-        return counting_figures(summary)
-
-    def account(self, summary: xr.Dataset) -> Account:
-        """What was found, in words."""
-        return counting_account(summary)
-
-    def effects(self, summary: xr.Dataset) -> tuple[EffectRow, ...]:
-        """For the table of all interventions."""
-        return counting_effects(summary)
-
-    def example(self, spec: CountingSpec, reader: Reader) -> Shown:
+    def example(self, spec: CountingSpec, reader: Reader) -> TrialExample:
         """The first picture; marked is where heads are silent before the model speaks."""
         scene = counting_set(spec.trials, spec.seed)[0]
         context = _context(reader, scene)
-        return shown(reader, draw(scene), context, _prompt(scene).answer, silent_positions(spec, context))
+        return trial_example(reader, draw(scene), context, _prompt(scene).answer, silent_positions(spec, context))
 
 
 def sizes(spec: CountingSpec, heads: int) -> tuple[int, ...]:

@@ -21,7 +21,7 @@ from finst.experiments.interventions.figures import (
 )
 from finst.report.curves import BLUE, GREEN, ORANGE
 from finst.report.figures import STYLE, NamedFigure, canvas
-from finst.report.findings import Account
+from finst.report.findings import Findings
 from finst.report.tables import tidy
 from finst.report.wording import level_of, probability
 
@@ -89,7 +89,7 @@ def _panel(axes: Axes, part: xr.Dataset) -> None:
     axes.set_xticks(x, ["0", *(str(k) for k in part["k"].values.tolist())], rotation=90 if len(x) > 8 else 0)
 
 
-def counting_account(summary: xr.Dataset) -> Account:
+def counting_findings(summary: xr.Dataset) -> Findings:
     """Of ``counting``."""
     part = summary.sel(group="all")
     count = part.sel(score="count")
@@ -110,14 +110,14 @@ def counting_account(summary: xr.Dataset) -> Account:
         if (text := str(summary["warning"].sel(end=end, k=k).item()))
     ]
     positions = POSITIONS[summary.attrs["positions"]]
-    return Account(
+    return Findings(
         title="counting with heads set to 0",
         headline=(
             f"Unedited, {float(start['before']):.1%} of pictures are counted rightly; with the strongest K heads at 0 "
             f"{top}, with the weakest {bottom}, with random ones "
             f"{shares_of(drawn.mean('set'))} (K = {', '.join(map(str, ks))})."
         ),
-        findings=(
+        sentences=(
             f"unedited: {share_of(start, 'before')} right numbers, {share_of(rates['list'].isel(k=0), 'before')} right "
             f"lists, n = {int(start['n'])}",
             *(_held(summary, rival) for rival in summary["rival"].values.tolist()),

@@ -10,24 +10,27 @@ import numpy as np
 import xarray as xr
 
 from finst.engine.activations import sampled
-from finst.experiments.cma.head_maps import HeadMaps
-from finst.experiments.example import shown
-from finst.experiments.interventions.decoding import role_of, said
-from finst.experiments.interventions.effect_table import EffectRow
-from finst.experiments.interventions.effects import effects, halves, largest
+from finst.experiments.example import trial_example
+from finst.experiments.interventions.decoding import decode_with_edits, role_of
+from finst.experiments.interventions.effects import argmax_setting, effects, selection_split
 from finst.experiments.interventions.frame_patch.report import (
-    frame_patch_account,
     frame_patch_effects,
     frame_patch_figures,
+    frame_patch_findings,
 )
-from finst.experiments.interventions.heads import check_maps, check_sizes, head_sets_of, replaced, warnings_of
-from finst.experiments.interventions.spec import InterventionSpec, agreed, check_intervention, record_of
-from finst.experiments.units import check_numbers, joined, units_of
+from finst.experiments.interventions.frame_patch.spec import FramePatchSpec
+from finst.experiments.interventions.heads import check_sizes, head_sets_of, replaced, warnings_of
+from finst.experiments.interventions.protocol import (
+    Intervention,
+    InterventionReport,
+    Prepared,
+    check_intervention,
+    require_identical,
+)
+from finst.experiments.units import check_numbers, documented, joined, spec_attrs, units_of
 from finst.prompts import Prompt, scene_description
-from finst.report.example import Shown
-from finst.report.figures import NamedFigure
-from finst.report.findings import Account
-from finst.runs.experiment import Unit, documented
+from finst.report.example import TrialExample
+from finst.runs.experiment import Unit
 from finst.scenes.designs import features
 from finst.scenes.draw import draw
 from finst.scenes.object import Cell, Scene, on_grid
@@ -56,22 +59,6 @@ DOCUMENTATION = {
 
 
 @dataclass(frozen=True)
-class FramePatchSpec(InterventionSpec):
-    """Selection heads' outputs from one 2x2 arrangement, patched into another that shares the centre cell (Fig 29).
-
-    The source names the object at the centre of the 3x3 lattice; in the other picture two objects are left to name,
-    one at the centre too and one at the same place within the arrangement. Objects are new in every picture. K is
-    chosen on half of the pairs, by how many answers move either way. The paper states neither K nor the number of
-    pairs. The default takes two minutes on two cores with the built-in model.
-    """
-
-    trials: int = 8
-    """Pairs of pictures for each of the 12 ordered pairs of arrangements."""
-    ks: tuple[int, ...] = (1, 2, 3, 5, 10, 20, 40)
-    """Heads that are patched: the K strongest of ID selection."""
-
-
-@dataclass(frozen=True)
 class Pair:
     """The picture that indexes are taken from, and the one in which they are written."""
 
@@ -91,16 +78,12 @@ class Pair:
         return {obj.colour: of.get(index, "described") for index, obj in enumerate(self.scene.objects)}
 
 
-@dataclass(frozen=True)
-class FramePatch:
-    """The experiment, with the heads that causal mediation found."""
+class FramePatch(Intervention[FramePatchSpec]):
+    """The experiment."""
 
-    maps: HeadMaps | None = None
-
-    @property
-    def name(self) -> str:
-        """As on the command line and in the run's record."""
-        return "frame-patch"
+    name = "frame-patch"
+    spec = FramePatchSpec
+    report = InterventionReport(frame_patch_figures, frame_patch_findings, frame_patch_effects)
 
     def check(self, spec: FramePatchSpec, reader: Reader) -> None:
         """Raises FinstError for numbers out of range, more heads than there are, or unsuitable pictures."""
@@ -113,9 +96,9 @@ class FramePatch:
         """Consecutive pairs of pictures; arrangements take turns."""
         return units_of(len(PAIRS) * spec.trials, spec.trials_per_unit)
 
-    def measure(self, vlm: VLM, spec: FramePatchSpec, unit: Unit) -> xr.Dataset:
+    def measure(self, vlm: VLM, spec: FramePatchSpec, unit: Unit, prepared: Prepared) -> xr.Dataset:
         """Dims trial, set, k: whose colour is named with every edit, and without any."""
-        maps = check_maps(self.maps, vlm)
+        maps = prepared.maps
         every = pairs_of(spec)
         asked = [every[index] for index in unit.trials]
         sets = head_sets_of(maps, STAGE, spec.ks, spec.draws, spec.seed)
@@ -126,7 +109,7 @@ class FramePatch:
             replaced([(one, z) for one in sets], (context.tokens.last,))
             for z, context in zip(passes.values["z"], contexts, strict=True)
         ]
-        texts = said(vlm, contexts, rows, batch=spec.batch)
+        texts = decode_with_edits(vlm, contexts, rows, batch=spec.batch)
         roles = np.array(
             [[ROLES.index(role_of(text, pair.roles)) for text in row] for row, pair in zip(texts, asked, strict=True)]
         )
@@ -156,13 +139,13 @@ class FramePatch:
         ``rival`` is the exact paired p of relative against absolute after the edit. Raises FinstError when parts were
         measured with other heads.
         """
-        data = joined(agreed(parts, ("heads", "warning")))
+        data = joined(require_identical(parts, ("heads", "warning")))
         named = xr.DataArray([0, 1], dims="named", coords={"named": list(ROLES[:2])})
         hits, before = data["said"] == named, data["said_before"] == named
         of = data["arrangements"].values
-        choosing = halves(of.tolist(), spec.seed)
+        choosing = selection_split(of.tolist(), spec.seed)
         moves = (hits & ~before).any("named")
-        chosen = largest(moves.isel(trial=choosing).sel(set="top").mean("trial"))["k"]
+        chosen = argmax_setting(moves.isel(trial=choosing).sel(set="top").mean("trial"))["k"]
         moved = moves.isel(trial=~choosing).mean("trial")
         kinds = [_kind(name) for name in of[~choosing].tolist()]
         found = effects(before.isel(trial=~choosing), hits.isel(trial=~choosing), kinds, 1 - spec.alpha)
@@ -175,27 +158,15 @@ class FramePatch:
         return (
             found.assign(rival=rival, moved=moved, chosen_k=int(chosen), choosing=("trial", choosing))
             .assign({name: data[name] for name in DOCUMENTATION})
-            .assign_attrs({**ATTRS, **record_of(spec)})
+            .assign_attrs({**ATTRS, **spec_attrs(spec)})
         )
 
-    def draw(self, summary: xr.Dataset) -> tuple[NamedFigure, ...]:
-        """Both shares over K, with their controls."""
-        return frame_patch_figures(summary)
-
-    def account(self, summary: xr.Dataset) -> Account:
-        """What was found, in words."""
-        return frame_patch_account(summary)
-
-    def effects(self, summary: xr.Dataset) -> tuple[EffectRow, ...]:
-        """For the table of all interventions."""
-        return frame_patch_effects(summary)
-
-    def example(self, spec: FramePatchSpec, reader: Reader) -> Shown:
+    def example(self, spec: FramePatchSpec, reader: Reader) -> TrialExample:
         """The first pair's edited picture."""
         pair = pairs_of(spec)[0]
         _, context = _contexts(reader, pair)
         answer = " or ".join(pair.scene.objects[index].name for index in (pair.relative, pair.absolute))
-        return shown(reader, draw(pair.scene), context, answer, (context.tokens.last,))
+        return trial_example(reader, draw(pair.scene), context, answer, (context.tokens.last,))
 
 
 def pairs_of(spec: FramePatchSpec) -> tuple[Pair, ...]:

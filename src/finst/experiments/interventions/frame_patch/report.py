@@ -12,16 +12,16 @@ from finst.experiments.interventions.figures import (
     EFFECT_COLUMNS,
     EFFECTS,
     KINDS,
-    arbitrary,
     effect_row,
     kind,
     points,
     share_of,
     tested,
+    tie_warning,
 )
 from finst.report.curves import BLUE, ORANGE
 from finst.report.figures import FAINT, STYLE, NamedFigure, canvas
-from finst.report.findings import Account
+from finst.report.findings import Findings
 from finst.report.tables import tidy
 from finst.report.wording import level_of, probability
 
@@ -71,7 +71,7 @@ def curves(summary: xr.Dataset) -> NamedFigure:
     )
 
 
-def frame_patch_account(summary: xr.Dataset) -> Account:
+def frame_patch_findings(summary: xr.Dataset) -> Findings:
     """Of ``frame-patch``."""
     chosen = int(summary["chosen_k"])
     rows = []
@@ -82,15 +82,15 @@ def frame_patch_account(summary: xr.Dataset) -> Account:
                 rows.append((role, name, group, *effect_row(at)))
     top = summary.sel(set="top", group="all", k=chosen)
     relative, absolute = (top.sel(named=role) for role in PENS)
-    warned = arbitrary(summary["warning"], [chosen])
-    return Account(
+    warned = tie_warning(summary["warning"], [chosen])
+    return Findings(
         title="indexes of one arrangement in another",
         headline=(
             f"With the top {chosen} selection heads patched, {float(relative['after']):.1%} name the object at the "
             f"same relative cell ({float(relative['before']):.1%} before) and {float(absolute['after']):.1%} the one "
             f"at the same absolute cell ({float(absolute['before']):.1%} before)."
         ),
-        findings=(
+        sentences=(
             f"relative: {share_of(relative, 'before')} before, {share_of(relative, 'after')} after, "
             f"{probability(float(relative['p']))}; absolute: {share_of(absolute, 'before')} before, "
             f"{share_of(absolute, 'after')} after, {probability(float(absolute['p']))}; n = {int(relative['n'])}",

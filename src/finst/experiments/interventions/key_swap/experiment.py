@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,20 +15,24 @@ from finst.analysis.headsets import Head
 from finst.engine.edits import Edit, Row, Rows, rows_from
 from finst.engine.reads import activations
 from finst.experiments.cma.head_maps import HeadMaps
-from finst.experiments.example import shown
-from finst.experiments.interventions.decoding import role_of, said
-from finst.experiments.interventions.effect_table import EffectRow
-from finst.experiments.interventions.effects import effects, halves, largest
+from finst.experiments.example import trial_example
+from finst.experiments.interventions.decoding import decode_with_edits, role_of
+from finst.experiments.interventions.effects import argmax_setting, effects, selection_split
 from finst.experiments.interventions.estimates import check_disjoint, random_like
-from finst.experiments.interventions.heads import check_maps, check_sizes, warnings_of
-from finst.experiments.interventions.key_swap.report import key_swap_account, key_swap_effects, key_swap_figures
-from finst.experiments.interventions.spec import InterventionSpec, agreed, check_intervention, record_of
-from finst.experiments.units import check_numbers, joined, units_of
+from finst.experiments.interventions.heads import check_sizes, warnings_of
+from finst.experiments.interventions.key_swap.report import key_swap_effects, key_swap_figures, key_swap_findings
+from finst.experiments.interventions.key_swap.spec import KeySwapSpec
+from finst.experiments.interventions.protocol import (
+    Intervention,
+    InterventionReport,
+    Prepared,
+    check_intervention,
+    require_identical,
+)
+from finst.experiments.units import check_numbers, documented, joined, spec_attrs, units_of
 from finst.prompts import Prompt, colour_retrieval
-from finst.report.example import Shown
-from finst.report.figures import NamedFigure
-from finst.report.findings import Account
-from finst.runs.experiment import Unit, documented
+from finst.report.example import TrialExample
+from finst.runs.experiment import Unit
 from finst.scenes.designs import mediation_pairs
 from finst.scenes.draw import draw
 from finst.scenes.object import Scene
@@ -59,26 +62,6 @@ DOCUMENTATION = {
 
 
 @dataclass(frozen=True)
-class KeySwapSpec(InterventionSpec):
-    """The keys of two objects' patches exchange their indexes, and the model is asked for a colour (Fig 4).
-
-    K_o += dose x (d_other - d_own) before rotary positions, d the mean key over all patches of objects that stand left
-    or right, estimated on other pictures. The paper's edit is dose 2 in all KV heads of every layer that holds one of
-    the top 20 feature-retrieval heads, at both objects; it does not state the number of pictures. The default takes
-    two minutes on two cores with the built-in model.
-    """
-
-    trials: int = 48
-    """Pictures with a question each."""
-    estimation: int = 40
-    """Other pictures behind the mean keys."""
-    k: int = 20
-    """The strongest heads of feature retrieval, whose KV heads, or whole layers, are edited."""
-    doses: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
-    """The paper's alpha."""
-
-
-@dataclass(frozen=True)
 class Question:
     """A picture of two objects side by side, and the one whose colour is asked for."""
 
@@ -105,7 +88,7 @@ class Keys:
 
 
 @dataclass(frozen=True, eq=False)
-class Reach:
+class KeyEdit:
     """One edit at any dose: which KV heads, of which objects' patches, along which direction."""
 
     name: str
@@ -139,7 +122,7 @@ def estimated(vlm: VLM, spec: KeySwapSpec) -> Keys:
     return Keys((total / counts[:, None, None, None]).to(vlm.device, vlm.dtype))
 
 
-def edits_of(maps: HeadMaps, spec: KeySwapSpec, keys: Keys) -> tuple[Reach, ...]:
+def edits_of(maps: HeadMaps, spec: KeySwapSpec, keys: Keys) -> tuple[KeyEdit, ...]:
     """From one KV head on the queried side to the paper's edit, and its controls.
 
     Controls are as many whole layers, as far as they reach those that hold none of the strongest heads (left out where
@@ -157,17 +140,17 @@ def edits_of(maps: HeadMaps, spec: KeySwapSpec, keys: Keys) -> tuple[Reach, ...]
         "layers": dict.fromkeys(holding, whole),
     }
     found = [
-        Reach(f"{name}, {sides}", heads, sides == "both", keys.to_right)
+        KeyEdit(f"{name}, {sides}", heads, sides == "both", keys.to_right)
         for name, heads in reached.items()
         for sides in ("queried", "both")
     ]
     rng = np.random.default_rng([spec.seed, 3])
     for draw_ in range(spec.draws if len(holding) < layers else 0):
         other = _other_layers(layers, holding, rng)
-        found.append(Reach(f"random layers {draw_}", dict.fromkeys(other, whole), True, keys.to_right))
+        found.append(KeyEdit(f"random layers {draw_}", dict.fromkeys(other, whole), True, keys.to_right))
     rng = np.random.default_rng([spec.seed, 4])
     blind = [
-        Reach(f"random direction {draw_}", reached["layers"], True, random_like(keys.to_right, rng))
+        KeyEdit(f"random direction {draw_}", reached["layers"], True, random_like(keys.to_right, rng))
         for draw_ in range(spec.draws)
     ]
     return (*found, *blind)
@@ -187,7 +170,7 @@ def _by_layer(heads: Sequence[Head], group: int) -> dict[int, tuple[int, ...]]:
     return {layer: tuple(kv for at, kv in pairs if at == layer) for layer, _ in pairs}
 
 
-def rows_of(edits: Sequence[Reach], doses: Sequence[float], question: Question, context: Encoded) -> Rows:
+def rows_of(edits: Sequence[KeyEdit], doses: Sequence[float], question: Question, context: Encoded) -> Rows:
     """An unedited row, then one for every edit and dose, in this order."""
     rows: list[Row] = [()]
     for one in edits:
@@ -206,20 +189,12 @@ def rows_of(edits: Sequence[Reach], doses: Sequence[float], question: Question, 
     return rows_from(rows)
 
 
-@dataclass(frozen=True)
-class KeySwap:
-    """The experiment, with the heads that causal mediation found."""
+class KeySwap(Intervention[KeySwapSpec]):
+    """The experiment."""
 
-    maps: HeadMaps | None = None
-    estimated: Callable[[VLM, KeySwapSpec], Keys] = field(
-        default_factory=lambda: lru_cache(maxsize=1)(estimated), repr=False, compare=False
-    )
-    """Keys are the same for all units, so they are estimated once a process."""
-
-    @property
-    def name(self) -> str:
-        """As on the command line and in the run's record."""
-        return "key-swap"
+    name = "key-swap"
+    spec = KeySwapSpec
+    report = InterventionReport(key_swap_figures, key_swap_findings, key_swap_effects)
 
     def check(self, spec: KeySwapSpec, reader: Reader) -> None:
         """Raises FinstError for numbers out of range, more heads than there are, or image tokens without places."""
@@ -228,19 +203,23 @@ class KeySwap:
         check_sizes((spec.k,), reader, "k")
         _context(reader, questions(spec)[0]).tokens.object_patches(0)
 
+    def estimate(self, vlm: VLM, spec: KeySwapSpec) -> Keys:
+        """Raises FinstError as ``estimated``."""
+        return estimated(vlm, spec)
+
     def plan(self, spec: KeySwapSpec) -> tuple[Unit, ...]:
         """Consecutive questions."""
         return units_of(spec.trials, spec.trials_per_unit)
 
-    def measure(self, vlm: VLM, spec: KeySwapSpec, unit: Unit) -> xr.Dataset:
+    def measure(self, vlm: VLM, spec: KeySwapSpec, unit: Unit, prepared: Prepared) -> xr.Dataset:
         """Dims trial, edit, dose: whose colour is named with every edit, and without any."""
-        maps = check_maps(self.maps, vlm)
+        maps = prepared.maps
         every = questions(spec)
         asked = [every[index] for index in unit.trials]
-        edits = edits_of(maps, spec, self.estimated(vlm, spec))
+        edits = edits_of(maps, spec, prepared.estimates)
         contexts = [_context(vlm.reader, question) for question in asked]
         rows = [rows_of(edits, spec.doses, *one) for one in zip(asked, contexts, strict=True)]
-        texts = said(vlm, contexts, rows, batch=spec.batch)
+        texts = decode_with_edits(vlm, contexts, rows, batch=spec.batch)
         roles = np.array(
             [
                 [ROLES.index(role_of(text, question.roles)) for text in row]
@@ -272,10 +251,10 @@ class KeySwap:
 
         A hit names the other object's colour. Raises FinstError when parts were measured with other heads.
         """
-        data = joined(agreed(parts, ("heads", "warning")))
+        data = joined(require_identical(parts, ("heads", "warning")))
         hits, before = (data[name] == ROLES.index("other") for name in ("said", "said_before"))
         sides = data["side"].values
-        choosing = halves(sides.tolist(), spec.seed)
+        choosing = selection_split(sides.tolist(), spec.seed)
         of_paper = hits.isel(trial=choosing).sel(edit=PAPER).mean("trial")
         found = effects(
             before.isel(trial=~choosing), hits.isel(trial=~choosing), sides[~choosing].tolist(), 1 - spec.alpha
@@ -283,32 +262,20 @@ class KeySwap:
         right = (data["said_before"] == ROLES.index("queried")).isel(trial=~choosing)
         return (
             found.assign(
-                chosen_dose=largest(of_paper)["dose"],
+                chosen_dose=argmax_setting(of_paper)["dose"],
                 right_before=right.mean().assign_attrs(units="1", long_name="share right without an edit"),
                 choosing=("trial", choosing),
             )
             .assign({name: data[name] for name in DOCUMENTATION})
-            .assign_attrs({**ATTRS, **record_of(spec)})
+            .assign_attrs({**ATTRS, **spec_attrs(spec)})
         )
 
-    def draw(self, summary: xr.Dataset) -> tuple[NamedFigure, ...]:
-        """The dose curve of every edit, and both sides at the chosen dose."""
-        return key_swap_figures(summary)
-
-    def account(self, summary: xr.Dataset) -> Account:
-        """What was found, in words."""
-        return key_swap_account(summary)
-
-    def effects(self, summary: xr.Dataset) -> tuple[EffectRow, ...]:
-        """For the table of all interventions."""
-        return key_swap_effects(summary)
-
-    def example(self, spec: KeySwapSpec, reader: Reader) -> Shown:
+    def example(self, spec: KeySwapSpec, reader: Reader) -> TrialExample:
         """The first question."""
         question = questions(spec)[0]
         context = _context(reader, question)
         where = (pos for index in range(2) for pos in context.tokens.object_patches(index))
-        return shown(reader, draw(question.scene), context, question.prompt.answer, tuple(where))
+        return trial_example(reader, draw(question.scene), context, question.prompt.answer, tuple(where))
 
 
 def questions(spec: KeySwapSpec) -> tuple[Question, ...]:

@@ -11,15 +11,15 @@ from finst.experiments.interventions.effect_table import EffectRow
 from finst.experiments.interventions.figures import (
     EFFECT_COLUMNS,
     EFFECTS,
-    arbitrary,
     effect_row,
     points,
     share_of,
     tested,
+    tie_warning,
 )
 from finst.report.curves import BLUE, GREEN, ORANGE, PENS, PURPLE
 from finst.report.figures import STYLE, NamedFigure, canvas
-from finst.report.findings import Account
+from finst.report.findings import Findings
 from finst.report.tables import tidy
 from finst.report.wording import level_of, probability
 
@@ -112,7 +112,7 @@ def _asked(group: str) -> str:
     return "pooled" if group == "all" else f"{group} object queried"
 
 
-def key_swap_account(summary: xr.Dataset) -> Account:
+def key_swap_findings(summary: xr.Dataset) -> Findings:
     """Of ``key-swap``."""
     chosen = float(summary["chosen_dose"])
     shown = [dose for dose in summary["dose"].values.tolist() if dose in (2.0, chosen)]
@@ -131,14 +131,14 @@ def key_swap_account(summary: xr.Dataset) -> Account:
         for of in SIDES
         for reach, name in ((reach, f"{reach} ({of})") for reach in REACHES)
     )
-    warned = arbitrary(summary["warning"], summary["k"].values.tolist())
-    return Account(
+    warned = tie_warning(summary["warning"], summary["k"].values.tolist())
+    return Findings(
         title="keys of two objects swapped",
         headline=(
             f"With the keys of both objects swapped (dose {chosen:g}), {float(pooled['after']):.1%} of colour "
             f"questions are answered with the other object’s colour ({float(pooled['before']):.1%} without)."
         ),
-        findings=(
+        sentences=(
             f"all keys of the layers, both objects, dose {chosen:g}: {share_of(pooled, 'before')} before, "
             f"{share_of(pooled, 'after')} after, n = {int(pooled['n'])}, {probability(float(pooled['p']))}",
             "; ".join(f"{_asked(side)}: {share_of(best.sel(group=side), 'after')}" for side in ("left", "right")),

@@ -10,51 +10,26 @@ from pathlib import Path
 import numpy as np
 
 from finst.errors import FinstError
-from finst.experiments.interventions.spec import InterventionSpec
+from finst.experiments.interventions.photoreal.spec import PhotorealSpec
+from finst.options import DRAWN
 from finst.prompts import Prompt, scene_description
 from finst.scenes.designs import Features
 from finst.scenes.object import Obj, Picture
 from finst.scenes.renders.folder import read_sided
 from finst.scenes.shapes import COLOURS, SHAPES
-from finst.scenes.side_by_side_pairs import SIDES, Sided, drawn_sided
+from finst.scenes.side_by_side_pairs import SIDES, TwoThingPicture, drawn_sided
 from finst.vlm.encode import Encoded, encode, unsayable
 from finst.vlm.open import Reader
-
-DRAWN = "drawn"
-"""The value of ``pictures`` that needs no folder."""
 
 ROLES = ("described", "target", "none")
 """Whose colour is named: a hit is the described thing's, the other one's is the right answer."""
 
 
 @dataclass(frozen=True)
-class PhotorealSpec(InterventionSpec):
-    """Steering which of two things is named, in ID retrieval, in ID selection and in feature retrieval (Fig 3b).
-
-    ``In this image there is a {C} {S} and a``: the model should name the other thing. Heads get dose x
-    (d_other - d_own) so that it names the described one again; d is the mean over pictures in which the described thing
-    stands left, or right. K and dose are chosen on half of the questions, for both sides together, and reported on the
-    other half. The paper has about 200 renders, K of 2 3 5 10 12 15 20 30 40 50 60 100 200 and doses on a log grid from
-    1 to 300, and reports the best of them. The default takes three minutes on two cores with the built-in model.
-    """
-
-    pictures: str = DRAWN
-    """drawn: coloured shapes on white, as the built-in models know them; or a folder of renders."""
-    trials: int = 48
-    """Pictures with a question each."""
-    estimation: int = 40
-    """Other pictures behind the directions: each with its mirror image, and each asked about from both sides."""
-    ks: tuple[int, ...] = (1, 2, 3, 5, 10, 20, 40)
-    """Heads that are edited: the K strongest of the stage (query heads in feature retrieval)."""
-    doses: tuple[float, ...] = (1.0, 2.0, 5.0, 10.0, 30.0, 100.0, 300.0)
-    """The paper's alpha."""
-
-
-@dataclass(frozen=True)
 class Question:
     """A picture, and which of its two things the prompt describes."""
 
-    sided: Sided
+    sided: TwoThingPicture
     described: int
     """0: the left one; 1: the right one."""
 
@@ -102,22 +77,22 @@ class Split:
         return tuple(sorted({colour for one in questions for colour, _ in one.sided.things}))
 
 
-def sided_of(spec: PhotorealSpec) -> Sequence[Sided]:
+def sided_of(spec: PhotorealSpec) -> Sequence[TwoThingPicture]:
     """All pictures that there are to choose from. Raises FinstError for a folder that is not there or has none."""
     if spec.pictures == DRAWN:
         return drawn(spec.estimation + spec.trials, spec.seed)
     return read_sided(Path(spec.pictures))
 
 
-def drawn(count: int, seed: int) -> Sequence[Sided]:
+def drawn(count: int, seed: int) -> Sequence[TwoThingPicture]:
     """``count`` different drawings (an even number), each beside its mirror image."""
-    once: dict[frozenset[Obj], Sided] = {}
+    once: dict[frozenset[Obj], TwoThingPicture] = {}
     for one in drawn_sided(2 * count, seed):
         once.setdefault(frozenset(one.scene.objects), one)
     return list(once.values())[: 2 * -(-count // 2)]
 
 
-def split_of(pictures: Sequence[Sided], spec: PhotorealSpec) -> Split:
+def split_of(pictures: Sequence[TwoThingPicture], spec: PhotorealSpec) -> Split:
     """Drawn by seed; what is left after the estimation is tested on, mirrored pairs first.
 
     Raises FinstError for an odd number to estimate from, and for too few pictures or mirrored pairs.
@@ -159,10 +134,12 @@ def check_words(reader: Reader, split: Split, spec: PhotorealSpec) -> None:
         )
 
 
-def mirrored(pictures: Iterable[Sided]) -> tuple[list[tuple[Sided, Sided]], list[Sided]]:
+def mirrored(
+    pictures: Iterable[TwoThingPicture],
+) -> tuple[list[tuple[TwoThingPicture, TwoThingPicture]], list[TwoThingPicture]]:
     """Pictures paired with one of the same things on exchanged sides in the same environment, and those left over."""
-    waiting: dict[tuple[str, Features, Features], list[Sided]] = defaultdict(list)
-    pairs: list[tuple[Sided, Sided]] = []
+    waiting: dict[tuple[str, Features, Features], list[TwoThingPicture]] = defaultdict(list)
+    pairs: list[tuple[TwoThingPicture, TwoThingPicture]] = []
     for one in pictures:
         left, right = one.things
         others = waiting[one.environment, right, left]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache, reduce
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
 from operator import add
 
 import numpy as np
@@ -19,27 +19,24 @@ from finst.engine.edits import Rows, unedited
 from finst.engine.head_sets import head_sets
 from finst.engine.sites import Site
 from finst.experiments.cma.head_maps import HeadMaps
-from finst.experiments.example import shown
-from finst.experiments.interventions.decoding import role_of, said
-from finst.experiments.interventions.effect_table import EffectRow
-from finst.experiments.interventions.effects import effects, halves, largest
+from finst.experiments.example import trial_example
+from finst.experiments.interventions.decoding import decode_with_edits, role_of
+from finst.experiments.interventions.effects import argmax_setting, effects, selection_split
 from finst.experiments.interventions.estimates import random_like
-from finst.experiments.interventions.heads import HeadSets, check_maps, check_sizes, head_sets_of, warnings_of
-from finst.experiments.interventions.photoreal.design import (
-    ROLES,
-    PhotorealSpec,
-    Question,
-    check_words,
-    sided_of,
-    split_of,
+from finst.experiments.interventions.heads import HeadSets, check_sizes, head_sets_of, warnings_of
+from finst.experiments.interventions.photoreal.design import ROLES, Question, check_words, sided_of, split_of
+from finst.experiments.interventions.photoreal.report import photoreal_effects, photoreal_figures, photoreal_findings
+from finst.experiments.interventions.photoreal.spec import PhotorealSpec
+from finst.experiments.interventions.protocol import (
+    Intervention,
+    InterventionReport,
+    Prepared,
+    check_intervention,
+    require_identical,
 )
-from finst.experiments.interventions.photoreal.report import photoreal_account, photoreal_effects, photoreal_figures
-from finst.experiments.interventions.spec import agreed, check_intervention, record_of
-from finst.experiments.units import check_numbers, joined, units_of
-from finst.report.example import Shown
-from finst.report.figures import NamedFigure
-from finst.report.findings import Account
-from finst.runs.experiment import Unit, documented
+from finst.experiments.units import check_numbers, documented, joined, spec_attrs, units_of
+from finst.report.example import TrialExample
+from finst.runs.experiment import Unit
 from finst.vlm.encode import Encoded, encode, first_tokens
 from finst.vlm.open import VLM, Reader
 from finst.vlm.tokens import Kind
@@ -177,20 +174,12 @@ def rows_of(spec: PhotorealSpec, stage: str, edits: Sequence[Edits], question: Q
     return reduce(add, rows)
 
 
-@dataclass(frozen=True)
-class Photoreal:
-    """The experiment, with the heads that causal mediation found."""
+class Photoreal(Intervention[PhotorealSpec]):
+    """The experiment."""
 
-    maps: HeadMaps | None = None
-    estimated: Callable[[VLM, PhotorealSpec], Steering] = field(
-        default_factory=lambda: lru_cache(maxsize=1)(estimated), repr=False, compare=False
-    )
-    """Directions are the same for all units, so they are estimated once a process."""
-
-    @property
-    def name(self) -> str:
-        """As on the command line and in the run's record."""
-        return "photoreal"
+    name = "photoreal"
+    spec = PhotorealSpec
+    report = InterventionReport(photoreal_figures, photoreal_findings, photoreal_effects)
 
     def check(self, spec: PhotorealSpec, reader: Reader) -> None:
         """Raises FinstError for numbers out of range, more heads than there are, pictures that cannot be split, words
@@ -204,24 +193,28 @@ class Photoreal:
         prompts = [one.seen(reader, spec)[1] for one in (*split.test, *split.estimation[::2])]
         first_tokens(reader, prompts[0], split.colours)
 
+    def estimate(self, vlm: VLM, spec: PhotorealSpec) -> Steering:
+        """Raises FinstError as ``estimated``."""
+        return estimated(vlm, spec)
+
     def plan(self, spec: PhotorealSpec) -> tuple[Unit, ...]:
         """Consecutive questions."""
         return units_of(spec.trials, spec.trials_per_unit)
 
-    def measure(self, vlm: VLM, spec: PhotorealSpec, unit: Unit) -> xr.Dataset:
+    def measure(self, vlm: VLM, spec: PhotorealSpec, unit: Unit, prepared: Prepared) -> xr.Dataset:
         """Dims trial, stage, set, k, dose: whose colour is named with every edit, and without any.
 
         All rows of a stage go through the model together, once a picture.
         """
-        maps = check_maps(self.maps, vlm)
+        maps = prepared.maps
         split = split_of(sided_of(spec), spec)
         asked = [split.test[index] for index in unit.trials]
-        steering = self.estimated(vlm, spec)
+        steering = prepared.estimates
         edits = {stage: edits_of(maps, spec, stage, steering) for stage in STAGES}
         contexts = [question.seen(vlm.reader, spec)[2] for question in asked]
 
         def named(rows: Sequence[Rows]) -> Int[np.ndarray, "trial row"]:
-            texts = said(vlm, contexts, rows, batch=spec.batch)
+            texts = decode_with_edits(vlm, contexts, rows, batch=spec.batch)
             every = zip(asked, texts, strict=True)
             return np.array([[ROLES.index(role_of(text, one.roles)) for text in row] for one, row in every], np.int8)
 
@@ -267,12 +260,12 @@ class Photoreal:
         both sides together; each control has its own, so that it may gain from the choice as well. Raises FinstError
         when parts were measured with other heads or pictures.
         """
-        data = joined(agreed(parts, [name for name in DOCUMENTATION if not name.startswith("said")]))
+        data = joined(require_identical(parts, [name for name in DOCUMENTATION if not name.startswith("said")]))
         hits, before = (data[name] == ROLES.index("described") for name in ("said", "said_before"))
         sides = data["side"].values
-        choosing = halves(sides.tolist(), spec.seed)
+        choosing = selection_split(sides.tolist(), spec.seed)
         share = hits.isel(trial=choosing).mean("trial").transpose("stage", "set", "k", "dose")
-        best = [[largest(one) for one in of_stage] for of_stage in share]
+        best = [[argmax_setting(one) for one in of_stage] for of_stage in share]
         reported = before.isel(trial=~choosing), hits.isel(trial=~choosing)
         right = (data["said_before"] == ROLES.index("target")).isel(trial=~choosing)
         return (
@@ -285,24 +278,12 @@ class Photoreal:
                 choosing=("trial", choosing),
             )
             .assign({name: data[name] for name in DOCUMENTATION})
-            .assign_attrs({**ATTRS, **record_of(spec)})
+            .assign_attrs({**ATTRS, **spec_attrs(spec)})
         )
 
-    def draw(self, summary: xr.Dataset) -> tuple[NamedFigure, ...]:
-        """Every stage at its chosen cell, the grids, and curves through the chosen cells."""
-        return photoreal_figures(summary)
-
-    def account(self, summary: xr.Dataset) -> Account:
-        """What was found, in words."""
-        return photoreal_account(summary)
-
-    def effects(self, summary: xr.Dataset) -> tuple[EffectRow, ...]:
-        """For the table of all interventions."""
-        return photoreal_effects(summary)
-
-    def example(self, spec: PhotorealSpec, reader: Reader) -> Shown:
+    def example(self, spec: PhotorealSpec, reader: Reader) -> TrialExample:
         """The first question."""
         question = split_of(sided_of(spec), spec).test[0]
         picture, prompt, context = question.seen(reader, spec)
         read = (*context.tokens.described(question.described), context.tokens.last)
-        return shown(reader, picture, context, prompt.answer, read)
+        return trial_example(reader, picture, context, prompt.answer, read)

@@ -11,16 +11,16 @@ from finst.experiments.interventions.effect_table import EffectRow
 from finst.experiments.interventions.figures import (
     EFFECT_COLUMNS,
     EFFECTS,
-    arbitrary,
     effect_row,
     heat,
     kind,
     points,
     share_of,
+    tie_warning,
 )
 from finst.report.curves import AMBER, BLUE, GREEN, ORANGE, PURPLE
 from finst.report.figures import FAINT, STYLE, NamedFigure, canvas
-from finst.report.findings import Account
+from finst.report.findings import Findings
 from finst.report.tables import tidy
 from finst.report.wording import NAMES, level_of, probability
 
@@ -168,7 +168,7 @@ def _along(summary: xr.Dataset, along: str, fixed: str) -> xr.Dataset:
     return xr.concat(lines, "stage", data_vars="all", coords="minimal", compat="override", join="exact")
 
 
-def photoreal_account(summary: xr.Dataset) -> Account:
+def photoreal_findings(summary: xr.Dataset) -> Findings:
     """Of ``photoreal``."""
     stages, found = summary["stage"].values.tolist(), at_chosen(summary)
     top = found.sel(set="top")
@@ -179,13 +179,13 @@ def photoreal_account(summary: xr.Dataset) -> Account:
                 at = found.sel(stage=stage, set=name, group=group)
                 rows.append((NAMES[stage], name, GROUPS[group], *effect_row(at)))
     shares = ", ".join(f"{NAMES[s]} {float(top['after'].sel(stage=s, group='all')):.1%}" for s in stages)
-    return Account(
+    return Findings(
         title="steering which of two things is named",
         headline=(
             "The described thing is named again, in place of the other one, when a stage is told the other side: in "
             f"{shares} (at most {float(top['before'].sel(group='all').max()):.1%} without)."
         ),
-        findings=(
+        sentences=(
             *(_finding(summary, found.sel(stage=stage), stage) for stage in stages),
             f"without an edit {float(summary['right_before']):.1%} name the other thing, as they should",
             *_warned(summary),
@@ -220,7 +220,7 @@ def _own_best(summary: xr.Dataset, stage: str, name: str) -> float:
 def _warned(summary: xr.Dataset) -> list[str]:
     said = []
     for stage in summary["stage"].values.tolist():
-        warned = arbitrary(summary["warning"].sel(stage=stage), [int(chosen(summary, stage)["k"])])
+        warned = tie_warning(summary["warning"].sel(stage=stage), [int(chosen(summary, stage)["k"])])
         said += [f"of the heads of {NAMES[stage]}: {warned}"] if warned else []
     right = float(summary["right_before"])
     if right < CAN:

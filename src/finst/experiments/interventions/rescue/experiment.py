@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
@@ -13,24 +12,27 @@ from jaxtyping import Bool
 from finst.analysis.proportions import fewest_gains, wilson
 from finst.engine.edits import Rows, unedited
 from finst.errors import FinstError
-from finst.experiments.cma.head_maps import HeadMaps
-from finst.experiments.example import shown
-from finst.experiments.interventions.decoding import said
-from finst.experiments.interventions.effect_table import EffectRow
-from finst.experiments.interventions.effects import effects, halves, largest
+from finst.experiments.example import trial_example
+from finst.experiments.interventions.decoding import decode_with_edits
+from finst.experiments.interventions.effects import argmax_setting, effects, selection_split
 from finst.experiments.interventions.estimates import Prototypes, by_cell, check_disjoint
-from finst.experiments.interventions.heads import HeadSets, check_maps, check_sizes, head_sets_of, replaced, warnings_of
-from finst.experiments.interventions.rescue.report import rescue_account, rescue_effects, rescue_figures
-from finst.experiments.interventions.spec import InterventionSpec, agreed, check_intervention, record_of
+from finst.experiments.interventions.heads import HeadSets, check_sizes, head_sets_of, replaced, warnings_of
+from finst.experiments.interventions.protocol import (
+    Intervention,
+    InterventionReport,
+    Prepared,
+    check_intervention,
+    require_identical,
+)
+from finst.experiments.interventions.rescue.report import rescue_effects, rescue_figures, rescue_findings
+from finst.experiments.interventions.rescue.spec import RescueSpec
 from finst.experiments.representations.answers import MAX_NEW_TOKENS
 from finst.experiments.representations.trials import square
-from finst.experiments.units import joined, units_of
+from finst.experiments.units import documented, joined, spec_attrs, units_of
+from finst.options import Entropy
 from finst.prompts import correct, scene_description
-from finst.report.example import Shown
-from finst.report.figures import NamedFigure
-from finst.report.findings import Account
-from finst.runs.experiment import Unit, documented
-from finst.scenes.designs import Entropy
+from finst.report.example import TrialExample
+from finst.runs.experiment import Unit
 from finst.scenes.draw import draw
 from finst.scenes.object import Obj
 from finst.scenes.sets import Staged, absolute, unique_objects
@@ -72,27 +74,6 @@ ADDED = {
     "high_low": ("1", "lower end of its Wilson interval"),
     "high_high": ("1", "upper end of its Wilson interval"),
 }
-
-
-@dataclass(frozen=True)
-class RescueSpec(InterventionSpec):
-    """Mean selection-head outputs of right high-entropy descriptions, by cell, replace those of low entropy (Table 1).
-
-    Low entropy shows all conjunctions of 2x2 or 3x3 colours and shapes, high entropy objects that differ in both;
-    objects are new in every picture. The last token's outputs become the prototype of the missing object's cell. K is
-    chosen on half of the trials and reported on the other. The paper has 1,600 trials of either entropy on 2x2 and
-    4,050 on 3x3 (--trials 100 50 --estimation 100 50). The default takes two minutes on two cores with the built-in
-    model.
-    """
-
-    grids: tuple[str, ...] = ("2x2", "3x3")
-    """2x2, 3x3: as many objects as cells."""
-    trials: tuple[int, ...] = (12, 2)
-    """Trials of either entropy for every pair of an object and a cell (16 on 2x2, 81 on 3x3), by grid."""
-    estimation: tuple[int, ...] = (8, 2)
-    """Other high-entropy pictures for every pair, behind the prototypes, by grid."""
-    ks: tuple[int, ...] = (1, 2, 3, 5, 10, 20, 40)
-    """Heads whose outputs are replaced: the K strongest of ID selection."""
 
 
 @dataclass(frozen=True)
@@ -150,20 +131,12 @@ def estimated(vlm: VLM, spec: RescueSpec) -> Mapping[str, Prototypes]:
     }
 
 
-@dataclass(frozen=True)
-class Rescue:
-    """The experiment, with the heads that causal mediation found."""
+class Rescue(Intervention[RescueSpec]):
+    """The experiment."""
 
-    maps: HeadMaps | None = None
-    estimated: Callable[[VLM, RescueSpec], Mapping[str, Prototypes]] = field(
-        default_factory=lambda: lru_cache(maxsize=1)(estimated), repr=False, compare=False
-    )
-    """Prototypes are the same for all units, so they are estimated once a process."""
-
-    @property
-    def name(self) -> str:
-        """As on the command line and in the run's record."""
-        return "rescue"
+    name = "rescue"
+    spec = RescueSpec
+    report = InterventionReport(rescue_figures, rescue_findings, rescue_effects)
 
     def check(self, spec: RescueSpec, reader: Reader) -> None:
         """Raises FinstError for unknown grids, numbers out of range, more heads than there are, unsuitable pictures."""
@@ -180,21 +153,25 @@ class Rescue:
         for trial in {trial.grid: trial for trial in trials_of(spec)}.values():
             _contexts(spec, reader, trial)
 
+    def estimate(self, vlm: VLM, spec: RescueSpec) -> Mapping[str, Prototypes]:
+        """Raises FinstError as ``estimated``."""
+        return estimated(vlm, spec)
+
     def plan(self, spec: RescueSpec) -> tuple[Unit, ...]:
         """Consecutive trials, grid by grid."""
         return units_of(len(trials_of(spec)), spec.trials_per_unit)
 
-    def measure(self, vlm: VLM, spec: RescueSpec, unit: Unit) -> xr.Dataset:
+    def measure(self, vlm: VLM, spec: RescueSpec, unit: Unit, prepared: Prepared) -> xr.Dataset:
         """Dims trial, set, k, score: what texts begin with, with every edit and without any."""
-        maps = check_maps(self.maps, vlm)
+        maps = prepared.maps
         every = trials_of(spec)
         asked = [every[index] for index in unit.trials]
-        ids = self.estimated(vlm, spec)
+        ids = prepared.estimates
         sets = head_sets_of(maps, STAGE, spec.ks, spec.draws, spec.seed)
         lows, highs = zip(*(_contexts(spec, vlm.reader, trial) for trial in asked), strict=True)
         rows = [edits(sets, ids[trial.grid], trial, low) for trial, low in zip(asked, lows, strict=True)]
-        texts = said(vlm, lows, rows, batch=spec.batch, new_tokens=MAX_NEW_TOKENS)
-        hopes = said(vlm, highs, [unedited()] * len(highs), batch=spec.batch, new_tokens=MAX_NEW_TOKENS)
+        texts = decode_with_edits(vlm, lows, rows, batch=spec.batch, new_tokens=MAX_NEW_TOKENS)
+        hopes = decode_with_edits(vlm, highs, [unedited()] * len(highs), batch=spec.batch, new_tokens=MAX_NEW_TOKENS)
         hits = np.array([[_begins(text, trial) for text in row] for row, trial in zip(texts, asked, strict=True)])
         high = np.array([_right(text, trial.high.target) for (text,), trial in zip(hopes, asked, strict=True)])
         counts = [np.array(ids[grid].counts) for grid in spec.grids]
@@ -234,9 +211,9 @@ class Rescue:
         Raises FinstError when parts were measured with other heads or prototypes.
         """
         kept = ("heads", "warning", "estimated_from", "estimated_right")
-        data = joined(agreed(parts, kept))
+        data = joined(require_identical(parts, kept))
         grids = data["of_grid"].values
-        choosing = halves(grids.tolist(), spec.seed)
+        choosing = selection_split(grids.tolist(), spec.seed)
         found = xr.concat(
             [_of_grid(data.isel(trial=grids == grid), choosing[grids == grid], 1 - spec.alpha) for grid in spec.grids],
             xr.Variable("grid", list(spec.grids)),
@@ -246,31 +223,19 @@ class Rescue:
         return (
             found.assign(choosing=("trial", choosing), fewest=fewest)
             .assign({name: data[name] for name in kept})
-            .assign_attrs({**ATTRS, **record_of(spec)})
+            .assign_attrs({**ATTRS, **spec_attrs(spec)})
         )
 
-    def draw(self, summary: xr.Dataset) -> tuple[NamedFigure, ...]:
-        """Accuracy over K, with its controls, and what is said with the wrong cell's prototype."""
-        return rescue_figures(summary)
-
-    def account(self, summary: xr.Dataset) -> Account:
-        """What was found, in words."""
-        return rescue_account(summary)
-
-    def effects(self, summary: xr.Dataset) -> tuple[EffectRow, ...]:
-        """For the table of all interventions."""
-        return rescue_effects(summary)
-
-    def example(self, spec: RescueSpec, reader: Reader) -> Shown:
+    def example(self, spec: RescueSpec, reader: Reader) -> TrialExample:
         """The first picture of low entropy."""
         trial = trials_of(spec)[0]
         context, _ = _contexts(spec, reader, trial)
-        return shown(reader, draw(trial.low.scene), context, trial.low.target.name, (context.tokens.last,))
+        return trial_example(reader, draw(trial.low.scene), context, trial.low.target.name, (context.tokens.last,))
 
 
 def _of_grid(data: xr.Dataset, choosing: Bool[np.ndarray, "trial"], confidence: float) -> xr.Dataset:
     """One grid's trials: K from one half, effects on the other."""
-    chosen = largest(data["hit"].isel(trial=choosing).sel(set="top", score="answer").mean("trial"))["k"]
+    chosen = argmax_setting(data["hit"].isel(trial=choosing).sel(set="top", score="answer").mean("trial"))["k"]
     before, hit = (data[name].isel(trial=~choosing) for name in ("hit_before", "hit"))
     found = effects(before, hit, (), confidence).sel(group="all", drop=True)
     against = effects(hit.sel(set=WRONG, drop=True), hit.sel(set="top", drop=True), (), confidence)["p"]

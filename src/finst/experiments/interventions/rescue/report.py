@@ -13,17 +13,17 @@ from finst.experiments.interventions.figures import (
     EFFECT_COLUMNS,
     EFFECTS,
     KINDS,
-    arbitrary,
     effect_row,
     kind,
     points,
     share_of,
     shares_of,
     tested,
+    tie_warning,
 )
 from finst.report.curves import AMBER, BLUE, GREEN, ORANGE, PURPLE
 from finst.report.figures import FAINT, STYLE, NamedFigure, canvas
-from finst.report.findings import Account
+from finst.report.findings import Findings
 from finst.report.tables import tidy
 from finst.report.wording import level_of, probability
 
@@ -104,7 +104,7 @@ def _wrong(axes: Axes, part: xr.Dataset) -> None:
         axes.plot(x + shift, values["after"], color=pen.colour, ls=pen.line, lw=1)
 
 
-def rescue_account(summary: xr.Dataset) -> Account:
+def rescue_findings(summary: xr.Dataset) -> Findings:
     """Of ``rescue``."""
     grids = summary["grid"].values.tolist()
     at = {grid: summary.sel(grid=grid, k=int(summary["chosen_k"].sel(grid=grid))) for grid in grids}
@@ -121,11 +121,11 @@ def rescue_account(summary: xr.Dataset) -> Account:
         for part in PARTS
         for name in summary["set"].values.tolist()
     ]
-    warned = arbitrary(summary["warning"], [int(one["chosen_k"]) for one in at.values()])
-    return Account(
+    warned = tie_warning(summary["warning"], [int(one["chosen_k"]) for one in at.values()])
+    return Findings(
         title="low entropy with selection outputs of high entropy",
         headline="; ".join(_headline(grid, one) for grid, one in at.items()) + ".",
-        findings=(
+        sentences=(
             *(finding for grid, one in at.items() for finding in _findings(grid, one)),
             *(_over_ks(summary.sel(grid=grid)) for grid in grids),
             *([f"of the heads: {warned}"] if warned else []),

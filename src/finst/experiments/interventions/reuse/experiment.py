@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache, reduce
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
 from operator import add
 
 import numpy as np
@@ -12,21 +12,24 @@ import xarray as xr
 
 from finst.engine.edits import Rows, unedited
 from finst.engine.head_sets import head_sets
-from finst.experiments.cma.head_maps import HeadMaps
-from finst.experiments.example import shown
-from finst.experiments.interventions.decoding import role_of, said
-from finst.experiments.interventions.effect_table import EffectRow
-from finst.experiments.interventions.effects import effects, halves, largest
+from finst.experiments.example import trial_example
+from finst.experiments.interventions.decoding import decode_with_edits, role_of
+from finst.experiments.interventions.effects import argmax_setting, effects, selection_split
 from finst.experiments.interventions.estimates import Prototypes, by_cell, check_disjoint
-from finst.experiments.interventions.heads import HeadSets, check_maps, check_sizes, head_sets_of, warnings_of
-from finst.experiments.interventions.reuse.report import reuse_account, reuse_effects, reuse_figures
-from finst.experiments.interventions.spec import InterventionSpec, agreed, check_intervention, record_of
-from finst.experiments.units import check_numbers, joined, units_of
+from finst.experiments.interventions.heads import HeadSets, check_sizes, head_sets_of, warnings_of
+from finst.experiments.interventions.protocol import (
+    Intervention,
+    InterventionReport,
+    Prepared,
+    check_intervention,
+    require_identical,
+)
+from finst.experiments.interventions.reuse.report import reuse_effects, reuse_figures, reuse_findings
+from finst.experiments.interventions.reuse.spec import ReuseSpec
+from finst.experiments.units import check_numbers, documented, joined, spec_attrs, units_of
 from finst.prompts import STEPS, Prompt, Relation, spatial_relation
-from finst.report.example import Shown
-from finst.report.figures import NamedFigure
-from finst.report.findings import Account
-from finst.runs.experiment import Unit, documented
+from finst.report.example import TrialExample
+from finst.runs.experiment import Unit
 from finst.scenes.designs import features
 from finst.scenes.draw import draw
 from finst.scenes.object import Grid, Scene, on_grid
@@ -57,25 +60,6 @@ DOCUMENTATION = {
 
 
 @dataclass(frozen=True)
-class ReuseSpec(InterventionSpec):
-    """IDs from scene descriptions added at the last token of spatial questions on the 3x3 grid (Fig 5).
-
-    Estimated from descriptions of other pictures, K and dose chosen on half of the questions and reported on the other
-    half. The paper adds dose 2 to the top 100 heads of ID selection; numbers of trials are not stated there. The
-    default takes two minutes on two cores with the built-in model.
-    """
-
-    trials: int = 24
-    """Questions of each relation."""
-    estimation: int = 2
-    """Descriptions for every pair of an object and a cell, 81 each, behind the IDs."""
-    ks: tuple[int, ...] = (1, 2, 3, 5, 10, 20, 40)
-    """Heads that are edited: the K strongest of ID selection."""
-    doses: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0, 8.0)
-    """The paper's alpha: by what the written ID is multiplied."""
-
-
-@dataclass(frozen=True)
 class Question:
     """A spatial question; objects are numbered as the grid's cells."""
 
@@ -101,20 +85,12 @@ def estimated(vlm: VLM, spec: ReuseSpec) -> Prototypes:
     return by_cell(vlm, GRID, staged, spec.placement, batch=spec.batch)
 
 
-@dataclass(frozen=True)
-class Reuse:
-    """The experiment, with the heads that causal mediation found."""
+class Reuse(Intervention[ReuseSpec]):
+    """The experiment."""
 
-    maps: HeadMaps | None = None
-    estimated: Callable[[VLM, ReuseSpec], Prototypes] = field(
-        default_factory=lambda: lru_cache(maxsize=1)(estimated), repr=False, compare=False
-    )
-    """IDs are the same for all units, so they are estimated once a process."""
-
-    @property
-    def name(self) -> str:
-        """As on the command line and in the run's record."""
-        return "reuse"
+    name = "reuse"
+    spec = ReuseSpec
+    report = InterventionReport(reuse_figures, reuse_findings, reuse_effects)
 
     def check(self, spec: ReuseSpec, reader: Reader) -> None:
         """Raises FinstError for numbers out of range, more heads than there are, or unsuitable pictures."""
@@ -123,20 +99,24 @@ class Reuse:
         check_sizes(spec.ks, reader)
         _context(reader, questions(spec)[0])
 
+    def estimate(self, vlm: VLM, spec: ReuseSpec) -> Prototypes:
+        """Raises FinstError as ``estimated``."""
+        return estimated(vlm, spec)
+
     def plan(self, spec: ReuseSpec) -> tuple[Unit, ...]:
         """Consecutive questions; relations take turns."""
         return units_of(len(STEPS) * spec.trials, spec.trials_per_unit)
 
-    def measure(self, vlm: VLM, spec: ReuseSpec, unit: Unit) -> xr.Dataset:
+    def measure(self, vlm: VLM, spec: ReuseSpec, unit: Unit, prepared: Prepared) -> xr.Dataset:
         """Dims trial, mode, set, k, dose: whose colour is named with every edit, and without any."""
-        maps = check_maps(self.maps, vlm)
+        maps = prepared.maps
         every = questions(spec)
         asked = [every[index] for index in unit.trials]
-        ids = self.estimated(vlm, spec)
+        ids = prepared.estimates
         sets = head_sets_of(maps, STAGE, spec.ks, spec.draws, spec.seed)
         contexts = [_context(vlm.reader, question) for question in asked]
         rows = [edits(spec, sets, ids, *one) for one in zip(asked, contexts, strict=True)]
-        texts = said(vlm, contexts, rows, batch=spec.batch)
+        texts = decode_with_edits(vlm, contexts, rows, batch=spec.batch)
         roles = np.array(
             [
                 [ROLES.index(role_of(text, question.roles)) for text in row]
@@ -171,17 +151,17 @@ class Reuse:
         A hit names the colour in the cell whose ID is written. Raises FinstError when parts were measured with other
         heads.
         """
-        data = joined(agreed(parts, ("heads", "warning", "estimated_from")))
+        data = joined(require_identical(parts, ("heads", "warning", "estimated_from")))
         wanted = xr.DataArray([ROLES.index(mode) for mode in MODES], dims="mode", coords={"mode": list(MODES)})
         hits, before = data["said"] == wanted, data["said_before"] == wanted
         relations = data["relation"].values
-        choosing = halves(relations.tolist(), spec.seed)
+        choosing = selection_split(relations.tolist(), spec.seed)
         shares = [hits.isel(trial=half).mean("trial") for half in (choosing, ~choosing)]
         share = xr.concat(shares, xr.Variable("half", ["choosing", "reporting"])).assign_attrs(
             units="1", long_name="share of hits: the colour in the cell whose ID is written is named"
         )
         of_top = share.sel(half="choosing", set="top").transpose("mode", "k", "dose")
-        chosen = [largest(one) for one in of_top]
+        chosen = [argmax_setting(one) for one in of_top]
         settings = {name: xr.DataArray([one[name] for one in chosen], dims="mode") for name in ("k", "dose")}
         at = hits.isel(trial=~choosing).sel({"mode": wanted["mode"], **settings}).reset_coords(["k", "dose"], drop=True)
         found = effects(before.isel(trial=~choosing), at, relations[~choosing].tolist(), 1 - spec.alpha)
@@ -193,26 +173,14 @@ class Reuse:
                 choosing=("trial", choosing),
             )
             .assign({name: data[name] for name in DOCUMENTATION if name != "said"})
-            .assign_attrs({**ATTRS, **record_of(spec)})
+            .assign_attrs({**ATTRS, **spec_attrs(spec)})
         )
 
-    def draw(self, summary: xr.Dataset) -> tuple[NamedFigure, ...]:
-        """The grids of K and dose, and every relation before and after."""
-        return reuse_figures(summary)
-
-    def account(self, summary: xr.Dataset) -> Account:
-        """What was found, in words."""
-        return reuse_account(summary)
-
-    def effects(self, summary: xr.Dataset) -> tuple[EffectRow, ...]:
-        """For the table of all interventions."""
-        return reuse_effects(summary)
-
-    def example(self, spec: ReuseSpec, reader: Reader) -> Shown:
+    def example(self, spec: ReuseSpec, reader: Reader) -> TrialExample:
         """The first question."""
         question = questions(spec)[0]
         context = _context(reader, question)
-        return shown(reader, draw(question.scene), context, question.prompt.answer, (context.tokens.last,))
+        return trial_example(reader, draw(question.scene), context, question.prompt.answer, (context.tokens.last,))
 
 
 def questions(spec: ReuseSpec) -> tuple[Question, ...]:

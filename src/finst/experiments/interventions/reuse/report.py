@@ -12,17 +12,17 @@ from finst.experiments.interventions.figures import (
     EFFECT_COLUMNS,
     EFFECTS,
     KINDS,
-    arbitrary,
     effect_row,
     heat,
     kind,
     points,
     share_of,
     tested,
+    tie_warning,
 )
 from finst.report.curves import BLUE, GREEN, ORANGE, PURPLE
 from finst.report.figures import STYLE, NamedFigure, canvas
-from finst.report.findings import Account
+from finst.report.findings import Findings
 from finst.report.tables import tidy
 from finst.report.wording import level_of, probability
 
@@ -96,7 +96,7 @@ def grids(summary: xr.Dataset) -> NamedFigure:
     )
 
 
-def reuse_account(summary: xr.Dataset) -> Account:
+def reuse_findings(summary: xr.Dataset) -> Findings:
     """Of ``reuse``."""
     rows = []
     for mode in MODES:
@@ -108,9 +108,9 @@ def reuse_account(summary: xr.Dataset) -> Account:
     said = {mode: top.sel(mode=mode) for mode in MODES}
     settings = {m: f"K = {int(at['chosen_k'])}, dose {float(at['chosen_dose']):g}" for m, at in said.items()}
     other = float(summary["after"].sel(mode="elsewhere", group="all", set=summary["set"] != "top").max())
-    warned = arbitrary(summary["warning"], [int(at["chosen_k"]) for at in said.values()])
+    warned = tie_warning(summary["warning"], [int(at["chosen_k"]) for at in said.values()])
     counts = summary["estimated_from"].values
-    return Account(
+    return Findings(
         title="position IDs of scene description in spatial questions",
         headline=(
             f"With the answer’s ID added, {float(said['answer']['after']):.1%} of spatial questions are answered "
@@ -118,7 +118,7 @@ def reuse_account(summary: xr.Dataset) -> Account:
             f"{float(said['elsewhere']['after']):.1%} name that cell’s colour "
             f"({float(said['elsewhere']['before']):.1%} without)."
         ),
-        findings=(
+        sentences=(
             *(
                 f"{MODES[mode]} ({settings[mode]}): {share_of(at, 'before')} before, {share_of(at, 'after')} after, "
                 f"{int(at['gained'])} gained and {int(at['lost'])} lost of {int(at['n'])}, "

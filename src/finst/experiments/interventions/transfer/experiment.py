@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import lru_cache, reduce
+from collections.abc import Mapping, Sequence
+from functools import reduce
 from operator import add
 
 import numpy as np
@@ -14,20 +13,24 @@ from finst.engine.edits import Rows, unedited
 from finst.engine.head_sets import head_sets
 from finst.errors import FinstError
 from finst.experiments.cma.head_maps import HeadMaps
-from finst.experiments.example import shown
-from finst.experiments.interventions.decoding import role_of, said
-from finst.experiments.interventions.effect_table import EffectRow
-from finst.experiments.interventions.heads import HeadSets, check_maps, check_sizes, head_sets_of, warnings_of
-from finst.experiments.interventions.spec import InterventionSpec, agreed, check_intervention
+from finst.experiments.example import trial_example
+from finst.experiments.interventions.decoding import decode_with_edits, role_of
+from finst.experiments.interventions.heads import HeadSets, check_sizes, head_sets_of, warnings_of
+from finst.experiments.interventions.protocol import (
+    Intervention,
+    InterventionReport,
+    Prepared,
+    check_intervention,
+    require_identical,
+)
 from finst.experiments.interventions.transfer.position_ids import SITES, IDs, context_of, ids_of, slots_of, stages_of
-from finst.experiments.interventions.transfer.report import transfer_account, transfer_effects, transfer_figures
+from finst.experiments.interventions.transfer.report import transfer_effects, transfer_figures, transfer_findings
+from finst.experiments.interventions.transfer.spec import TransferSpec
 from finst.experiments.interventions.transfer.summary import summary_of
 from finst.experiments.interventions.transfer.tasks import NAMES, TASKS, Asked, Pictures, opposite, pictures_of, task_of
-from finst.experiments.units import check_numbers, joined, units_of
-from finst.report.example import Shown
-from finst.report.figures import NamedFigure
-from finst.report.findings import Account
-from finst.runs.experiment import Unit, documented
+from finst.experiments.units import check_numbers, documented, joined, units_of
+from finst.report.example import TrialExample
+from finst.runs.experiment import Unit
 from finst.scenes.draw import draw
 from finst.vlm.encode import Encoded
 from finst.vlm.open import VLM, Reader
@@ -48,35 +51,6 @@ EVERY = Mapping[str, Mapping[str, IDs]]
 """IDs by task and stage."""
 
 
-@dataclass(frozen=True)
-class TransferSpec(InterventionSpec):
-    """IDs estimated in one task and written in another, for all pairs of tasks, by stage.
-
-    o += dose x (d_elsewhere - d_answer) in the K strongest heads of a stage, d the mean over other pictures of the
-    source task, by the place of the object that is to be named (ID selection: outputs at the last token; feature
-    retrieval: queries there) or of a described one (ID retrieval: outputs at its words). Places are the ends of the
-    first and of the last row, which all grids have; where source or target has one row, left and right alone. A hit
-    names the object at the other end of the answer's row. K and dose are chosen for each pair on half of the trials, as
-    IDs of one task may be larger than another's, and reported on the other half. The default takes under four minutes
-    on two cores with the built-in model, and only strong effects survive the correction over all pairs; of a size for a
-    paper are --trials 200 --estimation 160 --draws 5 --ks 1 5 20 50 100 --doses 0.5 1 2 4 8.
-    """
-
-    tasks: tuple[str, ...] = tuple(TASKS)
-    """Which tasks, each of them source and target."""
-    trials: int = 40
-    """Pictures of each task that are edited."""
-    estimation: int = 48
-    """Other pictures of each task, behind its IDs."""
-    ks: tuple[int, ...] = (1, 5, 20)
-    """Heads that are edited: the K strongest of the stage."""
-    doses: tuple[float, ...] = (1.0, 4.0)
-    """By what the written difference is multiplied."""
-    draws: int = 1
-    """Of each control: random heads of the whole model, of the same layers, and the strongest heads with IDs of
-    shuffled places."""
-
-
 def pictures(spec: TransferSpec) -> dict[str, Pictures]:
     """Of every task of the spec."""
     return pictures_of(spec.tasks, spec.trials, spec.estimation, spec.seed, spec.placement)
@@ -90,20 +64,12 @@ def estimated(vlm: VLM, spec: TransferSpec) -> EVERY:
     }
 
 
-@dataclass(frozen=True)
-class Transfer:
-    """The experiment, with the heads that causal mediation found."""
+class Transfer(Intervention[TransferSpec]):
+    """The experiment."""
 
-    maps: HeadMaps | None = None
-    estimated: Callable[[VLM, TransferSpec], EVERY] = field(
-        default_factory=lambda: lru_cache(maxsize=1)(estimated), repr=False, compare=False
-    )
-    """IDs are the same for all units, so they are estimated once a process."""
-
-    @property
-    def name(self) -> str:
-        """As on the command line and in the run's record."""
-        return "transfer"
+    name = "transfer"
+    spec = TransferSpec
+    report = InterventionReport(transfer_figures, transfer_findings, transfer_effects)
 
     def check(self, spec: TransferSpec, reader: Reader) -> None:
         """Raises FinstError for numbers out of range, more heads than there are, unknown tasks, unsuitable pictures."""
@@ -118,13 +84,17 @@ class Transfer:
             for stage in stages_of(task_of(name)):
                 slots_of(stage, asked, context)
 
+    def estimate(self, vlm: VLM, spec: TransferSpec) -> EVERY:
+        """Raises FinstError as ``estimated``."""
+        return estimated(vlm, spec)
+
     def plan(self, spec: TransferSpec) -> tuple[Unit, ...]:
         """Consecutive trials, task by task."""
         return units_of(len(spec.tasks) * spec.trials, spec.trials_per_unit)
 
-    def measure(self, vlm: VLM, spec: TransferSpec, unit: Unit) -> xr.Dataset:
+    def measure(self, vlm: VLM, spec: TransferSpec, unit: Unit, prepared: Prepared) -> xr.Dataset:
         """Dims trial, stage, source, set, k, dose: whose colour is named with every edit, and without any."""
-        maps, ids = check_maps(self.maps, vlm), self.estimated(vlm, spec)
+        maps, ids = prepared.maps, prepared.estimates
         sets = {stage: _sets(spec, maps, stage) for stage in SITES}
         names = [one.name for one in sets["id_selection"]]
         every = pictures(spec)
@@ -137,7 +107,7 @@ class Transfer:
         for stages in (("id_selection", "feature_retrieval"), ("id_retrieval",)):
             places = [place for place, name in enumerate(targets) if stages[0] in stages_of(task_of(name))]
             rows = [_rows(spec, stages, sets, ids, targets[p], trials[p], contexts[p]) for p in places]
-            texts = said(vlm, [contexts[place] for place in places], rows, batch=spec.batch)
+            texts = decode_with_edits(vlm, [contexts[place] for place in places], rows, batch=spec.batch)
             for place, row in zip(places, texts, strict=True):
                 named = [ROLES.index(role_of(text, trials[place].roles)) for text in row]
                 before[place] = named[0]
@@ -174,28 +144,16 @@ class Transfer:
 
         Raises FinstError when parts were measured with other heads.
         """
-        data = joined(agreed(parts, ("heads", "warning")))
+        data = joined(require_identical(parts, ("heads", "warning")))
         found = summary_of(spec, data)
         return found.assign({name: data[name] for name in DOCUMENTATION if name != "said"})
 
-    def draw(self, summary: xr.Dataset) -> tuple[NamedFigure, ...]:
-        """The matrix of every stage."""
-        return transfer_figures(summary)
-
-    def account(self, summary: xr.Dataset) -> Account:
-        """What was found, in words."""
-        return transfer_account(summary)
-
-    def effects(self, summary: xr.Dataset) -> tuple[EffectRow, ...]:
-        """For the table of all interventions."""
-        return transfer_effects(summary)
-
-    def example(self, spec: TransferSpec, reader: Reader) -> Shown:
+    def example(self, spec: TransferSpec, reader: Reader) -> TrialExample:
         """The first trial of the first task."""
         asked = pictures(spec)[spec.tasks[0]].tests[0]
         context = context_of(reader, asked)
         places = [pos for stage in stages_of(task_of(spec.tasks[0])) for pos in slots_of(stage, asked, context)]
-        return shown(reader, draw(asked.scene), context, asked.prompt.answer, places)
+        return trial_example(reader, draw(asked.scene), context, asked.prompt.answer, places)
 
 
 def _sets(spec: TransferSpec, maps: HeadMaps, stage: str) -> tuple[HeadSets, ...]:

@@ -12,9 +12,9 @@ from matplotlib.patches import Rectangle
 from finst.experiments.interventions.effect_table import EffectRow
 from finst.experiments.interventions.figures import EFFECT_COLUMNS, EFFECTS, effect_row, share_of, tested
 from finst.report.figures import FAINT, INK, STYLE, NamedFigure, canvas
-from finst.report.findings import Account
+from finst.report.findings import Findings
 from finst.report.tables import tidy
-from finst.report.wording import NAMES, capital, chance, probability
+from finst.report.wording import NAMES, capital, format_p, probability
 
 POOLS = {"within": "IDs of the same task", "across": "IDs of another task"}
 
@@ -74,7 +74,7 @@ def _matrix(axes: Axes, part: xr.Dataset) -> None:
     axes.tick_params(length=0)
 
 
-def transfer_account(summary: xr.Dataset) -> Account:
+def transfer_findings(summary: xr.Dataset) -> Findings:
     """Of ``transfer``."""
     whole = summary.sel(group="all").transpose("stage", "source", "target", ...)
     names = whole["source"].values.tolist()
@@ -88,14 +88,14 @@ def transfer_account(summary: xr.Dataset) -> Account:
     own = (whole["source"] == whole["target"]).values
     moved, there = whole["moved"].values, np.isfinite(whole["p_all"].values)
     right = "; ".join(f"{name} {float(whole['right_before'].sel(target=name)):.0%}" for name in names)
-    return Account(
+    return Findings(
         title="position IDs of each task in the others",
         headline=(
             f"IDs of one task move answers in another, beyond every control, in {int((moved & ~own).sum())} of "
             f"{int((there & ~own).sum())} cases (pairs of tasks, stages), and within a task in "
             f"{int((moved & own).sum())} of {int((there & own).sum())}."
         ),
-        findings=(*_findings(summary), f"right without an edit: {right}"),
+        sentences=(*_findings(summary), f"right without an edit: {right}"),
         columns=("stage", "IDs of", "written into", "K", "dose", *EFFECT_COLUMNS, "best control", "q"),
         rows=tuple(rows),
         method=(
@@ -119,7 +119,7 @@ def transfer_account(summary: xr.Dataset) -> Account:
 def _row(at: xr.Dataset) -> tuple[str, ...]:
     top = at.sel(set="top")
     setting = (f"{int(at['chosen_k'])}", f"{float(at['chosen_dose']):g}")
-    return (*setting, *effect_row(top), f"{_control(at['after']):.1%}", chance(float(at["q"])))
+    return (*setting, *effect_row(top), f"{_control(at['after']):.1%}", format_p(float(at["q"])))
 
 
 def _control(after: xr.DataArray) -> float:

@@ -9,8 +9,9 @@ import numpy as np
 import xarray as xr
 
 from finst.analysis.multiplicity import bh_fdr
-from finst.experiments.interventions.effects import ALL, effects, halves, largest
-from finst.experiments.interventions.spec import InterventionSpec, record_of
+from finst.experiments.interventions.effects import ALL, argmax_setting, effects, selection_split
+from finst.experiments.interventions.spec import InterventionSpec
+from finst.experiments.units import spec_attrs
 
 POOLS = ("within", "across")
 """Trials of all tasks with IDs of their own task, or each with those of one other task, which take turns."""
@@ -63,16 +64,16 @@ def summary_of(spec: InterventionSpec, data: xr.Dataset) -> xr.Dataset:
     summary = found.assign(q=q, moved=q < spec.alpha).merge(_pooled(targets, 1 - spec.alpha), join="exact")
     for name, text in DOCUMENTATION.items():
         summary[name].attrs = {"units": "1", "long_name": text}
-    return summary.assign_attrs({**data.attrs, **record_of(spec)})
+    return summary.assign_attrs({**data.attrs, **spec_attrs(spec)})
 
 
 def _reported(data: xr.Dataset, seed: int) -> Reported:
     role = data["role"].values.tolist().index
     places = data["place"].values.tolist()
-    choosing = halves(places, seed)
+    choosing = selection_split(places, seed)
     hits = data["said"] == role("elsewhere")
     shares = hits.isel(trial=choosing).sel(set="top", drop=True).mean("trial").transpose("stage", "source", "k", "dose")
-    chosen = [[largest(one) for one in row] for row in shares]
+    chosen = [[argmax_setting(one) for one in row] for row in shares]
     dims = ("stage", "source")
     settings = {
         name: xr.DataArray([[one[name] for one in row] for row in chosen], {dim: shares[dim] for dim in dims}, dims)

@@ -9,7 +9,8 @@ from types import MappingProxyType
 import numpy as np
 
 from finst.errors import choice
-from finst.prompts import Placement, Prompt, colour_retrieval, next_item, scene_description, spatial_relation
+from finst.options import Placement
+from finst.prompts import Prompt, colour_retrieval, next_item, scene_description, spatial_relation
 from finst.scenes.designs import features
 from finst.scenes.object import Cell, Grid, Scene, on_grid
 

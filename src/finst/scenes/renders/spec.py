@@ -1,0 +1,37 @@
+"""The settings of rendered pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Up = Literal["y", "z"]
+
+ENVIRONMENT_NAMES = ("beach", "salt desert", "museum")
+"""What ``environments`` defines."""
+
+
+@dataclass(frozen=True)
+class RenderSpec:
+    """Pictures of two coloured things, left and right, on a beach, in a salt desert and in a museum (Fig 3)."""
+
+    things: tuple[str, ...] = ()
+    """Any of camel, dolphin, elephant (all: animals), of circle, square ... (all: shapes), and of --meshes. By default
+    those of --meshes, or the animals without it."""
+    meshes: Path | None = None
+    """Folder of your own things: camel.obj is a camel. Also .ply, .stl and .glb."""
+    up: Up = "y"
+    """The axis of the meshes that points up."""
+    colours: tuple[str, ...] = ("green", "red", "white")
+    """Two or more."""
+    environments: tuple[str, ...] = ENVIRONMENT_NAMES
+    """Any of beach, "salt desert" and museum."""
+    count: int = 324
+    """Pictures. 162 are all combinations of the paper's words; more come with other jitters."""
+    px: int = 448
+    """Sides of a picture."""
+    spp: int = 32
+    """Light paths for each pixel, at least: more are less grainy and take longer."""
+    seed: int = 0
+    """Of order and jitters."""
