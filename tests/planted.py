@@ -23,7 +23,9 @@ def mediated(name: str, **how: Any) -> xr.Dataset:
     return measured(CMA(), spec)
 
 
-def measured(experiment: Any, spec: Any) -> xr.Dataset:
-    """All units of an experiment on a planted model, and its summary."""
+def measured(experiment: Any, spec: Any, inputs: Any = None) -> xr.Dataset:
+    """The summary of all units of an experiment on a planted model; ``inputs`` as in ``Experiment.prepare``."""
+    model = vlm(spec.model)
+    prepared = experiment.prepare(model, spec, inputs)
     units = experiment.plan(spec)
-    return experiment.summarise(spec, [experiment.measure(vlm(spec.model), spec, unit) for unit in units])
+    return experiment.summarise(spec, [experiment.measure(model, spec, unit, prepared) for unit in units])
