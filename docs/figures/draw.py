@@ -11,7 +11,7 @@ from PIL import Image
 from finst.experiments.cma.figures import overview
 from finst.experiments.interventions.photoreal.report import photoreal_figures
 from finst.experiments.interventions.transfer.report import transfer_figures
-from finst.experiments.representations.rsa_figures import stage_figures
+from finst.experiments.representations.report.rsa_figures import stage_figures
 from finst.report.figures import NamedFigure
 from finst.runs.archive import unpack
 

@@ -9,7 +9,7 @@ import xarray as xr
 
 from finst.experiments.representations.frame import RSAFrame
 from finst.experiments.representations.pca import PCA
-from finst.experiments.representations.pca_figures import best_layers
+from finst.experiments.representations.report.pca_figures import best_layers
 from finst.experiments.representations.spec import PCASpec, RSAFrameSpec, RSAStagesSpec
 from finst.experiments.representations.stages import RSAStages
 from tests.builtin.test_planted import BINDING

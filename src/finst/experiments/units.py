@@ -1,4 +1,4 @@
-"""What all experiments share: checks of a spec, cutting trials into units, joining and describing their data."""
+"""What all experiments share: checks of a spec, division of trials into units, joining and describing their data."""
 
 from __future__ import annotations
 
@@ -12,10 +12,17 @@ import xarray as xr
 
 from finst.errors import FinstError
 from finst.runs.experiment import Unit
+from finst.scenes.object import Grid
+
+MAX_NEW_TOKENS = 10
+"""Tokens of a generated answer: more than an object's name takes in any published tokenizer."""
 
 
 def check_numbers(spec: object, least: Mapping[str, int]) -> None:
-    """Raises FinstError for a field of the spec below its least value, and for an ``alpha`` that is no error rate."""
+    """Raises FinstError for a field of the spec below its least value, and for an ``alpha`` that is no error rate.
+
+    ``least`` has the least allowed value of each field.
+    """
     for field, minimum in least.items():
         value = getattr(spec, field)
         if value < minimum:
@@ -25,15 +32,23 @@ def check_numbers(spec: object, least: Mapping[str, int]) -> None:
         raise FinstError(f"alpha is {alpha}: expected an error rate between 0 and 1, such as 0.05")
 
 
+def square(text: str) -> Grid:
+    """The grid ``2x2`` or ``3x3``, as the paper's sets of unique objects have. Raises FinstError for other texts."""
+    grid = Grid.parse(text)
+    if (grid.rows, grid.cols) not in ((2, 2), (3, 3)):
+        raise FinstError(f"grid is {text}: expected 2x2 or 3x3, as in the paper")
+    return grid
+
+
 def units_of(count: int, per_unit: int, samples: str = "trials") -> tuple[Unit, ...]:
-    """Consecutive trials (or other ``samples``), ``per_unit`` a unit."""
+    """Units of ``per_unit`` consecutive trials (or other ``samples``), the last one with what remains of ``count``."""
     chunks = [range(start, min(start + per_unit, count)) for start in range(0, count, per_unit)]
     return tuple(Unit(f"{samples} {chunk[0]}-{chunk[-1]}", tuple(chunk)) for chunk in chunks)
 
 
 def joined(parts: Sequence[xr.Dataset], dim: str = "trial") -> xr.Dataset:
-    """All trials in order; nothing but what has the dim ``dim`` differs between the parts."""
-    whole = xr.concat(
+    """All trials in order. The parts differ only in variables that have the dim ``dim``."""
+    data = xr.concat(
         list(parts),
         dim,
         data_vars="minimal",
@@ -42,11 +57,11 @@ def joined(parts: Sequence[xr.Dataset], dim: str = "trial") -> xr.Dataset:
         join="exact",
         combine_attrs="override",
     )
-    return whole if (np.diff(whole[dim].values) > 0).all() else whole.sortby(dim)
+    return data if (np.diff(data[dim].values) > 0).all() else data.sortby(dim)
 
 
 def documented(data: xr.Dataset, documentation: Mapping[str, tuple[str, str]]) -> xr.Dataset:
-    """``data``, with units and a long name for each of its variables that ``documentation`` names."""
+    """``data``, whose variables named in ``documentation`` now have these units and long names."""
     for name, (units, text) in documentation.items():
         data[name].attrs = {"units": units, "long_name": text}
     return data

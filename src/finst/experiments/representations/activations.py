@@ -1,4 +1,4 @@
-"""Activations of trials, unit by unit: the measuring half of every representational analysis."""
+"""Activations of trials, unit by unit: the measurement that all representational analyses share."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from finst.engine.activations import Sampled, sampled
 from finst.engine.precision import at_least_float32
 from finst.errors import FinstError
 from finst.experiments.example import trial_example
+from finst.experiments.representations.roles import roles_of
 from finst.experiments.representations.spec import TrialSpec
-from finst.experiments.representations.trials import Trial, context_of, positions_of, roles_of
+from finst.experiments.representations.trials import Trial, context_of, positions_of
 from finst.experiments.units import check_numbers, documented
 from finst.options import TensorName
 from finst.report.example import TrialExample
@@ -32,7 +33,7 @@ DOCUMENTATION = {
 def check_trials(spec: TrialSpec, reader: Reader, trial: Trial, *, heads: bool = False) -> None:
     """Raises FinstError for numbers out of range, an unsuitable picture, and a tokenizer that joins commas to words.
 
-    So it does for single heads, unless these are what the experiment can take (``heads``).
+    Also for the tensor ``z`` (single heads), unless ``heads`` states that the experiment takes it.
     """
     if spec.tensor == "z" and not heads:
         others = [name for name in get_args(TensorName) if name != "z"]
@@ -42,26 +43,25 @@ def check_trials(spec: TrialSpec, reader: Reader, trial: Trial, *, heads: bool =
 
 
 @dataclass(frozen=True, eq=False)
-class Recorded:
-    """One unit's trials as the model met them."""
+class RecordedTrials:
+    """The trials of one unit after a pass through the model."""
 
     data: xr.Dataset
-    """Dims trial, layer, role, d_model (single heads: head, d_head in its place): what is kept."""
+    """What a unit keeps: activations with dims trial, layer, role, d_model (for ``z``: head, d_head instead of
+    d_model), and the predicted tokens."""
     contexts: Sequence[Encoded]
     passes: Sampled
 
 
-def recorded(vlm: VLM, spec: TrialSpec, trials: Mapping[int, Trial], roles: Sequence[str]) -> Recorded:
-    """Activations of trials (by their index in the design) at ``roles``, all layers.
+def record_trials(vlm: VLM, spec: TrialSpec, trials: Mapping[int, Trial], roles: Sequence[str]) -> RecordedTrials:
+    """Activations of trials (by their index in the design) at ``roles``, in all layers.
 
-    They are kept as the model gives them, in float32 (16-bit formats fit into it) or float64, so that whatever is
-    computed of them is as exact as the run.
+    They are kept in float32 (which holds the 16-bit formats without loss) or in float64, as the model computes, so that
+    statistics of them are as exact as the run.
     """
-    every = roles_of(len(next(iter(trials.values())).labels))
     contexts = [context_of(vlm.reader, trial) for trial in trials.values()]
-    chosen = [every.index(role) for role in roles]
-    places = [positions_of(context, trial) for context, trial in zip(contexts, trials.values(), strict=True)]
-    passes = sampled(vlm, contexts, (spec.tensor,), np.array(places)[:, chosen], batch=spec.batch)
+    positions = [_role_positions(*pair, roles) for pair in zip(contexts, trials.values(), strict=True)]
+    passes = sampled(vlm, contexts, (spec.tensor,), np.array(positions), batch=spec.batch)
     values = passes.values[spec.tensor].to(at_least_float32(vlm.dtype)).numpy()
     width = ("head", "d_head") if spec.tensor == "z" else ("d_model",)
     data = xr.Dataset(
@@ -72,13 +72,17 @@ def recorded(vlm: VLM, spec: TrialSpec, trials: Mapping[int, Trial], roles: Sequ
         },
         coords={"trial": list(trials), "layer": np.arange(vlm.n_layers), "role": list(roles)},
     )
-    documented(data, DOCUMENTATION)
-    return Recorded(data, contexts, passes)
+    return RecordedTrials(documented(data, DOCUMENTATION), contexts, passes)
 
 
-def shown_trial(reader: Reader, trial: Trial, roles: Sequence[str] | None = None) -> TrialExample:
-    """A trial, and where ``roles`` (None: all) are read."""
+def example_of(reader: Reader, trial: Trial, roles: Sequence[str] | None = None) -> TrialExample:
+    """A trial for the report, with the tokens of ``roles`` (None: all roles) marked."""
     context = context_of(reader, trial)
-    every = dict(zip(roles_of(len(trial.labels)), positions_of(context, trial), strict=True))
-    read = [every[role] for role in (every if roles is None else roles)]
-    return trial_example(reader, draw(trial.staged.scene), context, trial.prompt.answer, read)
+    positions = _role_positions(context, trial, roles_of(len(trial.labels)) if roles is None else roles)
+    return trial_example(reader, draw(trial.staged.scene), context, trial.prompt.answer, positions)
+
+
+def _role_positions(context: Encoded, trial: Trial, roles: Sequence[str]) -> list[int]:
+    """The position of each role's token. Raises FinstError as ``positions_of`` does."""
+    positions = dict(zip(roles_of(len(trial.labels)), positions_of(context, trial), strict=True))
+    return [positions[role] for role in roles]

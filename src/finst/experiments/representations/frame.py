@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 
 import xarray as xr
 
 from finst.analysis.rsa import Comparison
-from finst.experiments.representations.activations import check_trials, recorded, shown_trial
-from finst.experiments.representations.rsa_figures import frame_figures
-from finst.experiments.representations.rsa_findings import frame_findings
-from finst.experiments.representations.similarity import check_statistics, correlated
-from finst.experiments.representations.spec import LAST, RSAFrameSpec
-from finst.experiments.representations.trials import Trial, labelled, trial_of
-from finst.experiments.units import joined, units_of
+from finst.experiments.representations.activations import check_trials, example_of, record_trials
+from finst.experiments.representations.report.rsa_figures import frame_figures
+from finst.experiments.representations.report.rsa_findings import frame_findings
+from finst.experiments.representations.roles import LAST
+from finst.experiments.representations.similarity import check_statistics, correlations
+from finst.experiments.representations.spec import RSAFrameSpec
+from finst.experiments.representations.trials import Trial, labels_of, trial_of
+from finst.experiments.units import joined, spec_attrs, units_of
 from finst.report.example import TrialExample
 from finst.runs.experiment import Experiment, Report, Unit
 from finst.scenes.sets import QUADRANTS, frame_set
@@ -35,7 +35,7 @@ ATTRS = {
 
 
 class RSAFrame(Experiment[RSAFrameSpec]):
-    """The experiment."""
+    """RSA with relative and absolute position at the last token (Figs 2 and 26-28)."""
 
     name = "rsa-frame"
     spec = RSAFrameSpec
@@ -52,22 +52,23 @@ class RSAFrame(Experiment[RSAFrameSpec]):
         return units_of(len(QUADRANTS) * 16 * spec.trials, spec.trials_per_unit)
 
     def measure(self, vlm: VLM, spec: RSAFrameSpec, unit: Unit, prepared: object = None) -> xr.Dataset:
-        """Activations at the last token, all layers."""
-        every = trials_of(spec, spec.trials)
-        return recorded(vlm, spec, {index: every[index] for index in unit.trials}, [LAST]).data.assign_attrs(ATTRS)
+        """Activations at the last token: dims trial, layer, role, d_model."""
+        design = trials_of(spec, spec.trials)
+        trials = {index: design[index] for index in unit.trials}
+        return record_trials(vlm, spec, trials, [LAST]).data.assign_attrs(ATTRS)
 
     def summarise(self, spec: RSAFrameSpec, parts: Sequence[xr.Dataset]) -> xr.Dataset:
-        """Dims role, layer, comparison: correlations with their statistics (see ``similarity``); and accuracy."""
+        """Correlations with their statistics (dims role, layer, comparison); and ``exact``, trial by trial."""
         data = joined(parts)
-        labels = labelled(trials_of(spec, spec.trials), [LAST])
-        found = correlated(spec, data, labels, {"relative": "relative", "absolute": "absolute"}, COMPARISONS)
-        return found.assign(exact=data["exact"]).assign_attrs({**ATTRS, **asdict(spec)})
+        labels = labels_of(trials_of(spec, spec.trials), [LAST])
+        summary = correlations(spec, data, labels, {"relative": "relative", "absolute": "absolute"}, COMPARISONS)
+        return summary.assign(exact=data["exact"]).assign_attrs({**ATTRS, **spec_attrs(spec)})
 
     def example(self, spec: RSAFrameSpec, reader: Reader) -> TrialExample:
         """The design's first trial."""
-        return shown_trial(reader, trials_of(spec, 1)[0], [LAST])
+        return example_of(reader, trials_of(spec, 1)[0], [LAST])
 
 
 def trials_of(spec: RSAFrameSpec, per_pair: int) -> list[Trial]:
-    """The design with ``per_pair`` trials for every arrangement, object and cell."""
-    return [trial_of(spec, one) for one in frame_set(per_pair, spec.seed)]
+    """The design with ``per_pair`` trials for every pair of object and cell in every arrangement."""
+    return [trial_of(spec, staged) for staged in frame_set(per_pair, spec.seed)]

@@ -5,26 +5,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from finst.experiments.representations.roles import LAST
 from finst.options import Arrangements, Entropy, Objects, Placement, TensorName
 from finst.vlm.spec import ModelSpec
-
-LAST = "last"
-"""The role of a prompt's last token; ``comma 0`` is that of the token after the first described object, and so on."""
 
 
 @dataclass(frozen=True)
 class TrialSpec(ModelSpec):
-    """What is asked of which model and where it is read: the part that the representational analyses share."""
+    """Model, trials and tensor: the settings that the representational analyses share."""
 
     trials: int = 8
     """Trials for every pair of an object and a cell."""
     seed: int = 0
     """Fixes objects, scenes, orders of mention, permutations and resamples."""
     placement: Placement = "prefill"
-    """Where the unfinished sentence is: begun in the assistant's turn, or in the user's (not stated in the paper)."""
+    """Where the unfinished sentence is: at the start of the assistant's turn, or in the user's turn. The paper does not
+    state which."""
     tensor: TensorName = "resid"
-    """What is compared: the residual stream after each layer (the paper's), its normalised form between attention and
-    MLP, the output of attention, or (rsa-stages alone) z, the output of every head by itself."""
+    """The activations that are compared: the residual stream after each layer (the paper's), its normalised form
+    between attention and MLP, the output of attention, or (rsa-stages only) z, the output of every head by itself."""
     leak_target_colour: bool = False
     """Let the prompt end with the target's colour, as a public reproduction did; the answer is then the shape alone."""
     batch: int = 32
@@ -35,7 +34,7 @@ class TrialSpec(ModelSpec):
 
 @dataclass(frozen=True)
 class SimilaritySpec(TrialSpec):
-    """What all experiments of RSA share: the trials, and the statistics of correlations."""
+    """Trials and statistics: the settings that all experiments of RSA share."""
 
     permutations: int = 1_000
     """Permutations of trials behind each p value."""
@@ -44,14 +43,14 @@ class SimilaritySpec(TrialSpec):
     alpha: float = 0.05
     """Family-wise error over layers; intervals have level 1 - alpha."""
     spearman: bool = True
-    """Also rank correlations; they sort all pairs of trials at every layer and role."""
+    """Also compute rank correlations; they sort all pairs of trials at every layer and role."""
 
 
 @dataclass(frozen=True)
 class RSAStagesSpec(SimilaritySpec):
     """RSA of the residual stream with position and features, at commas and last token, by layer (Figs 1c, 14-19).
 
-    With --tensor z of every head's output: a map of layers and heads, which takes as many times longer as a layer has
+    With --tensor z: RSA of every head's output, a map of layers and heads. It takes as many times longer as a layer has
     heads (--no-spearman saves half of it).
 
     The default, 8 trials a pair (648), takes a minute on two cores with the built-in model; the paper's base design is
@@ -61,23 +60,23 @@ class RSAStagesSpec(SimilaritySpec):
     grid: str = "3x3"
     """2x2 or 3x3: as many objects as cells."""
     objects: Objects = "same"
-    """same: all trials show the same objects (the paper's design), so that the described ones tell, without the
-    picture, which one is missing; fresh: every trial shows objects of its own (with --entropy any, the described ones
-    then tell next to nothing about the target)."""
+    """same: all trials show the same objects (the paper's design), so the described ones determine the missing one even
+    without the picture; fresh: every trial shows objects of its own (with --entropy any, the described ones then say
+    almost nothing about the target)."""
     arrangements: Arrangements = "counterbalanced"
     """counterbalanced: every object in every cell equally often at every step of the sentence, --trials times (the
-    paper's); all: all 24 arrangements of four objects, --trials times, as a public reproduction did once."""
+    paper's); all: all 24 arrangements of four objects, --trials times (a public reproduction showed each once)."""
     entropy: Entropy = "high"
     """high: objects as distinct as possible; low: all conjunctions of few values; any: any distinct conjunctions."""
 
 
 @dataclass(frozen=True)
 class RSAFrameSpec(SimilaritySpec):
-    """RSA of the last token with relative cell, absolute cell and features, on the frame set (Figs 2, 26-28).
+    """RSA of the last token with relative cell, absolute cell and features, in four arrangements (Figs 2, 26-28).
 
-    Four 2x2 arrangements on a 3x3 lattice, 16 pairs of object and cell each: 64 trials for every one of --trials. The
-    default takes a minute on two cores with the built-in model. The paper does not state its number; --trials 25
-    (1,600) is what its 2x2 sets have.
+    Four 2x2 arrangements on a 3x3 lattice have 16 pairs of object and cell each, so --trials 1 is 64 trials. The
+    default takes a minute on two cores with the built-in model. The paper does not state its number of trials;
+    --trials 25 (1,600) is that of its 2x2 sets.
     """
 
 
@@ -98,17 +97,17 @@ class RSAEntropySpec(SimilaritySpec):
 class PCASpec(TrialSpec):
     """Principal components of one token over many trials, at every layer, by position and features (Fig 1b).
 
-    The sets are pca (six named objects beside an empty middle column: 36 trials for every one of --trials) and frame
-    (2x2 arrangements in a 3x3 lattice: 64; also for the centre object alone). The default takes a minute on two cores
-    with the built-in model; the paper's is --trials 200 (7,200).
+    The sets are pca (six named objects beside an empty middle column; --trials 1 is 36 trials) and frame (2x2
+    arrangements in a 3x3 lattice, also for the centre object alone; --trials 1 is 64 trials). The default takes a
+    minute on two cores with the built-in model; the paper's is --trials 200 (7,200).
     """
 
     set: Literal["pca", "frame"] = "pca"
-    """Which scenes are shown."""
+    """The scenes."""
     role: str = LAST
-    """Whose activations are taken: those of the token last, or comma 0, comma 1, ... after a described object."""
+    """The token whose activations are read: last, or comma 0, comma 1, ... after a described object."""
     components: int = 50
-    """Components that the linear probe sees; the plane is that of the first two."""
+    """Principal components that the linear probe uses; the plane is that of the first two."""
     alpha: float = 0.05
     """Intervals have level 1 - alpha."""
 
@@ -117,9 +116,9 @@ class PCASpec(TrialSpec):
 class AccuracySpec(ModelSpec):
     """Accuracy of scene descriptions: the whole answer and its colour, by number of objects, entropy and placement.
 
-    Up to 4 objects are on a 2x2 grid, more on a 3x3 grid, in random cells, described in random order but for one. The
-    default, 40 trials in each of 32 conditions, takes a minute on two cores with the built-in model. The paper's Fig 7
-    is --objects 4 --trials 1600 and --objects 9 --trials 4050.
+    Up to 4 objects are in random cells of a 2x2 grid, more of a 3x3 grid. All but one are described, in random order.
+    The default, 40 trials in each of 32 conditions, takes a minute on two cores with the built-in model. The paper's
+    Fig 7 is --objects 4 --trials 1600 and --objects 9 --trials 4050.
     """
 
     trials: int = 40
@@ -129,7 +128,7 @@ class AccuracySpec(ModelSpec):
     entropies: tuple[Entropy, ...] = ("low", "high")
     """low: conjunctions of few values; high: objects as distinct as possible; any: any distinct conjunctions."""
     placements: tuple[Placement, ...] = ("prefill", "user_turn")
-    """Where the unfinished sentence is: begun in the assistant's turn, or in the user's."""
+    """Where the unfinished sentence is: at the start of the assistant's turn, or in the user's turn."""
     leak_target_colour: bool = False
     """Let the prompt end with the target's colour; the answer is then the shape alone."""
     seed: int = 0

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 
 import xarray as xr
 
 from finst.analysis.rsa import Comparison
-from finst.experiments.representations.activations import check_trials, recorded, shown_trial
-from finst.experiments.representations.head_figures import head_figures
-from finst.experiments.representations.rsa_figures import stage_figures
-from finst.experiments.representations.rsa_findings import heads_findings, stages_findings
-from finst.experiments.representations.similarity import check_statistics, correlated
+from finst.experiments.representations.activations import check_trials, example_of, record_trials
+from finst.experiments.representations.report.head_figures import head_figures
+from finst.experiments.representations.report.rsa_figures import stage_figures
+from finst.experiments.representations.report.rsa_findings import heads_findings, stages_findings
+from finst.experiments.representations.roles import roles_of
+from finst.experiments.representations.similarity import check_statistics, correlations
 from finst.experiments.representations.spec import RSAStagesSpec
-from finst.experiments.representations.trials import Trial, labelled, roles_of, square, trial_of
-from finst.experiments.units import joined, units_of
+from finst.experiments.representations.trials import Trial, labels_of, trial_of
+from finst.experiments.units import joined, spec_attrs, square, units_of
 from finst.report.example import TrialExample
 from finst.report.figures import NamedFigure
 from finst.report.findings import Findings
@@ -39,17 +39,17 @@ ATTRS = {
 
 
 def figures(summary: xr.Dataset) -> tuple[NamedFigure, ...]:
-    """The stages (Fig 1c), every role by itself, and partial correlations; or maps of heads."""
+    """The figures of a summary: curves over layers (Fig 1c), or maps of heads where it has a dim head."""
     return head_figures(summary) if "head" in summary.dims else stage_figures(summary)
 
 
 def findings(summary: xr.Dataset) -> Findings:
-    """Of layers, or of single heads."""
+    """The results of a summary: layers, or single heads where it has a dim head."""
     return heads_findings(summary) if "head" in summary.dims else stages_findings(summary)
 
 
 class RSAStages(Experiment[RSAStagesSpec]):
-    """The experiment."""
+    """RSA with position and features at every comma and at the last token (Figs 1c and 14-19)."""
 
     name = "rsa-stages"
     spec = RSAStagesSpec
@@ -66,28 +66,28 @@ class RSAStages(Experiment[RSAStagesSpec]):
         return units_of(len(trials_of(spec, spec.trials)), spec.trials_per_unit)
 
     def measure(self, vlm: VLM, spec: RSAStagesSpec, unit: Unit, prepared: object = None) -> xr.Dataset:
-        """Activations at all commas and the last token, all layers (of ``z``: and all heads)."""
-        every = trials_of(spec, spec.trials)
-        trials = {index: every[index] for index in unit.trials}
-        return recorded(vlm, spec, trials, roles_of(len(every[0].labels))).data.assign_attrs(ATTRS)
+        """Activations at all commas and the last token: dims trial, layer, role, d_model (``z``: head, d_head)."""
+        design = trials_of(spec, spec.trials)
+        trials = {index: design[index] for index in unit.trials}
+        return record_trials(vlm, spec, trials, roles_of(len(design[0].labels))).data.assign_attrs(ATTRS)
 
     def summarise(self, spec: RSAStagesSpec, parts: Sequence[xr.Dataset]) -> xr.Dataset:
-        """Dims role, layer, comparison: correlations with their statistics (see ``similarity``); and accuracy.
+        """Correlations with their statistics (dims role, layer, comparison); and ``exact``, trial by trial.
 
-        The role ``commas`` is the mean over all of them. Of ``z`` there is a dim head, too.
+        The role ``commas`` is the mean over all commas. For the tensor ``z`` there is a dim head after layer.
         """
         data = joined(parts)
-        labels = labelled(trials_of(spec, spec.trials), data["role"].values.tolist())
-        found = correlated(spec, data, labels, {"position": "absolute"}, COMPARISONS)
-        return found.assign(exact=data["exact"]).assign_attrs({**ATTRS, **asdict(spec)})
+        labels = labels_of(trials_of(spec, spec.trials), data["role"].values.tolist())
+        summary = correlations(spec, data, labels, {"position": "absolute"}, COMPARISONS)
+        return summary.assign(exact=data["exact"]).assign_attrs({**ATTRS, **spec_attrs(spec)})
 
     def example(self, spec: RSAStagesSpec, reader: Reader) -> TrialExample:
         """The design's first trial."""
-        return shown_trial(reader, trials_of(spec, 1)[0])
+        return example_of(reader, trials_of(spec, 1)[0])
 
 
 def trials_of(spec: RSAStagesSpec, per_pair: int) -> list[Trial]:
-    """The design with ``per_pair`` trials for every object and cell, or of every arrangement."""
+    """The design with ``per_pair`` trials for every pair of object and cell, or for every arrangement."""
     grid = square(spec.grid)
     design = unique_objects(grid, spec.entropy, per_pair, spec.seed, spec.objects, spec.arrangements)
-    return [trial_of(spec, one) for one in design]
+    return [trial_of(spec, staged) for staged in design]

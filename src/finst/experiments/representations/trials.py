@@ -1,4 +1,4 @@
-"""Trials of the representational analyses: scene, prompt, and what is said of the object that each token is about."""
+"""Trials of the representational analyses: scene, prompt, and the labels of the object that each token is about."""
 
 from __future__ import annotations
 
@@ -9,16 +9,22 @@ import numpy as np
 import xarray as xr
 
 from finst.errors import FinstError
-from finst.experiments.representations.spec import LAST, TrialSpec
+from finst.experiments.representations.roles import roles_of
+from finst.experiments.representations.spec import TrialSpec
+from finst.experiments.units import documented
 from finst.prompts import Prompt, scene_description
 from finst.scenes.draw import draw
-from finst.scenes.object import Cell, Grid, Obj
+from finst.scenes.object import Cell, Obj
 from finst.scenes.sets import Staged, absolute
 from finst.vlm.encode import Encoded, encode
 from finst.vlm.open import Reader
 
-COMMAS = "commas"
-"""All of these, for what is averaged over them."""
+DOCUMENTATION = {
+    "relative": ("1", "row and column of the token's object within the arrangement, from 0"),
+    "absolute": ("1", "row and column of the token's object on the canvas, from 0"),
+    "colour": ("1", "colour of the token's object"),
+    "shape": ("1", "shape of the token's object"),
+}
 
 
 @dataclass(frozen=True)
@@ -40,11 +46,14 @@ class Trial:
     staged: Staged
     prompt: Prompt
     labels: tuple[Label, ...]
-    """Of the described objects as they are mentioned (their commas), and of the target (the last token)."""
+    """One a token: the described objects in the order of mention (their commas), then the target (the last token)."""
 
 
 def trial_of(spec: TrialSpec, staged: Staged) -> Trial:
-    """The sentence describes all objects but the target, whose features it does not name unless the spec says so."""
+    """A trial whose sentence describes all objects but the target.
+
+    It names no feature of the target, but for the colour if ``spec.leak_target_colour``.
+    """
     *described, target = staged.order
     prompt = scene_description(
         staged.scene, described, target, spec.placement, leak_target_colour=spec.leak_target_colour
@@ -56,57 +65,38 @@ def _label(staged: Staged, obj: Obj) -> Label:
     return Label(staged.relative(obj), absolute(obj), obj.colour, obj.shape)
 
 
-def roles_of(objects: int) -> tuple[str, ...]:
-    """The tokens that are about an object each, of prompts over so many objects: their commas and the last token."""
-    return (*(f"comma {place}" for place in range(objects - 1)), LAST)
-
-
 def context_of(reader: Reader, trial: Trial) -> Encoded:
-    """The trial with its answer."""
+    """The trial's picture and prompt, encoded with its answer."""
     return encode(reader, draw(trial.staged.scene), trial.prompt, trial.prompt.answer)
 
 
 def positions_of(context: Encoded, trial: Trial) -> tuple[int, ...]:
-    """Where the tokens of ``roles_of`` are; the last one where a comma takes several.
+    """Positions of the tokens of ``roles_of``; where a comma takes several tokens, that of the last one.
 
     Raises FinstError when the tokenizer joins a comma to the word before it.
     """
-    found = [context.tokens.positions("comma", index) for index in trial.staged.order[:-1]]
-    if not all(found):
+    commas = [context.tokens.positions("comma", index) for index in trial.staged.order[:-1]]
+    if not all(commas):
         raise FinstError(
-            f"the tokenizer has no token of its own for what follows object {found.index(())} in "
+            f"the tokenizer has no token of its own for what follows object {commas.index(())} in "
             f"{trial.prompt.sentence!r}: expected a comma or 'and' apart from the object's name"
         )
-    return (*(where[-1] for where in found), context.tokens.last)
+    return (*(positions[-1] for positions in commas), context.tokens.last)
 
 
-def labelled(trials: Sequence[Trial], roles: Sequence[str]) -> xr.Dataset:
-    """The labels of every (trial, role): cells as ``relative`` and ``absolute`` (cell axis: row, column), and words."""
-    every = roles_of(len(trials[0].labels))
-    rows = [[trial.labels[every.index(role)] for role in roles] for trial in trials]
+def labels_of(trials: Sequence[Trial], roles: Sequence[str]) -> xr.Dataset:
+    """The labels of every (trial, role).
 
-    def column(name: str) -> np.ndarray:
-        return np.array([[getattr(label, name) for label in row] for row in rows])
+    Cells are ``relative`` and ``absolute`` (dims trial, role, cell: row and column), words are ``colour`` and ``shape``
+    (dims trial, role).
+    """
+    names = roles_of(len(trials[0].labels))
+    rows = [[trial.labels[names.index(role)] for role in roles] for trial in trials]
 
-    cells = {name: (("trial", "role", "cell"), column(name)) for name in ("relative", "absolute")}
-    words = {name: (("trial", "role"), column(name)) for name in ("colour", "shape")}
+    def values(field: str) -> np.ndarray:
+        return np.array([[getattr(label, field) for label in row] for row in rows])
+
+    cells = {name: (("trial", "role", "cell"), values(name)) for name in ("relative", "absolute")}
+    words = {name: (("trial", "role"), values(name)) for name in ("colour", "shape")}
     labels = xr.Dataset({**cells, **words}, coords={"role": list(roles), "cell": ["row", "column"]})
-    for name, text in LABELS.items():
-        labels[name].attrs = {"units": "1", "long_name": text}
-    return labels
-
-
-LABELS = {
-    "relative": "row and column of the token's object within the arrangement, from 0",
-    "absolute": "row and column of the token's object on the canvas, from 0",
-    "colour": "colour of the token's object",
-    "shape": "shape of the token's object",
-}
-
-
-def square(text: str) -> Grid:
-    """``2x2`` or ``3x3``, the grids that the paper's sets of unique objects have. Raises FinstError for others."""
-    grid = Grid.parse(text)
-    if (grid.rows, grid.cols) not in ((2, 2), (3, 3)):
-        raise FinstError(f"grid is {text}: expected 2x2 or 3x3, as in the paper")
-    return grid
+    return documented(labels, DOCUMENTATION)

@@ -26,9 +26,7 @@ from finst.experiments.interventions.protocol import (
 )
 from finst.experiments.interventions.rescue.report import rescue_effects, rescue_figures, rescue_findings
 from finst.experiments.interventions.rescue.spec import RescueSpec
-from finst.experiments.representations.answers import MAX_NEW_TOKENS
-from finst.experiments.representations.trials import square
-from finst.experiments.units import documented, joined, spec_attrs, units_of
+from finst.experiments.units import MAX_NEW_TOKENS, documented, joined, spec_attrs, square, units_of
 from finst.options import Entropy
 from finst.prompts import correct, scene_description
 from finst.report.example import TrialExample
