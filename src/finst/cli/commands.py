@@ -28,7 +28,7 @@ from finst.experiments.reproduction.study import explain
 from finst.runs import executor
 from finst.runs.archive import write_atomically
 from finst.runs.factors import with_factors
-from finst.runs.progress import progress, say
+from finst.runs.progress import print_line, progress
 from finst.runs.spec import to_json
 from finst.scenes.renders.render import rendering
 from finst.vlm.open import open_reader, open_vlm
@@ -86,7 +86,7 @@ def render(_: str, chosen: options.Render) -> None:
             work.render(name)
             reporter.advance()
     work.finish()
-    say(console, f"rendered: {chosen.out}")
+    print_line(console, f"rendered: {chosen.out}")
 
 
 def compare(_: str, chosen: options.Compare) -> None:

@@ -1,4 +1,4 @@
-"""Several runs side by side, as data: what each showed, and what was not the same in how they were made."""
+"""Several runs side by side, as data: what each run showed, and how their settings and versions differ."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Side:
     """One of the compared runs."""
 
     label: str
-    """Unlike those of all others."""
+    """Unique among the compared runs."""
     summary: xr.Dataset
     record: Mapping[str, Any]
     """The run's manifest as plain values."""
@@ -24,18 +24,18 @@ class Side:
 
 @dataclass(frozen=True)
 class Difference:
-    """One thing that is not the same in all compared runs, such as a field of their specs."""
+    """A setting or version that is not the same in all compared runs."""
 
     name: str
     values: tuple[str, ...]
-    """Of each run, in order."""
+    """The value in each run, in order."""
     misleads: bool
-    """Whether it may be the reason for what looks like a difference of the models."""
+    """Whether it may cause what looks like a difference between the models."""
 
 
 @dataclass(frozen=True)
 class SideBySide:
-    """A page, its figures, and what the terminal shows."""
+    """A page, its figures, and the text for the terminal."""
 
     html: str
     figures: tuple[NamedFigure, ...]

@@ -1,4 +1,4 @@
-"""Curves over layers that are told apart by colour, by mark and by line."""
+"""Curves over layers that differ in colour, marker and dashes."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from finst.report.figures import FAINT, ticks
 
 @dataclass(frozen=True)
 class Pen:
-    """How a curve is drawn, in colour and without."""
+    """The style of a curve, legible in colour and in black and white."""
 
     colour: str
     marker: str
     dashes: tuple[float, ...] = ()
-    """Points on and off; solid without any."""
+    """Lengths on and off in points; empty for a solid line."""
 
     @property
     def line(self) -> object:
-        """matplotlib's line style."""
+        """The line style for matplotlib."""
         return (0, self.dashes) if self.dashes else "-"
 
 
@@ -32,7 +32,7 @@ GREEN = Pen("#009E73", "^", (1.2, 1.2))
 PURPLE = Pen("#AA4499", "D", (6, 1.5, 1, 1.5))
 AMBER = Pen("#E69F00", "v", (3, 1))
 PENS = (BLUE, ORANGE, GREEN, PURPLE)
-"""Okabe and Ito's colours (and Tol's purple), told apart in all common forms of colour blindness."""
+"""Okabe and Ito's colours (and Tol's purple), distinct in all common forms of colour blindness."""
 
 
 def curve(
@@ -45,7 +45,7 @@ def curve(
     high: xr.DataArray | None = None,
     solid: xr.DataArray | None = None,
 ) -> None:
-    """``values`` over layers with a band from ``low`` to ``high``; marks are hollow where ``solid`` is false."""
+    """Draws ``values`` (dim layer) with a band from ``low`` to ``high``; hollow markers where ``solid`` is false."""
     layers = values["layer"].values
     if low is not None and high is not None:
         axes.fill_between(layers, low, high, color=pen.colour, alpha=0.2, lw=0)
@@ -59,7 +59,7 @@ def curve(
 
 
 def over_layers(axes: Axes, layers: int, *, zero: bool = True) -> None:
-    """Labels of the x axis, and a line at zero."""
+    """Labels the x axis with layers, and draws a line at zero."""
     if zero:
         axes.axhline(0, color=FAINT, lw=0.8, zorder=1)
     axes.set_xticks(ticks(layers, 14))
@@ -68,7 +68,7 @@ def over_layers(axes: Axes, layers: int, *, zero: bool = True) -> None:
 
 
 def above(axes: Axes, columns: int) -> None:
-    """The legend over the axes, where no curve can be."""
+    """Puts the legend above the axes, where it covers no curve."""
     axes.legend(
         loc="lower left",
         bbox_to_anchor=(0, 1.0),

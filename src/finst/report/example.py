@@ -1,4 +1,4 @@
-"""One trial of an experiment, ready to be shown: plain pictures and words, no tensors."""
+"""One trial of an experiment for a page: pictures and texts, no tensors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Cells:
     object: int
     name: str
     patches: tuple[tuple[int, int], ...]
-    """(row, column) on the grid of image tokens."""
+    """(row, column) of each on the grid of image tokens."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,24 +27,24 @@ class ContextView:
     image: UInt8[np.ndarray, "height width 3"]
     cells: tuple[Cells, ...]
     answer: str
-    """The right answer to the prompt in this context."""
+    """The correct answer to the prompt in this context."""
 
 
 @dataclass(frozen=True)
 class TokenView:
-    """One token of the prompt, or the run of all image tokens."""
+    """One token of the prompt, or all image tokens together."""
 
     text: str
     kind: str
     """The token's role."""
     marks: tuple[str, ...] = ()
-    """What is done here: the conditions that patch, or that it is read or edited."""
+    """The conditions that patch this token, or that it is read or edited."""
     tokens: int = 1
 
 
 @dataclass(frozen=True, eq=False)
 class TrialExample:
-    """One trial with a prompt of its own."""
+    """One trial with its prompt."""
 
     grid: tuple[int, int]
     """Rows and columns of image tokens."""

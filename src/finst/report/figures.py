@@ -16,10 +16,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 INK = "#1b2028"
-"""Text and axes; becomes the page's own text colour where a figure is part of a page."""
+"""Colour of text and axes; in a page it becomes the page's text colour."""
 
 FAINT = "#8a929e"
-"""Grid lines and marks that stay behind, legible on white and on black."""
+"""Colour of grid lines and marks in the background, legible on white and on black."""
 
 STYLE: Mapping[str, object] = {
     "font.family": "DejaVu Sans",
@@ -57,7 +57,7 @@ R = TypeVar("R")
 
 
 def styled(draw: Callable[P, R]) -> Callable[P, R]:
-    """A function that draws, run with finst's style."""
+    """Runs a drawing function with finst's matplotlib style."""
 
     @wraps(draw)
     def with_style(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -69,15 +69,15 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
 
 @dataclass(frozen=True, eq=False)
 class NamedFigure:
-    """A figure that can stand in a paper, with the numbers behind it."""
+    """A figure with its caption and its numbers."""
 
     name: str
-    """Of its files, and unique in a report."""
+    """The name of its files, unique in a report."""
     title: str
     caption: str
     figure: Figure
     csv: str
-    """One row a mark of the figure, with names of columns; floats in full precision."""
+    """One row per mark of the figure, with a header; floats in full precision."""
 
     def __post_init__(self) -> None:
         # The layout would move a little with every drawing, and two renderings of one figure would differ.
@@ -87,7 +87,7 @@ class NamedFigure:
 
     @cached_property
     def png(self) -> bytes:
-        """On white, 200 pixels an inch."""
+        """PNG on white, 200 pixels per inch."""
         buffer = io.BytesIO()
         with mpl.rc_context(STYLE):  # pyright: ignore[reportArgumentType]
             self.figure.savefig(buffer, format="png", dpi=200, facecolor="white", metadata={"Software": "finst"})
@@ -95,7 +95,7 @@ class NamedFigure:
 
     @cached_property
     def pdf(self) -> bytes:
-        """For papers: vectors, text as text, the same bytes every time."""
+        """PDF for papers: vectors, text as text, the same bytes every time."""
         buffer = io.BytesIO()
         no_metadata = {"CreationDate": None, "Creator": None, "Producer": None}
         with mpl.rc_context(STYLE):  # pyright: ignore[reportArgumentType]
@@ -117,13 +117,13 @@ class NamedFigure:
 
 
 def canvas(width: float, height: float) -> Figure:
-    """An empty figure of a size in inches, outside of pyplot's global state."""
+    """An empty figure of a size in inches, outside pyplot's global state."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
 def ticks(size: int, most: int) -> Int[np.ndarray, "tick"]:
-    """Round numbers from 0 on, below ``size`` and at most ``most`` of them."""
+    """At most ``most`` evenly spaced whole numbers from 0, below ``size``."""
     step = next(step for step in (1, 2, 4, 5, 10, 20, 50, 100, size) if size <= step * most)
     return np.arange(0, size, step)

@@ -1,4 +1,4 @@
-"""The results of a run in words and in a table: the head of its report, and what the terminal shows."""
+"""The results of a run in words and in a table, for the top of its report and for the terminal."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ class Findings:
     """The results of one run."""
 
     title: str
-    """What was done."""
+    """What was measured, as a noun phrase in lower case."""
     headline: str
-    """The main result, in one sentence or two."""
+    """The main result, in one or two sentences."""
     sentences: tuple[str, ...]
-    """Results with their numbers."""
+    """Single results with their numbers."""
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-    """A table as texts."""
+    """The rows of a table, as texts."""
     method: tuple[str, ...]
-    """Paragraphs: what was shown, asked, read and tested."""
+    """Paragraphs: what was shown, queried, read and tested."""
 
     @property
     def text(self) -> str:
-        """For the terminal: the headline, the sentences and the table."""
+        """The headline, the sentences and the table, for the terminal."""
         lines = [self.headline, "", *(f"- {capital(sentence)}" for sentence in self.sentences)]
         return "\n".join([*lines, "", *aligned([self.columns, *self.rows])])

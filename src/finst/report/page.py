@@ -1,4 +1,4 @@
-"""Reports as pages: one HTML file each that needs nothing else, neither files nor a network."""
+"""Reports as pages: self-contained HTML files that load nothing from files or the network."""
 
 # ruff: noqa: RUF001  (typeset text: dashes as readers expect them)
 from __future__ import annotations
@@ -24,7 +24,7 @@ PACKAGE = "finst.report"
 
 
 def render(template: str, *packages: str, **content: Any) -> str:
-    """A page from a template of this package or of one of ``packages``, with what every page needs."""
+    """A page from a template of this package or of one of ``packages``, with style and published values."""
     return (
         _environment(*packages)
         .get_template(template)
@@ -35,7 +35,7 @@ def render(template: str, *packages: str, **content: Any) -> str:
 def report_page(
     findings: Findings, figures: Sequence[NamedFigure], example: TrialExample, record: Mapping[str, Any]
 ) -> str:
-    """The report of one run: its findings, its figures, one trial, and the run's record as it is."""
+    """The report of one run: its findings, its figures, one trial, and the run's record."""
     return render(
         "report.html.j2",
         findings=findings,
@@ -56,10 +56,10 @@ def findings_side_by_side(
 ) -> str:
     """Runs of one experiment side by side: their findings and figures.
 
-    ``figures`` has those of each run, by what is shown beside each other; no two of them have the same name themselves.
+    ``figures`` has the figures of each run; those under the same key stand beside each other. All their names differ.
     """
     keys = dict.fromkeys(key for row in figures for key in row)
-    beside = [[(label, row[key]) for label, row in zip(labels, figures, strict=True) if key in row] for key in keys]
+    rows = [[(label, row[key]) for label, row in zip(labels, figures, strict=True) if key in row] for key in keys]
     pairs = list(zip(labels, findings, strict=True))
     return side_by_side_page(
         labels,
@@ -68,7 +68,7 @@ def findings_side_by_side(
         title=findings[0].title,
         headline=f"{capital(findings[0].title)}: {listed(labels)}",
         headlines=[(label, result.headline) for label, result in pairs],
-        pairs=[[(label, figure_entry(figure)) for label, figure in row] for row in beside],
+        pairs=[[(label, figure_entry(figure)) for label, figure in row] for row in rows],
         tables=[{"label": label, "findings": result} for label, result in pairs],
     )
 
@@ -82,7 +82,7 @@ def side_by_side_page(
     packages: Sequence[str] = (),
     **content: Any,
 ) -> str:
-    """Any runs side by side with their records; ``content`` is what the template shows of them."""
+    """Runs side by side with their records; ``content`` is what the template shows of them."""
     origins = [dict(provenance(record)) for record in records]
     names = dict.fromkeys(name for origin in origins for name in origin)
     rows = [(name, [origin.get(name, "–") for origin in origins]) for name in names]
@@ -120,17 +120,17 @@ def _environment(*packages: str) -> jinja2.Environment:
 
 
 def visible(token: str) -> str:
-    """A token's text with its white space made visible."""
+    """A token's text with visible white space."""
     return token.replace("\n", "⏎").replace(" ", "·") or "∅"
 
 
 def data_uri(content: bytes, media_type: str) -> str:
-    """A link that carries its own content."""
+    """A link that contains its content."""
     return f"data:{media_type};base64,{base64.b64encode(content).decode()}"
 
 
 def figure_entry(figure: NamedFigure) -> dict[str, Any]:
-    """A figure as templates take it."""
+    """A figure as the templates need it."""
     return {
         "name": figure.name,
         "title": figure.title,
@@ -142,7 +142,7 @@ def figure_entry(figure: NamedFigure) -> dict[str, Any]:
 
 
 def view_entry(view: ContextView, grid: tuple[int, int]) -> dict[str, Any]:
-    """A context's picture as templates take it: its size in px, and the objects' image tokens as outlines on it."""
+    """A context's picture as the templates need it: size in px, and outlines of the objects' image tokens."""
     height, width = view.image.shape[:2]
     buffer = io.BytesIO()
     Image.fromarray(view.image).save(buffer, "PNG", optimize=True)
@@ -157,7 +157,7 @@ def view_entry(view: ContextView, grid: tuple[int, int]) -> dict[str, Any]:
 
 
 def outline(patches: Sequence[tuple[int, int]], wide: float, tall: float) -> str:
-    """An SVG path around a set of (row, column) patches of ``wide`` x ``tall`` px: the edges that only one has."""
+    """An SVG path around (row, column) patches of ``wide`` x ``tall`` px: the edges that belong to only one patch."""
     inside = set(patches)
     edges = []
     for row, col in sorted(inside):
@@ -170,7 +170,7 @@ def outline(patches: Sequence[tuple[int, int]], wide: float, tall: float) -> str
 
 
 def provenance(record: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """A manifest as (name, value) lines: nested records get dotted names, times by unit become their sum."""
+    """A manifest as (name, value) lines. Nested records get dotted names, times of units become their sum."""
     lines: list[tuple[str, str]] = []
     for key, value in record.items():
         name = f"{prefix}{key}"

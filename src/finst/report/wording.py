@@ -1,4 +1,4 @@
-"""How numbers, p values and lists are written in findings, captions and tables."""
+"""How findings, captions and tables write numbers, p values and lists."""
 
 # ruff: noqa: RUF001, RUF002  (typeset text: dashes and minus signs as readers expect them)
 from __future__ import annotations
@@ -18,7 +18,7 @@ def capital(text: str) -> str:
 
 
 def number(value: float, decimals: int = 3) -> str:
-    """So many decimals, more for what would come out as zero, with a true minus sign; a dash for what is not known."""
+    """``value`` with this many decimals and a true minus sign; powers of ten below 0.0005, a dash for NaN."""
     if np.isnan(value):
         return "–"
     if value and abs(value) < 5e-4:
@@ -29,7 +29,7 @@ def number(value: float, decimals: int = 3) -> str:
 
 
 def format_p(p: float) -> str:
-    """``0.012``, or ``< 0.001``; a dash for what is not known."""
+    """``0.012``, or ``< 0.001``; a dash for NaN."""
     return "< 0.001" if p < 0.001 else number(p)
 
 

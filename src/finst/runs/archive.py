@@ -1,4 +1,4 @@
-"""A dataset as one file: a zipped zarr (format 3) whose bytes depend on the data alone."""
+"""A dataset as one file: a zipped zarr (format 3) whose bytes depend only on the data."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from finst.errors import FinstError
 SUFFIX = ".zarr.zip"
 
 PARTIAL = ".partial"
-"""Ends the names of files that are still being written; what a killed run leaves under such a name is worth nothing."""
+"""Suffix of files that are still being written. What a killed run leaves under such a name is incomplete."""
 
 _EPOCH = (1980, 1, 1, 0, 0, 0)
-"""The oldest time that a zip entry can carry: the time of writing would make equal data unequal bytes."""
+"""The oldest time that a zip entry can carry. The time of writing would give equal data unequal bytes."""
 
 _DAMAGE = (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, UnicodeDecodeError, ValueError)
-"""What zipfile raises for a damaged file: a flipped bit may also claim encryption or an unknown compression."""
+"""What zipfile raises for a damaged file. A flipped bit may also look like encryption or an unknown compression."""
 
 
 def pack(dataset: xr.Dataset) -> bytes:
-    """The bytes of the zip: entries in alphabetical order, without times. zarr compresses; the zip only collects."""
+    """The bytes of the zip: entries in alphabetical order, without times. zarr compresses, the zip only collects."""
     contents: dict[str, Buffer] = {}
     _storable(dataset).to_zarr(MemoryStore(contents), zarr_format=3, consolidated=False, mode="w")
     packed = io.BytesIO()
@@ -39,7 +39,7 @@ def pack(dataset: xr.Dataset) -> bytes:
 
 
 def _storable(dataset: xr.Dataset) -> xr.Dataset:
-    """Fixed-width texts as variable-width ones: zarr 3 specifies only those."""
+    """Fixed-width texts as variable-width ones: zarr 3 specifies no others."""
     return _texts(dataset, "U", object)
 
 
@@ -55,9 +55,9 @@ def _texts(dataset: xr.Dataset, kinds: str, to: type) -> xr.Dataset:
 
 
 def unpack(path: Path) -> xr.Dataset:
-    """The dataset of a file that ``pack`` made, in memory, texts fixed-width again.
+    """The dataset of a file that ``pack`` made, in memory, with fixed-width texts.
 
-    Raises FinstError when the file is damaged: all of it is under the checksums of the zip, which are verified.
+    Raises FinstError when the file is damaged: the checksums of the zip cover all of it.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -68,7 +68,7 @@ def unpack(path: Path) -> xr.Dataset:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """All of the file or nothing of it, also when the process or the machine dies in between."""
+    """Writes all of the file or nothing of it, also when the process or the machine dies in between."""
     partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
     with partial.open("wb") as file:
         file.write(content)

@@ -1,4 +1,4 @@
-"""Runs an experiment here: unit by unit into a run folder, then its summary, figures and report."""
+"""Runs an experiment in this process: unit by unit into a run folder, then summary, figures and report."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from finst.engine.memory import gauge
 from finst.runs.experiment import Experiment, Unit
 from finst.runs.finished import FinishedRun
 from finst.runs.manifest import ModelRecord
-from finst.runs.progress import progress, say
+from finst.runs.progress import print_line, progress
 from finst.runs.provenance import now, session
 from finst.runs.spec import differences, to_json
 from finst.runs.store import RunFolder
@@ -33,20 +33,19 @@ def run(
     vlm: VLM | None = None,
     inputs: Any = None,
 ) -> FinishedRun:
-    """Measures what is missing in the folder ``out``, then writes summary, figures and report there.
+    """Measures the missing units of the run in the folder ``out``, then writes summary, figures and report there.
 
-    ``vlm`` is the spec's model where it is open already, and ``inputs`` is what other runs give this one where it is at
-    hand (see ``Experiment.inputs``). A run that was killed at any moment resumes where it was and
-    ends with the same bytes of data. Raises FinstError for bad input, before any weight loads where that can be known,
-    and when the folder holds anything but this run or another process works on it. A KeyboardInterrupt names how much
-    is kept.
+    ``vlm`` is the spec's model if it is already open. ``inputs`` is what this run needs from other runs if the caller
+    has it (see ``Experiment.inputs``). A run that was killed at any moment resumes and ends with the same bytes of
+    data. Raises FinstError for bad input (before any weight loads, where that is possible), when the folder holds
+    anything but this run, and when another process works on it. A KeyboardInterrupt states how many units are kept.
     """
     folder = RunFolder.claim(out, experiment.name, to_json(spec))
     reader = vlm.reader if vlm else open_reader(spec.model, revision=spec.revision)
     experiment.check(spec, reader)
     units = experiment.plan(spec)
     console = console or Console(stderr=True)
-    say(console, f"{experiment.name} of {reader.id}: {len(units)} units into {out}")
+    print_line(console, f"{experiment.name} of {reader.id}: {len(units)} units into {out}")
     vlm = vlm or open_vlm(reader, dtype=spec.dtype, device=spec.device)
     missing = [index for index in range(len(units)) if not folder.has_unit(index)]
     if missing and inputs is None:
@@ -57,12 +56,12 @@ def run(
             prepared = experiment.prepare(vlm, spec, inputs)
             _measure(experiment, spec, vlm, prepared, folder, units, missing, console)
         elif units:
-            say(console, f"{len(units)} of {len(units)} units were measured before")
+            print_line(console, f"{len(units)} of {len(units)} units were measured before")
         return _finish(experiment, spec, reader, folder, len(units))
 
 
 def _begin(folder: RunFolder, vlm: VLM, spec: ModelSpec, units: int, console: Console) -> None:
-    """Prints a note when versions or machine are not those of the session before: numbers may round differently."""
+    """Opens the record. Prints a note when versions or machine have changed: numbers may then round differently."""
     model = ModelRecord(vlm.reader.id, vlm.reader.revision, vlm.weights_hash, spec.dtype, str(vlm.device))
     *_, before, here = (None, *folder.begin(model, units, session()).sessions)
     if before is None:
@@ -70,7 +69,7 @@ def _begin(folder: RunFolder, vlm: VLM, spec: ModelSpec, units: int, console: Co
     changed = differences({**before.versions, **before.machine}, {**here.versions, **here.machine})
     if changed:
         listed = "; ".join(changed)
-        say(console, f"note: unlike the session before, so numbers may round differently from here on: {listed}")
+        print_line(console, f"note: unlike the session before, so numbers may round differently from here on: {listed}")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What an experiment is: plan -> measure -> summarise -> report. Every result of finst is one of these."""
+"""What an experiment is: plan -> measure -> summarise -> report. Every result of finst comes from one."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from finst.vlm.spec import ModelSpec
 
 @dataclass(frozen=True)
 class Unit:
-    """A piece of a run that is measured and kept as a whole: the grain of progress and of resuming."""
+    """Trials that are measured and stored together: the step of progress and of resuming."""
 
     name: str
     trials: tuple[int, ...]
-    """Indices into the design that the spec's seed fixes."""
+    """Indices into the design, which the spec's seed fixes."""
 
 
 @dataclass(frozen=True)
@@ -43,38 +43,38 @@ SpecT = TypeVar("SpecT", bound=ModelSpec)
 
 
 class Experiment(ABC, Generic[SpecT]):
-    """One result, such as causal mediation. It holds no state: everything that varies is in the spec.
+    """One measurement, such as causal mediation. It holds no state: everything that varies is in the spec.
 
     ``check``, ``plan``, ``summarise``, ``example`` and the report work without weights.
     """
 
     name: ClassVar[str]
-    """As on the command line and in the run's record."""
+    """Its name on the command line and in the run's record."""
     spec: ClassVar[Any]
     """The frozen dataclass of this experiment's settings, a ``ModelSpec``."""
     report: ClassVar[Report]
     statistic: ClassVar[str]
-    """The variable of the summary that the result is about; tidy tables have a row for each of its entries."""
+    """The main variable of the summary; tidy tables have a row for each of its entries."""
 
     @abstractmethod
     def check(self, spec: SpecT, reader: Reader) -> None:
-        """Raises FinstError, before any weight loads, when the run could only fail."""
+        """Raises FinstError, before any weight loads, for a run that cannot succeed."""
 
     @abstractmethod
     def plan(self, spec: SpecT) -> tuple[Unit, ...]:
         """The units of the run: a pure function of the spec."""
 
     def inputs(self, vlm: VLM, spec: SpecT, out: Path, console: Console) -> Any:
-        """What this run needs of other runs, which are made first if they are missing; None for nothing."""
+        """What this run needs from other runs, which are made first if they are missing; None for nothing."""
         return None
 
     def prepare(self, vlm: VLM, spec: SpecT, inputs: Any) -> Any:
-        """What all units share, such as estimates from other pictures. Called once a process."""
+        """What all units share, such as estimates from other pictures. Called once per process."""
         return inputs
 
     @abstractmethod
     def measure(self, vlm: VLM, spec: SpecT, unit: Unit, prepared: Any) -> xr.Dataset:
-        """The data of one unit, the same whatever was measured before; ``prepared`` is what ``prepare`` returned."""
+        """The data of one unit, independent of what was measured before; ``prepared`` is the result of ``prepare``."""
 
     @abstractmethod
     def summarise(self, spec: SpecT, parts: Sequence[xr.Dataset]) -> xr.Dataset:
@@ -96,7 +96,7 @@ class Experiment(ABC, Generic[SpecT]):
         return report_page(self.report.findings(summary), figures, self.example(spec, reader), record)
 
     def compare(self, sides: Sequence[Side], differences: Sequence[Difference]) -> SideBySide:
-        """Finished runs of this experiment side by side; ``differences`` are those of their settings and versions."""
+        """Finished runs of this experiment side by side, with the differences of their settings and versions."""
         labels = [side.label for side in sides]
         findings = [self.report.findings(side.summary) for side in sides]
         figures = [

@@ -1,4 +1,4 @@
-"""Factors: single fields of a spec, set by name, such as the choices of another reproduction that a study varies."""
+"""Factors: single fields of a spec, set by name and text, as in ``--factor dtype=bf16``."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ VALUES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32", "fp64": "flo
 
 
 def with_factors(spec: SpecT, factors: Sequence[str]) -> SpecT:
-    """``spec`` with its fields as ``factors`` (``NAME=VALUE``) say: ``dtype=bf16``, ``leak_target_colour=true``.
+    """``spec`` with the fields that ``factors`` set (``NAME=VALUE``): ``dtype=bf16``, ``leak_target_colour=true``.
 
-    Raises FinstError, naming what is valid, for a factor without a value, one that the spec has no field for, a value
-    that its field does not take, and a field that is set twice.
+    Raises FinstError, naming what is valid, for a factor without a value, a field that the spec does not have, a value
+    that the field does not take, and a field that is set twice.
     """
     known = {field.name for field in fields(spec)}  # pyright: ignore[reportArgumentType]
     seen: set[str] = set()
@@ -42,12 +42,12 @@ def with_factors(spec: SpecT, factors: Sequence[str]) -> SpecT:
             spec = from_json(type(spec), {**to_json(spec), field: _value(value.strip())})
         except FinstError as refusal:
             valid = valid_factors(type(spec), field)[0]
-            raise FinstError(f"the factor {factor!r} cannot be ({refusal}): expected {valid}") from refusal
+            raise FinstError(f"invalid factor {factor!r} ({refusal}): expected {valid}") from refusal
     return spec
 
 
 def _value(text: str) -> Any:
-    """A number, truth value or null as JSON writes them, in any case; else the text itself."""
+    """A number, truth value or null in JSON's spelling, in any case; otherwise the text itself."""
     try:
         return json.loads(text.lower())
     except ValueError:
@@ -55,7 +55,7 @@ def _value(text: str) -> Any:
 
 
 def valid_factors(kind: type, *names: str) -> list[str]:
-    """Every factor of a spec (or those of some ``names``) with the values that it takes."""
+    """Every factor of a spec (or those called ``names``) with the values that it takes."""
     hints = get_type_hints(kind)
     return [f"{name}={_values(hints[name])}" for name in names or hints]
 

@@ -1,4 +1,4 @@
-"""Finished runs of one experiment, read back to be compared, and what differs between them."""
+"""Finished runs, read back from their folders, and the differences between them."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from finst.runs.spec import to_json
 from finst.runs.store import RunFolder
 
 COMPARED = ("model", "revision")
-"""Fields of a spec that say what is compared."""
+"""Fields of a spec that name what is compared."""
 
 PRACTICAL = ("device", "batch", "pairs_per_unit", "trials_per_unit")
-"""Fields of a spec that say how the work was done; numbers may round differently, and no more."""
+"""Fields of a spec that change only how the work was done: numbers may round differently."""
 
 
 @dataclass(frozen=True, eq=False)
 class FinishedRun:
-    """A run that came to its end, and what its folder holds."""
+    """A finished run, and what its folder holds."""
 
     folder: Path
     manifest: Manifest
@@ -34,7 +34,7 @@ class FinishedRun:
 
     @property
     def report(self) -> Path:
-        """The page."""
+        """Path of its report."""
         return self._store.report_path
 
     @property
@@ -43,13 +43,13 @@ class FinishedRun:
         return {"folder": str(self.folder), **to_json(self.manifest)}
 
     def unit(self, index: int) -> xr.Dataset:
-        """The data of one unit as it was measured. Raises FinstError when its file is missing or damaged."""
+        """The measured data of one unit. Raises FinstError when its file is missing or damaged."""
         if not self._store.has_unit(index):
             raise FinstError(f"{self.folder} has no unit {index}: expected 0 to {self.manifest.units - 1}")
         return self._store.read_unit(index)
 
     def units(self) -> Iterator[xr.Dataset]:
-        """The data of all units, in order. Raises FinstError when a file is missing or damaged."""
+        """The measured data of all units, in order. Raises FinstError when a file is missing or damaged."""
         return map(self.unit, range(self.manifest.units))
 
     @property
@@ -57,23 +57,28 @@ class FinishedRun:
         return RunFolder(self.folder, self.manifest.experiment, self.manifest.spec)
 
 
-def finished_run(path: Path) -> FinishedRun:
-    """The run in the folder ``path``. Raises FinstError when there is none, or none that has come to its end."""
+def manifest_of(path: Path) -> Manifest:
+    """The manifest of the run in the folder ``path``, finished or not. Raises FinstError when there is no run."""
     if not (path / "manifest.json").is_file():
         raise FinstError(f"{path} holds no run: expected a folder with manifest.json, such as finst run cma writes")
-    manifest = Manifest.read(path / "manifest.json")
+    return Manifest.read(path / "manifest.json")
+
+
+def finished_run(path: Path) -> FinishedRun:
+    """The run in the folder ``path``. Raises FinstError when there is none, or an unfinished one."""
+    manifest = manifest_of(path)
     folder = RunFolder(path, manifest.experiment, manifest.spec)
     if manifest.status != "finished" or not folder.summary_path.is_file():
         done = sum(folder.has_unit(index) for index in range(manifest.units))
         raise FinstError(
-            f"{path} holds a run that is not finished ({done} of {manifest.units} units): expected finished ones; the "
-            "command that began it resumes it"
+            f"{path} holds a run that is not finished ({done} of {manifest.units} units): expected a finished "
+            "run; repeat the command that started it to resume it"
         )
     return FinishedRun(path, manifest, unpack(folder.summary_path))
 
 
 def comparable_runs(paths: Sequence[Path]) -> tuple[FinishedRun, ...]:
-    """Two runs or more of one experiment. Raises FinstError for anything else."""
+    """Two or more runs of one experiment. Raises FinstError for anything else."""
     if len(paths) < 2:
         raise FinstError(f"{len(paths)} run{'' if len(paths) == 1 else 's'} given: a comparison needs two or more")
     runs = distinct_runs(paths)
@@ -85,7 +90,7 @@ def comparable_runs(paths: Sequence[Path]) -> tuple[FinishedRun, ...]:
 
 
 def distinct_runs(paths: Sequence[Path]) -> tuple[FinishedRun, ...]:
-    """Runs of any experiments. Raises FinstError for one that is given twice, is not there, or is not finished."""
+    """Runs of any experiments. Raises FinstError for a folder that is given twice or holds no finished run."""
     twice = [path for path, count in Counter(path.resolve() for path in paths).items() if count > 1]
     if twice:
         raise FinstError(f"{twice[0]} is given twice: expected different runs")
@@ -93,7 +98,7 @@ def distinct_runs(paths: Sequence[Path]) -> tuple[FinishedRun, ...]:
 
 
 def labels_of(runs: Sequence[FinishedRun]) -> tuple[str, ...]:
-    """A short name for each: its model without the folders before it, with the run's folder where models are alike."""
+    """A short name for each: its model without parent folders, with the run's folder where models are the same."""
     models = [Path(str(run.manifest.spec["model"])).name for run in runs]
     named = [
         f"{model} ({run.folder.resolve().name})" if models.count(model) > 1 else model
@@ -103,10 +108,10 @@ def labels_of(runs: Sequence[FinishedRun]) -> tuple[str, ...]:
 
 
 def differences_between(runs: Sequence[FinishedRun]) -> tuple[Difference, ...]:
-    """In how the runs were asked for, in weights that are the same, and in the versions that measured them."""
+    """Differences of the runs' settings and versions; also noted: runs of models that have the same weights."""
     specs = [run.manifest.spec for run in runs]
     versions = [{"finst": run.manifest.sessions[-1].finst, **run.manifest.sessions[-1].versions} for run in runs]
-    asked = [
+    settings = [
         Difference(name, values, misleads=name not in PRACTICAL)
         for name, values in _unequal(specs)
         if name not in COMPARED
@@ -116,15 +121,15 @@ def differences_between(runs: Sequence[FinishedRun]) -> tuple[Difference, ...]:
     weights = (
         [Difference("weights, some the same", tuple(value[:12] for value in hashes), misleads=True)] if same else []
     )
-    return (*asked, *weights, *(Difference(name, values, misleads=False) for name, values in _unequal(versions)))
+    return (*settings, *weights, *(Difference(name, values, misleads=False) for name, values in _unequal(versions)))
 
 
 def _unequal(records: Sequence[dict[str, Any]]) -> list[tuple[str, tuple[str, ...]]]:
-    """The entries in which records are not all equal, as texts."""
+    """(name, value in each record as text) of the entries that are not equal in all records."""
     names = dict.fromkeys(name for record in records for name in record)
-    values = {name: [record.get(name, "absent") for record in records] for name in names}
+    rows = {name: [record.get(name, "absent") for record in records] for name in names}
     return [
-        (name, tuple("–" if value is None else str(value) for value in found))  # noqa: RUF001
-        for name, found in values.items()
-        if any(value != found[0] for value in found)
+        (name, tuple("–" if value is None else str(value) for value in values))  # noqa: RUF001
+        for name, values in rows.items()
+        if any(value != values[0] for value in values)
     ]

@@ -1,4 +1,4 @@
-"""manifest.json: what ran, on what, with which versions, and how far it came."""
+"""manifest.json: what was run, on which model and machine, with which versions, and whether it is finished."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from finst.runs.archive import write_atomically
 from finst.runs.spec import from_json, to_json
 
 FORMAT = 2
-"""Raised whenever an older finst could not read what a newer one writes.
+"""Version of the file format, raised whenever an older finst could not read what a newer one writes.
 
 2: sessions have ``peak_memory``.
 """
 
 OLDER = (1,)
-"""Formats that are read as well: they lack only what may be absent."""
+"""Formats that are also read: they lack only what may be absent."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class ModelRecord:
 
 @dataclass(frozen=True)
 class Session:
-    """One process that worked on the run; a killed run has one more for each time it was taken up again."""
+    """One process that worked on the run; every resumption adds one."""
 
     started: str
     finst: str
@@ -42,7 +42,7 @@ class Session:
     versions: dict[str, str]
     machine: dict[str, str]
     peak_memory: int | None = None
-    """Most bytes held on the GPU while units were measured, above the weights; None on the CPU and before a unit."""
+    """Peak GPU memory while units were measured, in bytes above the weights; None on the CPU and before any unit."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Manifest:
     unit_seconds: dict[str, float] = field(default_factory=dict)
 
     def measured(self, unit: str, seconds: float, peak_memory: int | None) -> Manifest:
-        """The same run with one more unit, and the most memory (bytes) that its last session has held so far."""
+        """The same run with one more unit of so many ``seconds``, and the last session's peak memory in bytes."""
         *before, last = self.sessions
         return replace(
             self,
@@ -70,11 +70,11 @@ class Manifest:
         )
 
     def done(self, at: str) -> Manifest:
-        """The same run, finished at that time, unless it was before."""
+        """The same run, finished at this time unless it was finished before."""
         return replace(self, status="finished", finished=self.finished or at)
 
     def write(self, path: Path) -> None:
-        """Replaces the file at ``path`` at once."""
+        """Replaces the file at ``path`` atomically."""
         write_atomically(path, (json.dumps(to_json(self), indent=2, ensure_ascii=False) + "\n").encode())
 
     @classmethod
@@ -84,9 +84,9 @@ class Manifest:
             data = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as cause:
             raise FinstError(f"{path} is damaged ({cause}): choose another out folder, or delete this one") from cause
-        found = data.get("format") if isinstance(data, dict) else None
-        if found not in (*OLDER, FORMAT):
-            raise FinstError(f"{path} is not a manifest of this finst: expected format {FORMAT}, found {found!r}")
+        version = data.get("format") if isinstance(data, dict) else None
+        if version not in (*OLDER, FORMAT):
+            raise FinstError(f"{path} is not a manifest of this finst: expected format {FORMAT}, found {version!r}")
         try:
             return from_json(cls, {**data, "format": FORMAT})
         except FinstError as cause:

@@ -1,4 +1,4 @@
-"""How far a long piece of work is: a bar on a terminal, plain lines elsewhere."""
+"""The progress of long work: a bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 
-def say(console: Console, text: str) -> None:
-    """One line as it is, brackets included."""
+def print_line(console: Console, text: str) -> None:
+    """Prints one line as it is, without rich's markup."""
     console.print(text, highlight=False, soft_wrap=True, markup=False)
 
 
 @runtime_checkable
 class Reporter(Protocol):
-    """Is told of every unit."""
+    """Receives the progress of the units."""
 
     def begin(self, name: str) -> None:
-        """A unit begins."""
+        """The unit of this name has started."""
         ...
 
     def advance(self) -> None:
-        """The unit is done."""
+        """The unit is finished."""
         ...
 
 
@@ -62,7 +62,7 @@ class _Lines:
     def __init__(self, console: Console, total: int, done: int) -> None:
         self.console, self.total, self.done = console, total, done
         if done:
-            say(console, f"{done} of {total} units were measured before")
+            print_line(console, f"{done} of {total} units were measured before")
 
     def begin(self, name: str) -> None:
         self.name = name
@@ -70,4 +70,4 @@ class _Lines:
     def advance(self) -> None:
         self.done += 1
         if self.done == self.total or self.done % max(1, self.total // 10) == 0:
-            say(self.console, f"{self.done} of {self.total} units measured ({self.name})")
+            print_line(self.console, f"{self.done} of {self.total} units measured ({self.name})")

@@ -14,16 +14,16 @@ import torch
 from finst.runs.manifest import Session
 
 PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "pillow", "safetensors", "xarray", "zarr")
-"""Everything between a scene and a stored number."""
+"""The packages that numbers depend on."""
 
 
 def now() -> str:
-    """UTC to the second, ISO 8601."""
+    """The time in UTC to the second, ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def session() -> Session:
-    """This process, from now on."""
+    """The record of this process, starting now."""
     versions = {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
     return Session(now(), _finst(), commit(Path(__file__).parent), versions, machine())
 
@@ -36,9 +36,9 @@ def _finst() -> str:
 
 
 def commit(folder: Path) -> str | None:
-    """The git commit of the checkout that tracks ``folder``'s files, with "+changes" when they were edited.
+    """The git commit of the checkout that tracks ``folder``'s files, with "+changes" if files were edited.
 
-    None outside of a checkout, and where finst is merely installed somewhere below an unrelated repository.
+    None outside a checkout, and where finst is merely installed below an unrelated repository.
     """
 
     def git(*arguments: str) -> str | None:

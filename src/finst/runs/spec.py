@@ -1,4 +1,4 @@
-"""A run's spec as plain JSON and back: the frozen dataclass is at once the API, the command line and the record."""
+"""Specs as plain JSON and back. The same frozen dataclass is the API, the command line and the record."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ SpecT = TypeVar("SpecT")
 
 
 def to_json(spec: object) -> dict[str, Any]:
-    """The fields of a frozen dataclass as JSON-able values: tuples become lists, paths strings, nested specs dicts."""
+    """The fields of a frozen dataclass as JSON values: tuples become lists, paths strings, nested specs dicts."""
     if not is_dataclass(spec) or isinstance(spec, type):
         raise TypeError(f"a spec is an instance of a dataclass, not {spec!r}")
     return {field.name: plain(getattr(spec, field.name)) for field in fields(spec)}
 
 
 def plain(value: Any) -> Any:
-    """A setting as JSON has it. Raises TypeError for what no spec can hold."""
+    """A setting as a JSON value. Raises TypeError for a value that no spec can hold."""
     if is_dataclass(value) and not isinstance(value, type):
         return to_json(value)
     if isinstance(value, tuple | list):
@@ -62,7 +62,7 @@ def _spec(kind: type[SpecT], data: object, where: str) -> SpecT:
 
 
 def _value(kind: Any, value: Any, where: str) -> Any:
-    """``value`` as a field of type ``kind``; numbers are never guessed from texts, and a bool is no int."""
+    """``value`` as a field of type ``kind``. Texts are not converted to numbers, and a bool is no int."""
     if kind is Any:
         return value
     origin, arguments = get_origin(kind), get_args(kind)
@@ -107,12 +107,12 @@ def _items(kinds: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
     return tuple(_value(kind, item, f"{where}[{i}]") for i, (kind, item) in enumerate(zip(kinds, value, strict=True)))
 
 
-def differences(recorded: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
-    """One line a field in which two specs (as JSON) differ, for people."""
-    names = [*recorded, *(name for name in asked if name not in recorded)]
+def differences(recorded: Mapping[str, Any], current: Mapping[str, Any]) -> list[str]:
+    """One line for every field in which two specs (as JSON) differ."""
+    names = [*recorded, *(name for name in current if name not in recorded)]
     absent = "absent"
     return [
-        f"{name} is {recorded.get(name, absent)!r} there and {asked.get(name, absent)!r} here"
+        f"{name} is {recorded.get(name, absent)!r} there and {current.get(name, absent)!r} here"
         for name in names
-        if recorded.get(name, absent) != asked.get(name, absent)
+        if recorded.get(name, absent) != current.get(name, absent)
     ]

@@ -1,8 +1,8 @@
-"""A run on disk: a folder that only ever grows by whole files, and never takes in another run.
+"""A run on disk: a folder to which only whole files are added, and which holds one run.
 
-manifest.json             what ran, on what, how far (see ``finst.runs.manifest``)
-.lock                     held by the process that works here; the system lets go of it when that process dies
-units/00000.zarr.zip ...  one dataset a unit
+manifest.json             what was run, and whether it is finished (see ``finst.runs.manifest``)
+.lock                     held by the process that works here; the system releases it when that process dies
+units/00000.zarr.zip ...  one dataset per unit
 summary.zarr.zip          the numbers of the report
 figures/NAME.png, .pdf, .csv   each figure beside the numbers it shows
 report.html
@@ -27,7 +27,7 @@ from finst.runs.spec import differences
 
 @dataclass(frozen=True)
 class RunFolder:
-    """The folder of one run: ``spec`` (as JSON) of ``experiment``. Made by ``claim``."""
+    """The folder of the run of ``experiment`` with ``spec`` (as JSON). ``claim`` makes one."""
 
     path: Path
     experiment: str
@@ -37,7 +37,7 @@ class RunFolder:
     def claim(cls, path: Path, experiment: str, spec: Mapping[str, Any]) -> RunFolder:
         """The folder at ``path`` for this run: new, empty, or holding this very run. Writes nothing.
 
-        Raises FinstError when something else is there, or another process at work.
+        Raises FinstError when it holds anything else, or another process works on it.
         """
         if path.exists() and not path.is_dir():
             raise FinstError(f"{path} is a file: expected a folder for the run, new or of the same run")
@@ -60,7 +60,7 @@ class RunFolder:
     def held(self) -> Iterator[None]:
         """Makes the folder and keeps other processes out of it until the block ends or this process dies.
 
-        Raises FinstError when another process is at work there, or the folder cannot be made.
+        Raises FinstError when another process works on the run, or the folder cannot be made.
         """
         lock = FileLock(self.lock_path, timeout=0)
         try:
@@ -68,7 +68,7 @@ class RunFolder:
             lock.acquire()
         except Timeout as cause:
             raise FinstError(
-                f"{self.path} is in use: another process works on this run; let it end, or choose another out folder"
+                f"{self.path} is in use: another process works on this run; wait for it, or choose another out folder"
             ) from cause
         except OSError as cause:
             raise FinstError(f"cannot make the folder {self.path}: {cause.strerror}") from cause
@@ -77,11 +77,11 @@ class RunFolder:
         finally:
             lock.release()
 
-    def _refuse_other_run(self, found: Manifest) -> None:
-        if found.experiment != self.experiment:
-            other = f"experiment {found.experiment!r}, not {self.experiment!r}"
+    def _refuse_other_run(self, recorded: Manifest) -> None:
+        if recorded.experiment != self.experiment:
+            other = f"experiment {recorded.experiment!r}, not {self.experiment!r}"
         else:
-            other = "; ".join(differences(found.spec, self.spec))
+            other = "; ".join(differences(recorded.spec, self.spec))
         if other:
             raise FinstError(f"{self.path} holds another run ({other}): choose another out folder; nothing was changed")
 
@@ -92,7 +92,7 @@ class RunFolder:
 
     @property
     def lock_path(self) -> Path:
-        """The file by which a process holds the folder; of no meaning when none does."""
+        """The file by which a process holds the folder; it may also be there when none does."""
         return self.path / ".lock"
 
     @property
@@ -107,34 +107,34 @@ class RunFolder:
 
     @property
     def manifest(self) -> Manifest:
-        """As it is on disk now."""
+        """The manifest on disk."""
         return Manifest.read(self.manifest_path)
 
     def begin(self, model: ModelRecord, units: int, session: Session) -> Manifest:
-        """Opens the folder's record, or takes it up again; that of earlier sessions stays. Call it while ``held``.
+        """Starts the folder's record, or adds a session to it. Call it while ``held``.
 
-        Raises FinstError, with nothing changed, when spec, weights, kind of device or plan are not those of the earlier
-        sessions.
+        Raises FinstError, with nothing changed, when spec, weights, kind of device or number of units differ from those
+        of the earlier sessions.
         """
         if self.manifest_path.exists():
-            found = self.manifest
-            self._refuse_other_run(found)
-            if found.model.hash != model.hash:
+            recorded = self.manifest
+            self._refuse_other_run(recorded)
+            if recorded.model.hash != model.hash:
                 raise FinstError(
                     f"{self.path} holds a run of other weights of {model.id} "
-                    f"({found.model.hash[:12]} there, {model.hash[:12]} here): choose another out folder"
+                    f"({recorded.model.hash[:12]} there, {model.hash[:12]} here): choose another out folder"
                 )
-            if _kind(found.model.device) != _kind(model.device):
+            if _kind(recorded.model.device) != _kind(model.device):
                 raise FinstError(
-                    f"{self.path} holds a run on {found.model.device} and this one is on {model.device}, which rounds "
-                    f"differently: use {_kind(found.model.device)} again, or choose another out folder"
+                    f"{self.path} holds a run on {recorded.model.device} and this one is on {model.device}, which "
+                    f"rounds differently: use {_kind(recorded.model.device)} again, or choose another out folder"
                 )
-            if found.units != units:
+            if recorded.units != units:
                 raise FinstError(
-                    f"{self.path} holds a run of {found.units} units and this finst plans {units}: "
+                    f"{self.path} holds a run of {recorded.units} units and this finst plans {units}: "
                     "choose another out folder"
                 )
-            manifest = replace(found, sessions=(*found.sessions, session))
+            manifest = replace(recorded, sessions=(*recorded.sessions, session))
         else:
             seed = self.spec.get("seed")
             manifest = Manifest(FORMAT, self.experiment, dict(self.spec), seed, model, units, (session,))
@@ -150,13 +150,13 @@ class RunFolder:
         return self.path / "units" / f"{index:05d}{SUFFIX}"
 
     def has_unit(self, index: int) -> bool:
-        """Whether the unit is finished; a unit half written is not there at all."""
+        """Whether the unit is finished; a unit that was only partly written does not exist."""
         return self.unit_path(index).exists()
 
     def write_unit(self, index: int, data: xr.Dataset, seconds: float, peak_memory: int | None) -> None:
-        """Keeps a unit's data, and in the manifest (the data must not depend on it) what it took.
+        """Stores a unit's data; its time in ``seconds`` and the memory go to the manifest, not into the data.
 
-        ``peak_memory`` is what this session has held so far at most, in bytes; None on the CPU.
+        ``peak_memory`` is the peak of this session so far, in bytes; None on the CPU.
         """
         write_atomically(self.unit_path(index), pack(data))
         self.manifest.measured(f"{index:05d}", seconds, peak_memory).write(self.manifest_path)
@@ -166,29 +166,29 @@ class RunFolder:
         return unpack(self.unit_path(index))
 
     def write_figure(self, name: str, png: bytes, pdf: bytes, csv: str) -> None:
-        """A figure, as pixels and as vectors, beside the numbers it shows."""
+        """Stores a figure as PNG and PDF, with its numbers as CSV."""
         write_figure(self.path / "figures", name, png, pdf, csv)
 
     def write_summary(self, summary: xr.Dataset) -> None:
-        """The numbers that figures and report show."""
+        """Stores the numbers that figures and report show."""
         write_atomically(self.summary_path, pack(summary))
 
     def write_report(self, html: str) -> None:
-        """The page for people."""
+        """Stores the report."""
         write_atomically(self.report_path, html.encode())
 
     def finish(self, manifest: Manifest) -> None:
-        """Keeps the manifest of the finished run; the last thing that is written."""
+        """Stores the manifest of the finished run, as the last file that is written."""
         manifest.write(self.manifest_path)
 
 
 def write_figure(folder: Path, name: str, png: bytes, pdf: bytes, csv: str) -> None:
-    """A figure into a folder that exists, as pixels and as vectors, beside the numbers it shows."""
+    """Writes a figure into an existing folder as PNG and PDF, with its numbers as CSV."""
     write_atomically(folder / f"{name}.png", png)
     write_atomically(folder / f"{name}.pdf", pdf)
     write_atomically(folder / f"{name}.csv", csv.encode())
 
 
 def _kind(device: str) -> str:
-    """``"cuda"`` of ``"cuda:1"``."""
+    """``"cuda"`` for ``"cuda:1"``."""
     return device.partition(":")[0]

@@ -1,4 +1,4 @@
-"""A pair of causal mediation, ready to be shown. Needs a tokenizer and an image processor, but no weights."""
+"""One pair of causal mediation for a page. Needs a tokenizer and an image processor, but no weights."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from finst.scenes.draw import draw
 from finst.vlm.open import Reader
 
 CAPTIONS = {
-    "clean": "The scene that every patched run sees.",
-    "swapped": "Source of ID retrieval and ID selection: the two objects have changed places.",
-    "changed": "Source of feature retrieval: another target at the same place.",
+    "clean": "The scene of every patched run.",
+    "swapped": "Source of ID retrieval and ID selection: the two objects are swapped.",
+    "changed": "Source of feature retrieval: another target in the same place.",
 }
 
 
 def pair_example(spec: CMASpec, reader: Reader, pair: int = 0) -> PairExample:
-    """Pair number ``pair`` of the design: its three pictures, its tokens, and what is patched where.
+    """Pair number ``pair`` of the design: its three pictures, its tokens, and the conditions that patch each token.
 
-    Raises FinstError when the design has no such pair.
+    Raises FinstError when the design does not have this pair.
     """
     if not 0 <= pair < spec.pairs:
         raise FinstError(f"pair {pair} is not in the design: expected 0 to {spec.pairs - 1}")

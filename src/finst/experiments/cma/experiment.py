@@ -1,4 +1,4 @@
-"""Causal mediation: which heads carry the three stages (paper, section "Causal mediation", Figs 1d and 20-25)."""
+"""Causal mediation: which heads implement the three stages (paper, section "Causal mediation", Figs 1d and 20-25)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from finst.experiments.cma.side_figures import side_figures
 from finst.experiments.cma.spec import CMASpec
 from finst.experiments.cma.summary import statistics_of
 from finst.experiments.cma.verdict import mediation_findings
-from finst.experiments.cma.walk import Answered, Asked, answered
+from finst.experiments.cma.walk import PairContexts, PairLogits, pair_logits
 from finst.experiments.units import check_numbers, documented, joined, units_of
 from finst.report.comparison import Difference, Side, SideBySide
 from finst.report.example import TrialExample
@@ -43,7 +43,7 @@ from finst.vlm.open import VLM, Reader
 
 
 class CMA(Experiment[CMASpec]):
-    """Which heads carry the three stages; the samples are pairs of scenes."""
+    """Which heads implement the three stages; the samples are pairs of scenes."""
 
     name = "cma"
     spec = CMASpec
@@ -51,7 +51,7 @@ class CMA(Experiment[CMASpec]):
     statistic = "mean"
 
     def check(self, spec: CMASpec, reader: Reader) -> None:
-        """Raises FinstError for numbers out of range, colours with the same first token, or unsuitable pictures."""
+        """Raises FinstError for numbers out of range, colours with the same first token, and unsuitable pictures."""
         check_numbers(spec, {"pairs": 1, "seed": 0, "pairs_per_unit": 1, "permutations": 1, "bootstraps": 1})
         pairs = mediation_pairs(spec.pairs, spec.seed)
         colours = sorted({colour for pair in pairs for colour in colours_of(pair)})
@@ -60,26 +60,27 @@ class CMA(Experiment[CMASpec]):
         encode(reader, draw(pairs[0].clean), prompt)
 
     def plan(self, spec: CMASpec) -> tuple[Unit, ...]:
-        """``pairs_per_unit`` consecutive pairs a unit."""
+        """Units of ``pairs_per_unit`` consecutive pairs."""
         return units_of(spec.pairs, spec.pairs_per_unit, "pairs")
 
     def measure(self, vlm: VLM, spec: CMASpec, unit: Unit, prepared: object = None) -> xr.Dataset:
-        """Every head's patched logits and score in every condition, and what the unedited contexts were answered.
+        """Logits and score of every patched head in every condition, and the predictions of the unedited contexts.
 
-        Dims pair, condition, layer, head, context, colour; see ``attrs`` for units.
+        Dims: pair, condition, layer, head, context, colour. The units are in ``attrs``.
         """
-        every = mediation_pairs(spec.pairs, spec.seed)
-        pairs = {index: every[index] for index in unit.trials}
-        asked = [_asked(vlm.reader, spec, pair) for pair in pairs.values()]
-        said = answered(vlm, asked)
-        measured = zip(pairs, pairs.values(), asked, said, strict=True)
-        return joined([_measured(vlm, spec, *one) for one in measured], "pair")
+        design = mediation_pairs(spec.pairs, spec.seed)
+        pairs = [design[index] for index in unit.trials]
+        inputs = [_pair_contexts(vlm.reader, spec, pair) for pair in pairs]
+        logits = pair_logits(vlm, inputs)
+        rows = zip(unit.trials, pairs, inputs, logits, strict=True)
+        return joined([_pair_data(vlm, spec, *row) for row in rows], "pair")
 
     def summarise(self, spec: CMASpec, parts: Sequence[xr.Dataset]) -> xr.Dataset:
-        """All pairs with their statistics (see ``cma_summary``), from those pairs alone that the model gets right.
+        """All pairs with their statistics (see ``cma.summary``), which are computed over the usable pairs.
 
-        A pair is usable in a condition when its clean and its source context are both answered correctly, or in any
-        case if the spec says so. Raises FinstError when no condition has two usable pairs, if two were measured.
+        A pair is usable in a condition when its clean and its source context are both answered correctly; without
+        ``only_correct`` all pairs are usable. Raises FinstError when no condition has two usable pairs (one, if the run
+        has only one pair).
         """
         data = joined(parts, "pair")
         correct = data["correct"]
@@ -104,37 +105,40 @@ class CMA(Experiment[CMASpec]):
         figures: Sequence[NamedFigure],
         record: Mapping[str, Any],
     ) -> str:
-        """Verdicts, maps, the strongest heads, one pair, and the paper's values beside ours."""
+        """The report: verdicts, maps, the strongest heads, one pair, and the paper's values for comparison."""
         return mediation_page(summary, figures, pair_example(spec, reader), record)
 
     def compare(self, sides: Sequence[Side], differences: Sequence[Difference]) -> SideBySide:
-        """Maps on common scales, and the stages and their order by relative depth."""
+        """Maps on common scales, and the stages and their order by relative depth, for several runs."""
         figures = side_figures(sides)
         text = "\n".join([headline(sides), "", *aligned(table(sides))])
         return SideBySide(mediation_side_by_side(sides, figures, differences), figures, text)
 
 
-def _asked(reader: Reader, spec: CMASpec, pair: MediationPair) -> Asked:
+def _pair_contexts(reader: Reader, spec: CMASpec, pair: MediationPair) -> PairContexts:
     tokens = first_tokens(reader, prompt_of(spec, pair), colours_of(pair))
-    return Asked(contexts_of(reader, spec, pair), tokens, spec.readout == "patched_tokens")
+    return PairContexts(contexts_of(reader, spec, pair), tokens, spec.readout == "patched_tokens")
 
 
 def _numbers(spec: CMASpec, logits: Float[Tensor, "*any"]) -> Float[np.ndarray, "*any"]:
-    """Off the device; rounded if the spec says so, still in a format that numpy has."""
+    """Logits as numpy, rounded to bfloat16 if the spec requires it, in a format that numpy has."""
     return (logits.bfloat16().to(logits.dtype) if spec.logits == "bfloat16" else logits).cpu().numpy()
 
 
-def _measured(vlm: VLM, spec: CMASpec, index: int, pair: MediationPair, asked: Asked, said: Answered) -> xr.Dataset:
-    tokens = list(asked.tokens)
-    rows, contexts = _numbers(spec, said.rows), _numbers(spec, said.contexts[:, tokens])
+def _pair_data(
+    vlm: VLM, spec: CMASpec, index: int, pair: MediationPair, inputs: PairContexts, logits: PairLogits
+) -> xr.Dataset:
+    """The data of one pair, number ``index`` of the design."""
+    tokens = list(inputs.tokens)
+    rows, contexts = _numbers(spec, logits.rows), _numbers(spec, logits.contexts[:, tokens])
     patched = rows[1:].reshape(len(CONDITIONS), vlm.n_layers, vlm.n_heads, len(COLOURS))
     unedited, recorded = (np.tile(kept, (len(CONDITIONS), 1)) for kept in (rows[0], contexts[0]))
-    if said.described is not None:
-        there = _numbers(spec, said.described).mean(axis=1)
+    if logits.described is not None:
+        at_described = _numbers(spec, logits.described).mean(axis=1)
         retrieval = list(CONDITIONS).index("id_retrieval")
-        recorded[retrieval], unedited[retrieval] = there[:2]
-        patched[retrieval] = there[2:].reshape(patched.shape[1:])
-    predicted = said.contexts.argmax(-1).cpu().numpy()
+        recorded[retrieval], unedited[retrieval] = at_described[:2]
+        patched[retrieval] = at_described[2:].reshape(patched.shape[1:])
+    predicted = logits.contexts.argmax(-1).cpu().numpy()
     expected = np.array([tokens[COLOURS.index(answer)] for answer in ("target", "target", "new")])
     words = [vlm.reader.tokenizer.decode([int(token)]) for token in predicted]
     measured = xr.Dataset(
@@ -146,13 +150,14 @@ def _measured(vlm: VLM, spec: CMASpec, index: int, pair: MediationPair, asked: A
             "predicted_token": ("context", predicted),
             "predicted_word": ("context", np.array(words)),
             "correct": ("context", predicted == expected),
-            "positions": ((), len(asked.contexts[0].tokens)),
+            "positions": ((), len(inputs.contexts[0].tokens)),
         },
         coords=_coords(pair, vlm.n_layers, vlm.n_heads),
     )
     scored = measured.assign(_scores(measured)).expand_dims(pair=[index])
     per_pair = [name for name in measured.coords if not measured[name].dims]
-    return _documented(scored.assign_coords({name: ("pair", [measured[name].item()]) for name in per_pair}))
+    data = scored.assign_coords({name: ("pair", [measured[name].item()]) for name in per_pair})
+    return documented(data, DOCUMENTATION).assign_attrs(ATTRS)
 
 
 def _coords(pair: MediationPair, layers: int, heads: int) -> dict[str, object]:
@@ -179,13 +184,13 @@ def _coords(pair: MediationPair, layers: int, heads: int) -> dict[str, object]:
 
 
 def _scores(measured: xr.Dataset) -> dict[str, xr.DataArray]:
-    """Scores of every head, and the score that the recorded clean run itself gets: the numerical noise."""
+    """Scores of every head, and the absolute score of the recorded clean run, which is the numerical noise."""
     answers = xr.concat([measured["original"], measured["counterfactual"]], "answer")
 
-    def answered(logits: xr.DataArray) -> xr.DataArray:
+    def of_answers(logits: xr.DataArray) -> xr.DataArray:
         return logits.sel(colour=answers).drop_vars("colour").transpose("condition", ..., "answer")
 
-    patched, kept, clean = (answered(measured[f"{name}_logits"]) for name in ("patched", "unedited", "recorded"))
+    patched, kept, clean = (of_answers(measured[f"{name}_logits"]) for name in ("patched", "unedited", "recorded"))
     score = mediation.scores(patched.values, kept.values[:, None, None, :])
     noise = abs(mediation.scores(clean.values, kept.values))
     return {
@@ -208,24 +213,21 @@ DOCUMENTATION = {
 }
 
 
-def _documented(data: xr.Dataset) -> xr.Dataset:
-    documented(data, DOCUMENTATION)
-    data.attrs = {
-        "title": "Causal mediation of every attention head",
-        "paper": "arXiv 2506.15871, section on causal mediation, Figs 1d and 20-25",
-    }
-    return data
+ATTRS = {
+    "title": "Causal mediation of every attention head",
+    "paper": "arXiv 2506.15871, section on causal mediation, Figs 1d and 20-25",
+}
 
 
 def _no_usable_pairs(spec: CMASpec, data: xr.Dataset) -> str:
-    answered = Counter(data["predicted_word"].sel(context="clean").values.tolist()).most_common(5)
-    heard = ", ".join(f"{word!r} ({count} times)" for word, count in answered)
-    asked = Counter(data["target_colour"].values.tolist()).most_common(3)
+    predicted = Counter(data["predicted_word"].sel(context="clean").values.tolist()).most_common(5)
+    words = ", ".join(f"{word!r} ({count} times)" for word, count in predicted)
+    colours = Counter(data["target_colour"].values.tolist()).most_common(3)
     none = "no two usable pairs" if spec.pairs > 1 else "no usable pair"
     share = float(data["correct"].sel(context="clean").mean())
     return (
         f"{spec.model} has {none} in any condition: expected the target's colour (such as "
-        f"{', '.join(repr(word) for word, _ in asked)}) in the clean and in the source context; "
-        f"{share:.0%} of {data.sizes['pair']} clean contexts were right, and it answered {heard}. "
-        "Valid are models that can describe two objects; the other --placement may also help"
+        f"{', '.join(repr(word) for word, _ in colours)}) in the clean and in the source context; "
+        f"{share:.0%} of {data.sizes['pair']} clean contexts were correct, and it predicted {words}. "
+        "Use a model that can describe two objects; the other --placement may also help"
     )

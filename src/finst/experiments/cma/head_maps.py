@@ -1,4 +1,4 @@
-"""What a finished run of causal mediation says of every head: its mean score in each stage, and the rankings by it."""
+"""Mean scores of every head in each stage of causal mediation, and the rankings of heads by them."""
 
 from __future__ import annotations
 
@@ -14,40 +14,59 @@ from finst.analysis.mediation import STAGES
 from finst.errors import choice
 
 
+def stages_of(summary: xr.Dataset) -> list[str]:
+    """The stages of a summary, in its order."""
+    return [str(stage) for stage in summary["condition"].values]
+
+
+def mean_map(summary: xr.Dataset, stage: str) -> Float[np.ndarray, "layer head"]:
+    """The mean scores of a stage in logits."""
+    return summary["mean"].sel(condition=stage).transpose("layer", "head").values
+
+
+def above_map(summary: xr.Dataset, stage: str) -> Bool[np.ndarray, "layer head"]:
+    """Which heads of a stage are above the noise."""
+    return summary["above"].sel(condition=stage).transpose("layer", "head").values
+
+
 @dataclass(frozen=True, eq=False)
 class HeadMaps:
-    """What a finished run of causal mediation says of every head."""
+    """The maps of a finished run of causal mediation."""
 
     weights: str
-    """Hash of the weights that were measured."""
+    """Hash of the measured weights."""
     mean: Float[np.ndarray, "stage layer head"]
     """Mean score in logits, stages in the order of ``STAGES``."""
     above: Bool[np.ndarray, "stage layer head"]
     """Heads above the noise."""
     noise: float
-    """Numerical noise of a score in logits: heads closer than this cannot be told apart."""
+    """Numerical noise of a score in logits: heads closer than this are tied."""
 
     @classmethod
     def of(cls, summary: xr.Dataset, weights: str) -> HeadMaps:
-        """From the summary of ``finst run cma``."""
+        """The maps in a summary of ``finst run cma``."""
         part = summary.sel(condition=list(STAGES))
         mean, above = (part[name].transpose("condition", "layer", "head").values for name in ("mean", "above"))
         return cls(weights, mean, above, float(part["noise_floor"]))
 
     def top(self, stage: str, k: int, seed: int) -> TopK:
-        """The ``k`` strongest heads of a stage, ties (within the noise) broken by seed; its warning tells what is
-        arbitrary. Raises FinstError for an unknown stage and for more heads than there are."""
+        """The ``k`` strongest heads of a stage; ties (within the noise) are broken by seed, and stated in its warning.
+
+        Raises FinstError for an unknown stage and for more heads than there are.
+        """
         if stage not in STAGES:
             raise choice("stage", stage, STAGES)
         place = STAGES.index(stage)
         return headsets.top_k(self.mean[place], k, tolerance=self.noise, above=self.above[place], seed=seed)
 
     def strongest(self, k: int, seed: int) -> TopK:
-        """The ``k`` heads whose largest score over the stages is largest (Fig 46), ties as in ``top``; above the noise
-        are heads that are so in any stage."""
+        """The ``k`` heads with the largest maximum over the stages (Fig 46), ties as in ``top``.
+
+        A head counts as above the noise if it is so in any stage.
+        """
         above = np.logical_or.reduce(self.above)
         return headsets.top_k(self.mean.max(0), k, tolerance=self.noise, above=above, seed=seed)
 
     def weakest(self, k: int, seed: int) -> TopK:
-        """The ``k`` heads whose largest score over the stages is smallest, ties as in ``top``."""
+        """The ``k`` heads with the smallest maximum over the stages, ties as in ``top``."""
         return headsets.top_k(-self.mean.max(0), k, tolerance=self.noise, seed=seed)

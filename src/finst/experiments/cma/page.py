@@ -9,8 +9,9 @@ from typing import Any
 
 import xarray as xr
 
-from finst.experiments.cma.figures import COLOURS, MARKERS, STATISTICS
-from finst.experiments.cma.reliability import trust_of
+from finst.experiments.cma.figures import STAGE_COLOURS, STAGE_MARKERS, STATISTICS
+from finst.experiments.cma.head_maps import stages_of
+from finst.experiments.cma.reliability import map_reliability
 from finst.experiments.cma.side_by_side import headline, stage_rows, step_rows, steps_of
 from finst.experiments.cma.verdict import strongest_head, top_heads, verdict_of
 from finst.report.comparison import Difference, Side
@@ -23,40 +24,40 @@ from finst.report.wording import NAMES, level_of
 PACKAGE = "finst.experiments.cma"
 
 TOP = 5
-"""Heads of each stage in the table."""
+"""Number of heads of each stage in the table."""
 
 CLAIMS = {
-    "id_retrieval": "At the words that describe an object, fetches the index of that object’s place.",
-    "id_selection": "At the last token, works out the index of the object to be named next.",
-    "feature_retrieval": "At the last token, uses that index to fetch the object’s colour and shape.",
+    "id_retrieval": "At the words that describe an object, reads the position ID of that object.",
+    "id_selection": "At the last token, selects the position ID of the object to be named next.",
+    "feature_retrieval": "At the last token, uses that position ID to read the object’s colour and shape.",
 }
-"""The paper's account of each stage, as the page tells it."""
+"""What the heads of each stage do according to the paper."""
 
 SYMBOLS = {"o": "●", "s": "■", "^": "▲"}
 
 
 @dataclass(frozen=True)
-class Stage:
-    """How a stage is written and coloured throughout the page."""
+class StageStyle:
+    """The name, colour and symbol of a stage throughout the page."""
 
     key: str
     name: str
     colour: str
     symbol: str
     claim: str
-    """What the paper says that its heads do."""
+    """What its heads do according to the paper."""
 
 
 @dataclass(frozen=True, eq=False)
 class PairExample:
-    """One pair of the design: its contexts, and the prompt that they share."""
+    """One pair of the design: its contexts, and their common prompt."""
 
     pair: int
-    """Its label in the summary."""
+    """Its coordinate in the summary."""
     grid: tuple[int, int]
     """Rows and columns of image tokens."""
     views: tuple[ContextView, ...]
-    """In the order of the contexts."""
+    """The pictures, in the order of the contexts."""
     tokens: tuple[TokenView, ...]
     contrasts: dict[str, tuple[str, str]]
     """The answers (a1, a1*) of each condition."""
@@ -65,12 +66,12 @@ class PairExample:
 def mediation_page(
     summary: xr.Dataset, figures: Sequence[NamedFigure], example: PairExample, record: Mapping[str, Any]
 ) -> str:
-    """The whole report of a run of causal mediation.
+    """The report of a run of causal mediation.
 
-    ``summary`` and ``figures`` are those of the experiment, ``example`` is one of its pairs, and ``record`` the run's
+    ``summary`` and ``figures`` belong to the experiment, ``example`` is one of its pairs, and ``record`` is the run's
     manifest as plain values.
     """
-    stages = _stages(summary)
+    stages = _stage_styles(summary)
     return render(
         "mediation.html.j2",
         PACKAGE,
@@ -84,7 +85,7 @@ def mediation_page(
         level=level_of(summary),
         all_heads=data_uri(tidy(summary, [*STATISTICS, "n"]).encode(), "text/csv"),
         pairs=[_pairs(summary, stage) for stage in stages],
-        trust={stage.key: trust_of(summary, stage.key) for stage in stages},
+        reliability={stage.key: map_reliability(summary, stage.key) for stage in stages},
         noise=float(summary["noise_floor"]),
         measured_noise=float(summary["noise"].max()),
         positions=sorted({int(n) for n in summary["positions"].values}),
@@ -98,18 +99,18 @@ def mediation_page(
     )
 
 
-def _stages(summary: xr.Dataset) -> list[Stage]:
+def _stage_styles(summary: xr.Dataset) -> list[StageStyle]:
     return [
-        Stage(key, NAMES[key], COLOURS[key], SYMBOLS[MARKERS[key]], CLAIMS[key])
-        for key in summary["condition"].values.tolist()
+        StageStyle(key, NAMES[key], STAGE_COLOURS[key], SYMBOLS[STAGE_MARKERS[key]], CLAIMS[key])
+        for key in stages_of(summary)
     ]
 
 
 def mediation_side_by_side(
     sides: Sequence[Side], figures: Sequence[NamedFigure], differences: Sequence[Difference]
 ) -> str:
-    """Runs of causal mediation side by side."""
-    stages = _stages(sides[0].summary)
+    """The page of several runs of causal mediation side by side."""
+    stages = _stage_styles(sides[0].summary)
     return side_by_side_page(
         [side.label for side in sides],
         [side.record for side in sides],
@@ -132,7 +133,7 @@ def _pair(values: xr.DataArray, example: PairExample) -> xr.DataArray:
 
 
 def _answers(summary: xr.Dataset, example: PairExample) -> list[dict[str, Any]]:
-    """What each context of the example was answered, with the logits of its three colours."""
+    """The predicted word in each context of the example, with the logits of the three colours."""
     rows = []
     for view in example.views:
         context = summary.sel(context=view.name, pair=example.pair)
@@ -141,7 +142,7 @@ def _answers(summary: xr.Dataset, example: PairExample) -> list[dict[str, Any]]:
                 "context": view.name,
                 "logits": [float(value) for value in context["context_logits"].values],
                 "answer": view.answer,
-                "said": str(context["predicted_word"].item()),
+                "predicted": str(context["predicted_word"].item()),
                 "correct": bool(context["correct"]),
             }
         )
@@ -149,10 +150,10 @@ def _answers(summary: xr.Dataset, example: PairExample) -> list[dict[str, Any]]:
 
 
 def _patched(summary: xr.Dataset, example: PairExample) -> list[dict[str, Any]]:
-    """The example's logits with the strongest head of each stage patched, beside the unedited ones."""
+    """The example's logits with the strongest head of each stage patched, and without."""
     rows = []
     pair = summary.sel(pair=example.pair)
-    for key in (str(key) for key in summary["condition"].values):
+    for key in stages_of(summary):
         head = strongest_head(summary, key)
         if head is None:
             continue
@@ -171,8 +172,8 @@ def _patched(summary: xr.Dataset, example: PairExample) -> list[dict[str, Any]]:
     return rows
 
 
-def _pairs(summary: xr.Dataset, stage: Stage) -> dict[str, Any]:
-    """How many pairs a condition used and lost, and what was said instead of the right answers."""
+def _pairs(summary: xr.Dataset, stage: StageStyle) -> dict[str, Any]:
+    """The numbers of pairs that a condition used and dropped, and the incorrect predictions."""
     part = summary.sel(condition=stage.key)
     source = str(part["source"].item())
     wrong = []
@@ -180,8 +181,8 @@ def _pairs(summary: xr.Dataset, stage: Stage) -> dict[str, Any]:
         context = part.sel(context=name)
         for pair in part["pair"].values[~context["correct"].values]:
             colour = part["new_colour" if name == "changed" else "target_colour"].sel(pair=pair)
-            said = str(context["predicted_word"].sel(pair=pair).item())
-            wrong.append({"pair": int(pair), "context": name, "said": said, "right": str(colour.item())})
+            word = str(context["predicted_word"].sel(pair=pair).item())
+            wrong.append({"pair": int(pair), "context": name, "predicted": word, "correct": str(colour.item())})
     return {
         "stage": stage,
         "source": source,

@@ -1,4 +1,4 @@
-"""How far a map of causal mediation can be trusted as a whole: reliability, discoveries, and ties at the top."""
+"""How reliable a map of causal mediation is as a whole: split-half reliability, discoveries, ties at the top."""
 
 # ruff: noqa: RUF001  (typeset text: dashes as readers expect them)
 from __future__ import annotations
@@ -12,27 +12,27 @@ from finst.report.wording import listed, number
 
 
 @dataclass(frozen=True)
-class Trust:
-    """Of one stage's map, for a row of a table."""
+class MapReliability:
+    """The reliability of one stage's map, for a row of a table."""
 
     above: int
     """Heads above the noise."""
     discoveries: int
-    """Heads with a positive mean that are found at a false discovery rate of alpha."""
+    """Heads with a positive mean that are discovered at a false discovery rate of alpha."""
     reliability: str
-    """Split-half, of the mean map, with its interval."""
+    """Split-half reliability of the mean map, with its interval."""
     ties: str
-    """Top sets whose cut runs through heads that cannot be told apart, or that there are none."""
+    """The top sets whose cut divides tied heads, or that there are none."""
 
 
-def trust_of(summary: xr.Dataset, stage: str) -> Trust:
-    """From the summary's ``reliability``, ``p_fdr`` and ``cut_tied``."""
+def map_reliability(summary: xr.Dataset, stage: str) -> MapReliability:
+    """The reliability of a stage's map, from the summary's ``reliability``, ``p_fdr`` and ``cut_tied``."""
     part = summary.sel(condition=stage)
     value, low, high = (float(part[f"reliability{end}"]) for end in ("", "_low", "_high"))
-    found = (part["p_fdr"] < summary.attrs["alpha"]) & (part["mean"] > part["noise_floor"])
-    return Trust(
+    discovered = (part["p_fdr"] < summary.attrs["alpha"]) & (part["mean"] > part["noise_floor"])
+    return MapReliability(
         above=int(part["above"].sum()),
-        discoveries=int(found.sum()),
+        discoveries=int(discovered.sum()),
         reliability="–" if np.isnan(value) else f"{number(value)} [{number(low)}, {number(high)}]",
         ties=_ties(part),
     )

@@ -1,6 +1,6 @@
-"""Causal mediation of several models side by side, as numbers: what each stage is in each, and in which order.
+"""Causal mediation of several models side by side, as numbers: each stage in each model, and the order of the stages.
 
-Layers are also given as relative depth, layer / (layers - 1): 0 is a model's first layer and 1 its last.
+Relative depth is layer / (layers - 1): 0 is a model's first layer and 1 its last.
 """
 
 # ruff: noqa: RUF001  (typeset text: dashes, minus signs and apostrophes as readers expect them)
@@ -12,34 +12,35 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from finst.experiments.cma.reliability import trust_of
+from finst.experiments.cma.head_maps import above_map, stages_of
+from finst.experiments.cma.reliability import map_reliability
 from finst.experiments.cma.verdict import strongest_head, verdict_of
 from finst.report.comparison import Side
 from finst.report.wording import NAMES, capital, format_p, number, runs
 
 
-def deepest(side: Side) -> int:
-    """A model's last layer; 1 for a model of one layer, so that depths can be divided by it."""
+def last_layer(side: Side) -> int:
+    """The number of a model's last layer, or 1 for a model of one layer: the divisor of relative depths."""
     return max(side.summary.sizes["layer"] - 1, 1)
 
 
 @dataclass(frozen=True)
 class StageRow:
-    """A stage in one model, for a row of a table; a dash for what is not known."""
+    """A stage in one model, for a row of a table; a dash for unknown values."""
 
     label: str
     used: int
-    """Pairs."""
+    """Number of usable pairs."""
     above: str
     layers: str
     depth: str
-    """Of these layers, relative."""
+    """The relative depth of these layers."""
     strongest: str
     strongest_depth: str
     share: str
-    """The strongest head's mean score as a share of the clean margin between the two answers."""
+    """The strongest head's mean score as a percentage of the clean margin between the two answers."""
     centre: str
-    """Relative depth of the stage's centre of mass."""
+    """The relative depth of the stage's centre of mass, with its interval."""
     reliability: str
     found: bool
 
@@ -59,13 +60,13 @@ class StepRow:
 
 
 def stage_rows(sides: Sequence[Side], stage: str) -> tuple[StageRow, ...]:
-    """One a model."""
+    """A row for each model."""
     return tuple(_stage_row(side, stage) for side in sides)
 
 
 def _stage_row(side: Side, stage: str) -> StageRow:
     part = side.summary.sel(condition=stage)
-    above = part["above"].transpose("layer", "head").values
+    above = above_map(side.summary, stage)
     layers = side.summary["layer"].values[above.any(axis=1)].tolist()
     head = strongest_head(side.summary, stage)
     margin = float(part["margin"])
@@ -74,17 +75,17 @@ def _stage_row(side: Side, stage: str) -> StageRow:
         used=int(part["n"]),
         above=f"{int(above.sum())} of {above.size}",
         layers=runs(layers) or "–",
-        depth="–".join(dict.fromkeys(number(layer / deepest(side), 2) for layer in (layers[0], layers[-1])))
+        depth="–".join(dict.fromkeys(number(layer / last_layer(side), 2) for layer in (layers[0], layers[-1])))
         if layers
         else "–",
         strongest="–"
         if head is None
         else f"{head.name}: {number(head.mean)} ± {number(head.standard_error)}"
         + ("" if head.above else " (not above the noise)"),
-        strongest_depth="–" if head is None else number(head.layer / deepest(side), 2),
+        strongest_depth="–" if head is None else number(head.layer / last_layer(side), 2),
         share="–" if head is None or not margin > 0 else f"{number(100 * head.mean / margin, 0)} %",
-        centre=_interval(part, "centre_mean", "centre_low", "centre_high", deepest(side)),
-        reliability=trust_of(side.summary, stage).reliability,
+        centre=_interval(part, "centre_mean", "centre_low", "centre_high", last_layer(side)),
+        reliability=map_reliability(side.summary, stage).reliability,
         found=bool(above.any()),
     )
 
@@ -95,46 +96,46 @@ def _interval(part: xr.Dataset, middle: str, low: str, high: str, scale: float =
 
 
 def step_rows(sides: Sequence[Side], step: int) -> tuple[StepRow, ...]:
-    """One a model; ``step`` counts pairs of neighbouring stages."""
+    """A row for each model; ``step`` is the index of a pair of neighbouring stages."""
     return tuple(_step_row(side, step) for side in sides)
 
 
 def _step_row(side: Side, step: int) -> StepRow:
-    said, part = verdict_of(side.summary).steps[step], side.summary.isel(step=step)
-    if said.holds is None:
-        return StepRow(side.label, f"not testable: {said.detail}", None, "–", "–", "–", "–")
+    verdict, part = verdict_of(side.summary).steps[step], side.summary.isel(step=step)
+    if verdict.holds is None:
+        return StepRow(side.label, f"not testable: {verdict.detail}", None, "–", "–", "–", "–")
     names = ("order_difference", "order_ci_low", "order_ci_high")
     return StepRow(
         label=side.label,
-        outcome="holds" if said.holds else "does not hold",
-        holds=said.holds,
+        outcome="holds" if verdict.holds else "does not hold",
+        holds=verdict.holds,
         layers=_interval(part, *names),
-        depth=_interval(part, *names, scale=deepest(side)),
+        depth=_interval(part, *names, scale=last_layer(side)),
         p=format_p(float(part["order_p"])),
         n=str(int(part["order_n"])),
     )
 
 
 def steps_of(sides: Sequence[Side]) -> tuple[str, ...]:
-    """What is claimed of neighbouring stages, from early to late."""
+    """The claims about the order of neighbouring stages, from early to late."""
     return tuple(capital(step.claim) for step in verdict_of(sides[0].summary).steps)
 
 
 def headline(sides: Sequence[Side]) -> str:
-    """In how many of the runs each stage has heads above the noise."""
+    """The number of runs in which each stage has heads above the noise, as a sentence."""
     counts = {
-        NAMES[key]: sum(bool(side.summary["above"].sel(condition=key).any()) for side in sides)
-        for key in sides[0].summary["condition"].values.tolist()
+        NAMES[stage]: sum(bool(above_map(side.summary, stage).any()) for side in sides)
+        for stage in stages_of(sides[0].summary)
     }
-    said = ", ".join(f"{name} in {count}" for name, count in counts.items())
-    return f"Of {len(sides)} runs, heads above the noise: {said}."
+    listing = ", ".join(f"{name} in {count}" for name, count in counts.items())
+    return f"Heads above the noise, in how many of {len(sides)} runs: {listing}."
 
 
 def table(sides: Sequence[Side]) -> list[tuple[str, ...]]:
-    """For the terminal: a header, then a row a stage and model."""
+    """The table for the terminal: a header, then a row for each stage and model."""
     rows = [("stage", "model", "above", "layers", "strongest, logits", "depth", "reliability")]
-    for key in sides[0].summary["condition"].values.tolist():
-        for row in stage_rows(sides, key):
+    for stage in stages_of(sides[0].summary):
+        for row in stage_rows(sides, stage):
             cells = (row.above, row.layers, row.strongest, row.strongest_depth, row.reliability)
-            rows.append((NAMES[key], row.label, *cells))
+            rows.append((NAMES[stage], row.label, *cells))
     return rows

@@ -1,12 +1,11 @@
-"""The figures of causal mediation of several models side by side, each on one scale for all of them."""
+"""The figures of causal mediation of several models side by side, on common scales."""
 
 # ruff: noqa: RUF001  (typeset text: dashes, minus signs and apostrophes as readers expect them)
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 
@@ -19,48 +18,44 @@ from finst.experiments.cma.figures import (
     one_sided_bar,
     score_bar,
 )
-from finst.experiments.cma.side_by_side import deepest
+from finst.experiments.cma.head_maps import stages_of
+from finst.experiments.cma.side_by_side import last_layer
 from finst.report.comparison import Side
 from finst.report.curves import Pen, curve
-from finst.report.figures import FAINT, INK, STYLE, NamedFigure, canvas
+from finst.report.figures import FAINT, INK, NamedFigure, canvas, styled
 from finst.report.tables import tidy
 from finst.report.wording import NAMES, capital, level_of
 
 MAP_WIDTH = 3.6
-"""Inches."""
+"""The width of one model's map in inches."""
 
 HUES = (INK, "#CC79A7", "#E69F00", "#56B4E9")
-"""Of models: those of Okabe and Ito's colours that no stage has."""
+"""The colours of models: those of Okabe and Ito's colours that no stage has."""
 
 LINES = (("o", ()), ("s", (5.0, 1.5)), ("^", (1.2, 1.2)), ("D", (6.0, 1.5, 1.0, 1.5)))
-"""Of models, marks and dashes: models with the same hue have different ones."""
+"""Markers and dashes of models; models with the same colour have different ones."""
 
 
+@styled
 def side_figures(sides: Sequence[Side]) -> tuple[NamedFigure, ...]:
     """All figures, in the order of the page."""
-    figures: tuple[Callable[[Sequence[Side]], NamedFigure], ...] = (maps, panels, depths)
-    with mpl.rc_context(STYLE):  # pyright: ignore[reportArgumentType]
-        return tuple(figure(sides) for figure in figures)
+    return maps(sides), panels(sides), depths(sides)
 
 
 def side_table(sides: Sequence[Side], variables: list[str]) -> str:
-    """The tidy tables of all models under one another, as CSV, with the model in the first column."""
+    """The tidy tables of all models below one another, as CSV, with the model in the first column."""
     tables = [tidy(side.summary.expand_dims(model=[side.label]), variables) for side in sides]
     return "".join([tables[0], *(text.partition("\n")[2] for text in tables[1:])])
 
 
-def _stages(sides: Sequence[Side]) -> list[str]:
-    return [str(key) for key in sides[0].summary["condition"].values]
-
-
 def _height(sides: Sequence[Side]) -> float:
-    """Of a map, in inches."""
+    """The height of a map in inches."""
     return 0.7 + min(4.0, 0.2 * max(side.summary.sizes["head"] for side in sides))
 
 
 def maps(sides: Sequence[Side]) -> NamedFigure:
-    """Fig 1d for each model: the heads above the noise, with one scale a stage for all models."""
-    stages, summaries = _stages(sides), [side.summary for side in sides]
+    """Fig 1d for each model: the heads above the noise, with one scale per stage for all models."""
+    stages, summaries = stages_of(sides[0].summary), [side.summary for side in sides]
     tops = {stage: largest_above(summaries, stage) for stage in stages}
     figure = canvas(MAP_WIDTH * len(sides), _height(sides) + 0.9)
     (above,), (below,) = figure.subfigures(2, 1, squeeze=False, height_ratios=[_height(sides), 0.7])
@@ -74,9 +69,9 @@ def maps(sides: Sequence[Side]) -> NamedFigure:
         name="maps",
         title="The stages in every model",
         caption=(
-            "Every attention head of each model. A colour and a mark say in which stage a head is above the noise; "
-            "intensity is its mean score, on one scale a stage for all models, from zero (white) to the largest in any "
-            "of them. Unmarked heads are not above the noise and white, whatever their mean."
+            "Every attention head of each model. Colour and marker show in which stage a head is above the noise. "
+            "Intensity is its mean score, on one scale per stage for all models, from zero (white) to the largest in "
+            "any of them. Heads that are not above the noise are white and unmarked, whatever their mean."
         ),
         figure=figure,
         csv=side_table(sides, ["mean", "p_fwer", "above"]),
@@ -84,8 +79,8 @@ def maps(sides: Sequence[Side]) -> NamedFigure:
 
 
 def panels(sides: Sequence[Side]) -> NamedFigure:
-    """One diverging map a condition and model; models side by side, with one scale a condition."""
-    stages, summaries = _stages(sides), [side.summary for side in sides]
+    """One diverging map per condition and model; models side by side, with one scale per condition."""
+    stages, summaries = stages_of(sides[0].summary), [side.summary for side in sides]
     floor = max(float(summary["noise_floor"]) for summary in summaries)
     figure = canvas(MAP_WIDTH * len(sides) + 0.6, (_height(sides) + 0.2) * len(stages))
     rows = figure.subplots(len(stages), len(sides), squeeze=False)
@@ -101,12 +96,12 @@ def panels(sides: Sequence[Side]) -> NamedFigure:
         score_bar(figure.colorbar(mesh, ax=list(row), aspect=14, pad=0.02), limit, floor)
     return NamedFigure(
         name="panels",
-        title="One map a condition and model",
+        title="One map per condition and model",
         caption=(
-            "Mean score of every head, on one scale a condition for all models, symmetric about zero (palest). Solid "
-            "outlines: above the noise in that model; dashed: the same with a negative mean. Models whose logits are "
-            "of different sizes do not have scores of equal size for equal effects: a pale map may be as clear as a "
-            "deep one, which is what outlines and reliability tell."
+            "Mean score of every head, on one scale per condition for all models, symmetric about zero (palest). "
+            "Solid outlines: above the noise in that model; dashed: the same with a negative mean. Where models have "
+            "logits of different sizes, equal effects have scores of different sizes: a pale map may be as clear as "
+            "a deep one. Compare outlines and reliability instead."
         ),
         figure=figure,
         csv=side_table(sides, [*STATISTICS, "n"]),
@@ -114,8 +109,8 @@ def panels(sides: Sequence[Side]) -> NamedFigure:
 
 
 def depths(sides: Sequence[Side]) -> NamedFigure:
-    """The stages by relative depth, a curve a model."""
-    stages = _stages(sides)
+    """The stages by relative depth, one curve per model."""
+    stages = stages_of(sides[0].summary)
     figure = canvas(7.2, 1.5 * len(stages) + 0.6)
     panels = figure.subplots(len(stages), 1, sharex=True)
     for axes, stage in zip(panels, stages, strict=True):
@@ -129,7 +124,7 @@ def depths(sides: Sequence[Side]) -> NamedFigure:
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper left", ncols=3, handlelength=2.6)
     shown = ["layer_mean", "layer_ci_low", "layer_ci_high", "centre_mean", "depth"]
     with_depth = [
-        replace(side, summary=side.summary.assign(depth=("layer", side.summary["layer"].values / deepest(side))))
+        replace(side, summary=side.summary.assign(depth=("layer", side.summary["layer"].values / last_layer(side))))
         for side in sides
     ]
     return NamedFigure(
@@ -137,9 +132,9 @@ def depths(sides: Sequence[Side]) -> NamedFigure:
         title="The stages by relative depth",
         caption=(
             "Mean score over all heads of a layer, at layer / (layers − 1), with its "
-            f"{level_of(sides[0].summary)} bootstrap interval over pairs (shaded). Hollow marks: no head of the layer "
-            "is above the noise. Ticks at the bottom: centre of mass of the heads above the noise. Scales differ "
-            "between the stages."
+            f"{level_of(sides[0].summary)} bootstrap interval over pairs (shaded). Hollow markers: no head of the "
+            "layer is above the noise. Ticks at the bottom: centre of mass of the heads above the noise. Scales "
+            "differ between the stages."
         ),
         figure=figure,
         csv=side_table(with_depth, shown),
@@ -149,11 +144,11 @@ def depths(sides: Sequence[Side]) -> NamedFigure:
 def _draw_depth(axes: Axes, side: Side, stage: str, place: int) -> None:
     part = side.summary.sel(condition=stage)
     pen = Pen(HUES[place % 4], *LINES[(place + place // 4) % 4])
-    placed = part.assign_coords(layer=part["layer"] / deepest(side))
+    placed = part.assign_coords(layer=part["layer"] / last_layer(side))
     ends = {"low": placed["layer_ci_low"], "high": placed["layer_ci_high"]}
     curve(axes, placed["layer_mean"], pen, side.label, solid=placed["above"].any("head"), **ends)
     if part["centre_mean"].notnull():
-        centre = float(part["centre_mean"]) / deepest(side)
+        centre = float(part["centre_mean"]) / last_layer(side)
         axes.plot(
             [centre],
             [0],

@@ -1,4 +1,4 @@
-"""A stored run of causal mediation, read back for whoever wants its numbers without the experiment."""
+"""A stored run of causal mediation as arrays, for verification and interventions."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from finst.experiments.cma.design import COLOURS, CONDITIONS
 from finst.experiments.cma.head_maps import HeadMaps
 from finst.experiments.cma.spec import CMASpec
 from finst.runs.archive import unpack
+from finst.runs.finished import manifest_of
 from finst.runs.manifest import Manifest, ModelRecord
 from finst.runs.spec import from_json
 from finst.runs.store import RunFolder
@@ -21,48 +22,49 @@ from finst.runs.store import RunFolder
 
 @dataclass(frozen=True, eq=False)
 class StoredMediation:
-    """What the units of a run hold, finished or not."""
+    """The measured units of a run, finished or not; logits and scores in logits."""
 
     path: Path
     spec: CMASpec
     model: ModelRecord
     pairs: tuple[int, ...]
-    """The measured ones, as indices into the design."""
+    """The measured pairs, as indices into the design."""
     patched: Float[np.ndarray, "pair condition layer head colour"]
     unedited: Float[np.ndarray, "pair condition colour"]
     scores: Float[np.ndarray, "pair condition layer head"]
     noise: float
-    """The largest numerical noise of a score that was recorded, in logits."""
+    """The largest recorded numerical noise of a score, in logits."""
 
 
 def stored_mediation(path: Path) -> StoredMediation:
-    """All measured units of the run in the folder ``path``.
+    """The measured units of the run in the folder ``path``.
 
     Raises FinstError when the folder holds no run of causal mediation, a finished run lacks a unit, or one is damaged.
     """
     manifest = _manifest(path)
     spec = from_json(CMASpec, manifest.spec)
     folder = RunFolder(path, manifest.experiment, manifest.spec)
-    there = [index for index in range(manifest.units) if folder.has_unit(index)]
-    if not there or (manifest.status == "finished" and len(there) < manifest.units):
-        raise FinstError(f"{path} holds {len(there)} of the {manifest.units} units that its manifest counts")
-    parts = [_arrays(folder, index) for index in there]
+    stored = [index for index in range(manifest.units) if folder.has_unit(index)]
+    if not stored or (manifest.status == "finished" and len(stored) < manifest.units):
+        raise FinstError(f"{path} holds {len(stored)} of the {manifest.units} units that its manifest counts")
+    parts = [_arrays(folder, index) for index in stored]
     try:
         pairs, patched, unedited, scores, noise = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     except ValueError as cause:
         raise FinstError(f"{path} is damaged: its units do not fit each other ({cause})") from cause
     if len(set(pairs.tolist())) < len(pairs) or not set(pairs.tolist()) <= set(range(spec.pairs)):
         raise FinstError(f"{path} is damaged: its units do not hold each of the pairs 0..{spec.pairs - 1} once")
-    found = tuple(int(pair) for pair in pairs)
-    return StoredMediation(path, spec, manifest.model, found, patched, unedited, scores, float(noise.max()))
+    return StoredMediation(
+        path, spec, manifest.model, tuple(pairs.tolist()), patched, unedited, scores, float(noise.max())
+    )
 
 
 def _arrays(folder: RunFolder, index: int) -> tuple[np.ndarray, ...]:
-    """The pairs of a unit, their patched and unedited logits, scores and noise, with axes in a known order."""
+    """The pairs of a unit, their patched and unedited logits, scores and noise, with axes as in ``StoredMediation``."""
     try:
         unit: xr.Dataset = folder.read_unit(index)
         part = unit.sel(condition=list(CONDITIONS), colour=list(COLOURS))
-        # Runs of before there was a choice of readout have the last token's alone.
+        # Runs made before the choice of readout have only the last token's.
         unedited = part["unedited_logits"].broadcast_like(part["patched_logits"].isel(layer=0, head=0, drop=True))
         part = part.assign(unedited_logits=unedited)
         dims = {
@@ -79,21 +81,19 @@ def _arrays(folder: RunFolder, index: int) -> tuple[np.ndarray, ...]:
 
 
 def head_maps(path: Path) -> HeadMaps:
-    """What the finished run in the folder ``path`` says of every head.
+    """The maps of the finished run in the folder ``path``.
 
     Raises FinstError when the folder holds no finished run of causal mediation.
     """
-    stored = _manifest(path)
-    if stored.status != "finished":
+    manifest = _manifest(path)
+    if manifest.status != "finished":
         raise FinstError(f"{path} holds a run that is not finished: let finst run cma finish it first")
-    summary = unpack(RunFolder(path, stored.experiment, stored.spec).summary_path)
-    return HeadMaps.of(summary, stored.model.hash)
+    summary = unpack(RunFolder(path, manifest.experiment, manifest.spec).summary_path)
+    return HeadMaps.of(summary, manifest.model.hash)
 
 
 def _manifest(path: Path) -> Manifest:
-    if not (path / "manifest.json").is_file():
-        raise FinstError(f"{path} holds no run: expected a folder with manifest.json, such as finst run cma writes")
-    manifest = Manifest.read(path / "manifest.json")
+    manifest = manifest_of(path)
     if manifest.experiment != "cma":
         raise FinstError(f"{path} holds a run of {manifest.experiment!r}: expected one of causal mediation ('cma')")
     return manifest

@@ -1,21 +1,23 @@
-"""From measured pairs to statistics: what causal mediation says about each head, each stage and their order."""
+"""Statistics of causal mediation: for each head, for each stage, and for the order of the stages."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from finst.analysis import mediation, statistics
 from finst.analysis.headsets import top_k
-from finst.analysis.mediation import Depth, OrderStep, StageMap
+from finst.analysis.mediation import OrderStep
 from finst.analysis.reliability import split_half
 from finst.experiments.cma.spec import CMASpec, Logits
-from finst.experiments.units import documented
+from finst.experiments.units import documented, spec_attrs
 
 DIGITS: dict[Logits, int | None] = {"exact": None, "bfloat16": mediation.BFLOAT16_DIGITS}
-"""Binary digits that the logits were rounded to."""
+"""Binary digits to which the logits were rounded; None for those of their own format."""
 
 TOP_SETS = (5, 10, 20, 50, 100, 200, 500)
 """Sizes of sets of the strongest heads for which ties are reported."""
@@ -64,64 +66,80 @@ DOCUMENTATION = {
 
 
 def statistics_of(spec: CMASpec, data: xr.Dataset) -> xr.Dataset:
-    """``data`` (dims pair, condition, layer, head; with ``score``, ``noise``, ``usable``) and all statistics of it.
+    """``data`` (dims pair, condition, layer, head; with ``score``, ``noise``, ``usable``) with the statistics added.
 
-    Adds what ``DOCUMENTATION`` lists; ``step`` is the dim of neighbouring stages, from early to late, ``cut``
-    that of sizes of top sets.
+    ``DOCUMENTATION`` lists them. The dim ``step`` runs over neighbouring stages, from early to late, and ``cut`` over
+    sizes of top sets.
     """
     floor = max(float(data["noise"].max()), mediation.resolution(data["unedited_logits"].values, DIGITS[spec.logits]))
-    stages, profiles, centres, depths, margins, halves = {}, {}, {}, {}, {}, {}
-    bootstraps = {"alpha": spec.alpha, "resamples": spec.bootstraps, "seed": spec.seed}
-    settings = {"permutations": spec.permutations, **bootstraps}
-    for name in mediation.STAGES:
-        scores = data["score"].sel(condition=name).transpose("pair", "layer", "head").values
-        usable = data["usable"].sel(condition=name).values
-        stages[name] = mediation.stage_map(scores[usable], noise=floor, **settings)
-        profiles[name] = _profile(spec, scores[usable])
-        centre = mediation.centre_of_mass(scores, stages[name].above)
-        centres[name] = np.where(usable, centre, np.nan)
-        depths[name] = mediation.depth(scores[usable], stages[name].above, **bootstraps)
-        margins[name] = _margin(data.sel(condition=name), usable)
-        halves[name] = split_half(scores[usable], confidence=1 - spec.alpha, seed=spec.seed)
-    steps = mediation.order_steps(centres, **settings)
+    sizes = [size for size in TOP_SETS if size < data.sizes["layer"] * data.sizes["head"]]
+    stages = {name: _stage(spec, data.sel(condition=name), floor, sizes) for name in mediation.STAGES}
+    centres = {name: values["centre"] for name, values in stages.items()}
+    steps = mediation.order_steps(centres, permutations=spec.permutations, **_resampling(spec))
     clean = data["correct"].sel(context="clean").values
     usable = data["usable"].transpose("condition", "pair").values
     summary = data.assign(
         {
-            **{f.name: _by_condition(stages, f.name) for f in fields(StageMap)},
-            **{f"layer_{key}": (("condition", "layer"), values) for key, values in _stacked(profiles).items()},
-            "centre": (("condition", "pair"), np.stack([centres[name] for name in mediation.STAGES])),
-            **{f.name: ("condition", [getattr(depths[s], f.name) for s in mediation.STAGES]) for f in fields(Depth)},
-            "margin": ("condition", [margins[name][0] for name in mediation.STAGES]),
-            "margin_error": ("condition", [margins[name][1] for name in mediation.STAGES]),
-            "split_half": ("condition", [halves[name].r for name in mediation.STAGES]),
-            "reliability": ("condition", [halves[name].reliability for name in mediation.STAGES]),
-            "reliability_low": ("condition", [halves[name].low for name in mediation.STAGES]),
-            "reliability_high": ("condition", [halves[name].high for name in mediation.STAGES]),
-            **_cuts(stages, floor),
+            **_by_condition(list(stages.values())),
+            "cut": ("cut", sizes),
             "noise_floor": ((), floor),
             "dropped_clean": ("condition", (~clean & ~usable).sum(axis=1)),
             "dropped_source": ("condition", (clean & ~usable).sum(axis=1)),
             **{f"order_{f.name}": ("step", [getattr(s, f.name) for s in steps]) for f in fields(OrderStep)},
         }
     ).set_coords(["order_earlier", "order_later"])
-    documented(summary, DOCUMENTATION)
-    return summary.assign_attrs(asdict(spec))
+    return documented(summary, DOCUMENTATION).assign_attrs(spec_attrs(spec))
 
 
-def _cuts(stages: dict[str, StageMap], floor: float) -> dict[str, tuple[tuple[str, ...], object]]:
-    """Ties at the cuts of top sets of several sizes, those that the map has."""
-    maps = [stages[name].mean for name in mediation.STAGES]
-    sizes = [size for size in TOP_SETS if size < maps[0].size]
-    tops = [[top_k(means, size, tolerance=floor) for size in sizes] for means in maps]
-    counts = np.array([[(top.tied, top.tied_inside) for top in row] for row in tops], dtype=np.int64)
-    counts = counts.reshape(len(maps), len(sizes), 2)
-    dims = ("condition", "cut")
-    return {"cut": (("cut",), sizes), "cut_tied": (dims, counts[..., 0]), "cut_inside": (dims, counts[..., 1])}
+def _resampling(spec: CMASpec) -> dict[str, Any]:
+    return {"alpha": spec.alpha, "resamples": spec.bootstraps, "seed": spec.seed}
+
+
+def _stage(spec: CMASpec, part: xr.Dataset, floor: float, sizes: Sequence[int]) -> dict[str, np.ndarray]:
+    """The statistics of one condition by name, with the axes of ``AXES``."""
+    scores = part["score"].transpose("pair", "layer", "head").values
+    usable = part["usable"].values
+    used = scores[usable]
+    heads = mediation.stage_map(used, noise=floor, permutations=spec.permutations, **_resampling(spec))
+    depth = mediation.depth(used, heads.above, **_resampling(spec))
+    half = split_half(used, confidence=1 - spec.alpha, seed=spec.seed)
+    margin, margin_error = _margin(part, usable)
+    tops = [top_k(heads.mean, size, tolerance=floor) for size in sizes]
+    values = {
+        **{field.name: getattr(result, field.name) for result in (heads, depth) for field in fields(result)},
+        **_profile(spec, used),
+        "centre": np.where(usable, mediation.centre_of_mass(scores, heads.above), np.nan),
+        "margin": margin,
+        "margin_error": margin_error,
+        "split_half": half.r,
+        "reliability": half.reliability,
+        "reliability_low": half.low,
+        "reliability_high": half.high,
+        "cut_tied": np.array([top.tied for top in tops], dtype=np.int64),
+        "cut_inside": np.array([top.tied_inside for top in tops], dtype=np.int64),
+    }
+    return {name: np.asarray(value) for name, value in values.items()}
+
+
+AXES = {
+    "centre": ("pair",),
+    **dict.fromkeys(("layer_mean", "layer_ci_low", "layer_ci_high"), ("layer",)),
+    **dict.fromkeys(("cut_tied", "cut_inside"), ("cut",)),
+}
+"""Dims of statistics that are neither single numbers nor maps of layers and heads."""
+
+
+def _by_condition(stages: Sequence[dict[str, np.ndarray]]) -> dict[str, tuple[tuple[str, ...], np.ndarray]]:
+    """The statistics of all conditions with their dims."""
+    stacked = {name: np.stack([stage[name] for stage in stages]) for name in stages[0]}
+    return {
+        name: (("condition", *AXES.get(name, ("layer", "head")[: values.ndim - 1])), values)
+        for name, values in stacked.items()
+    }
 
 
 def _margin(part: xr.Dataset, usable: np.ndarray) -> tuple[float, float]:
-    """Mean and standard error of the clean preference of a1 over a1*; NaN where there are too few pairs for it."""
+    """Mean and standard error of the clean margin of a1 over a1*; NaN where there are too few pairs."""
     logits = part["unedited_logits"].astype(np.float64)
     kept, other = (logits.sel(colour=part[answer].item()).values for answer in ("original", "counterfactual"))
     margin = (kept - other)[usable]
@@ -130,20 +148,15 @@ def _margin(part: xr.Dataset, usable: np.ndarray) -> tuple[float, float]:
     return float(statistics.mean(margin)), float(statistics.standard_error(margin))
 
 
-def _by_condition(stages: dict[str, StageMap], field: str) -> tuple[tuple[str, ...], np.ndarray]:
-    values = np.stack([np.asarray(getattr(stages[name], field)) for name in mediation.STAGES])
-    return ("condition", "layer", "head")[: values.ndim], values
-
-
 def _profile(spec: CMASpec, scores: np.ndarray) -> dict[str, np.ndarray]:
-    """Mean over a layer's heads, with its interval over pairs."""
+    """Mean over each layer's heads, with its interval over pairs."""
     layers = scores.mean(axis=2)
     if len(layers) < 2:
         unknown = np.full(layers.shape[1], np.nan)
-        return {"mean": layers[0] if len(layers) else unknown, "ci_low": unknown, "ci_high": unknown}
+        return {
+            "layer_mean": layers[0] if len(layers) else unknown,
+            "layer_ci_low": unknown,
+            "layer_ci_high": unknown,
+        }
     low, high = statistics.bootstrap_ci(layers, confidence=1 - spec.alpha, resamples=spec.bootstraps, seed=spec.seed)
-    return {"mean": statistics.mean(layers), "ci_low": low, "ci_high": high}
-
-
-def _stacked(profiles: dict[str, dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    return {key: np.stack([profiles[name][key] for name in mediation.STAGES]) for key in ("mean", "ci_low", "ci_high")}
+    return {"layer_mean": statistics.mean(layers), "layer_ci_low": low, "layer_ci_high": high}

@@ -1,6 +1,5 @@
-"""What a summary of causal mediation says, in words: for the head of the report and for the terminal."""
+"""The verdicts of causal mediation in words, for the report and for the terminal."""
 
-# ruff: noqa: RUF001  (typeset text: dashes, minus signs and apostrophes as readers expect them)
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -9,13 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from finst.experiments.cma.head_maps import above_map, mean_map, stages_of
 from finst.report.findings import Findings
 from finst.report.wording import NAMES, capital, format_p, level_of, listed, number, probability, span
 
 
 @dataclass(frozen=True)
 class TopHead:
-    """One head's statistics in a stage; scores in logits, layer and head counted from 0."""
+    """The statistics of one head in a stage; scores in logits, layer and head counted from 0."""
 
     layer: int
     head: int
@@ -45,14 +45,14 @@ class StageVerdict:
     below: int
     heads: int
     layers: tuple[int, ...]
-    """Of the heads above the noise."""
+    """The layers that have heads above the noise."""
     n: int
     detail: str
-    """How many heads and in which layers, or why none."""
+    """The number of heads and their layers, or why there are none."""
     strongest: str
-    """The strongest head above the noise; where there is none, the largest mean."""
+    """The strongest head above the noise, or the one with the largest mean if there is none."""
     depth: str
-    """Where in depth the heads above the noise lie; empty without any."""
+    """Centre of mass and median layer of the heads above the noise; empty if there are none."""
 
     @property
     def sentence(self) -> str:
@@ -61,8 +61,8 @@ class StageVerdict:
 
 
 @dataclass(frozen=True)
-class Step:
-    """Whether one stage comes before the next; ``holds`` is None when that could not be tested."""
+class OrderVerdict:
+    """Whether one stage comes before the next; ``holds`` is None when this could not be tested."""
 
     claim: str
     holds: bool | None
@@ -81,24 +81,24 @@ class Verdict:
 
     headline: str
     stages: tuple[StageVerdict, ...]
-    steps: tuple[Step, ...]
+    steps: tuple[OrderVerdict, ...]
 
 
 def top_heads(summary: xr.Dataset, stage: str, count: int) -> tuple[TopHead, ...]:
-    """The heads with the largest mean score of a stage, whether above the noise or not; ties by layer and head."""
-    part = summary.sel(condition=stage)
-    return _top_heads(part, np.full(part["mean"].shape, int(part["n"]) >= 1), count)
+    """The heads with the largest mean score of a stage, above the noise or not; ties by layer and head."""
+    usable = int(summary["n"].sel(condition=stage)) >= 1
+    return _top_heads(summary, stage, np.full(mean_map(summary, stage).shape, usable), count)
 
 
 def strongest_head(summary: xr.Dataset, stage: str) -> TopHead | None:
-    """Of the heads above the noise that with the largest mean score, else of all; None where no pair was usable."""
-    part = summary.sel(condition=stage)
-    above = _top_heads(part, part["above"].transpose("layer", "head").values, 1)
+    """The head with the largest mean among those above the noise, else among all; None without usable pairs."""
+    above = _top_heads(summary, stage, above_map(summary, stage), 1)
     return next(iter(above or top_heads(summary, stage, 1)), None)
 
 
-def _top_heads(part: xr.Dataset, among: np.ndarray, count: int) -> tuple[TopHead, ...]:
-    means = np.where(among, part["mean"].transpose("layer", "head").values, -np.inf)
+def _top_heads(summary: xr.Dataset, stage: str, among: np.ndarray, count: int) -> tuple[TopHead, ...]:
+    part = summary.sel(condition=stage)
+    means = np.where(among, mean_map(summary, stage), -np.inf)
     places = np.argsort(-means, axis=None, kind="stable")[: min(count, np.count_nonzero(among))]
     return tuple(_head(part, *divmod(int(place), means.shape[1])) for place in places)
 
@@ -110,9 +110,9 @@ def _head(part: xr.Dataset, layer: int, head: int) -> TopHead:
 
 
 def verdict_of(summary: xr.Dataset) -> Verdict:
-    """The verdict over all stages and their order."""
-    stages = tuple(_stage(summary, str(key)) for key in summary["condition"].values)
-    steps = tuple(_step(summary.isel(step=i)) for i in range(summary.sizes["step"]))
+    """The verdicts on all stages and on their order."""
+    stages = tuple(_stage(summary, stage) for stage in stages_of(summary))
+    steps = tuple(_order(summary.isel(step=i)) for i in range(summary.sizes["step"]))
     return Verdict(f"{_found(stages)} {_ordered(steps)}", stages, steps)
 
 
@@ -127,10 +127,10 @@ def _found(stages: Sequence[StageVerdict]) -> str:
     return f"{capital(listed(found))} {verbs[0]} heads above the noise; {listed(missing)} {verbs[1]} none."
 
 
-def _ordered(steps: Sequence[Step]) -> str:
+def _ordered(steps: Sequence[OrderVerdict]) -> str:
     by_outcome = {outcome: [step.claim for step in steps if step.holds is outcome] for outcome in (True, False, None)}
     if len(by_outcome[True]) == len(steps):
-        return "They follow one another in the paper’s order."
+        return "Their order in depth is that of the paper."
     if len(by_outcome[None]) == len(steps):
         return "Their order could not be tested."
     parts = [f"{listed(by_outcome[True])} holds"] if by_outcome[True] else []
@@ -141,7 +141,7 @@ def _ordered(steps: Sequence[Step]) -> str:
 
 def _stage(summary: xr.Dataset, key: str) -> StageVerdict:
     part = summary.sel(condition=key)
-    above = part["above"].transpose("layer", "head").values
+    above = above_map(summary, key)
     layers = tuple(int(layer) for layer in summary["layer"].values[above.any(axis=1)])
     return StageVerdict(
         key=key,
@@ -161,13 +161,15 @@ def _stage(summary: xr.Dataset, key: str) -> StageVerdict:
 def _detail(part: xr.Dataset, layers: Sequence[int]) -> str:
     n, above, below = (int(part[name].sum()) for name in ("n", "above", "below"))
     if n < 2:
-        alone = " Of one pair there are scores, but no standard error, interval, p value or reliability." if n else ""
-        return f"Not testable: {n} usable pair{'' if n == 1 else 's'}, and at least 2 are needed.{alone}"
+        alone = " One pair gives scores, but no standard error, interval, p value or reliability." if n else ""
+        return f"Not testable: {n} usable pair{'' if n == 1 else 's'}, but at least 2 are needed.{alone}"
     negative = f" Significantly negative: {below}." if below else ""
     if above:
         return f"{above} of {part['above'].size} heads above the noise, in {span(layers)} (n = {n} pairs).{negative}"
     least = 2.0 ** (1 - n)
-    too_few = f" No head could have been: with {n} pairs no p is below {least:.3f}." * (least >= part.attrs["alpha"])
+    too_few = f" With {n} pairs no p can be below {least:.3f}, so no head can be above the noise." * (
+        least >= part.attrs["alpha"]
+    )
     return f"None of {part['above'].size} heads is above the noise (n = {n} pairs).{negative}{too_few}"
 
 
@@ -190,27 +192,29 @@ def _depth(part: xr.Dataset) -> str:
     return f"{mass}, median layer {median:.0f} [{first:.0f}, {last:.0f}]."
 
 
-def _step(step: xr.Dataset) -> Step:
+def _order(step: xr.Dataset) -> OrderVerdict:
     earlier, later = (str(step[key].item()) for key in ("order_earlier", "order_later"))
     claim = f"{NAMES.get(earlier, earlier)} before {NAMES.get(later, later)}"
     reason = str(step["order_untestable"].item())
     if reason:
         for key, name in NAMES.items():
             reason = reason.replace(key, name)
-        return Step(claim, None, f"{capital(reason)}.")
+        return OrderVerdict(claim, None, f"{capital(reason)}.")
     difference, low, high, p = (float(step[f"order_{key}"]) for key in ("difference", "ci_low", "ci_high", "p"))
     n = int(step["order_n"])
-    apart = f"{number(difference, 2)} [{number(low, 2)}, {number(high, 2)}]"
+    distance = f"{number(difference, 2)} [{number(low, 2)}, {number(high, 2)}]"
     centre = f"The centre of {NAMES.get(later, later)} minus that of {NAMES.get(earlier, earlier)}"
-    return Step(claim, bool(step["order_holds"]), f"{centre}: {apart} layers, {probability(p)}, n = {n} pairs.")
+    return OrderVerdict(
+        claim, bool(step["order_holds"]), f"{centre}: {distance} layers, {probability(p)}, n = {n} pairs."
+    )
 
 
 TERMINAL_TOP = 3
-"""Heads of each stage in the findings' table."""
+"""Number of heads of each stage in the findings' table."""
 
 
 def mediation_findings(summary: xr.Dataset) -> Findings:
-    """The verdict on every stage and on their order, with the strongest heads of each."""
+    """The verdicts on the stages and on their order, and a table of the strongest heads of each stage."""
     verdict = verdict_of(summary)
     level = f"{level_of(summary)} interval"
     sentences = [" ".join(filter(None, (stage.sentence, stage.depth))) for stage in verdict.stages]
@@ -229,7 +233,7 @@ def mediation_findings(summary: xr.Dataset) -> Findings:
     return Findings(
         title="causal mediation of every attention head",
         headline=verdict.headline,
-        sentences=(*sentences, *(f"{step.sentence}" for step in verdict.steps)),
+        sentences=(*sentences, *(step.sentence for step in verdict.steps)),
         columns=("stage", "strongest heads", "mean ± SE, logits", level, "family-wise p", "above the noise"),
         rows=tuple(rows),
         method=(),

@@ -1,4 +1,4 @@
-"""The forward passes of causal mediation: many pairs in one recording and one walk."""
+"""The forward passes of causal mediation: many pairs in one recording and one walk through the layers."""
 
 from __future__ import annotations
 
@@ -25,56 +25,59 @@ Z = Float[Tensor, "layer pos head d_head"]
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
-    """What one pair asks of the model."""
+class PairContexts:
+    """The inputs of one pair."""
 
     contexts: Sequence[Encoded]
-    """In the order of ``CONTEXTS``; of one length."""
+    """The contexts in the order of ``CONTEXTS``, all of one length."""
     tokens: Sequence[int]
-    """The answers whose logits are kept."""
+    """Token ids of the answers whose logits are kept."""
     at_described: bool = False
-    """Also keep those at the described object's tokens, of the runs that are patched there."""
+    """Whether to also keep the logits at the described object's tokens, of the rows that are patched there."""
 
 
 @dataclass(frozen=True, eq=False)
-class Answered:
-    """What the model says to one pair."""
+class PairLogits:
+    """The logits of one pair."""
 
     contexts: Float[Tensor, "context vocab"]
     """Logits of the recorded contexts."""
     rows: Float[Tensor, "row answer"]
     """Logits of ``map_rows``: the unedited row, then every head in every condition."""
     described: Float[Tensor, "run pos answer"] | None = None
-    """Logits at the described object's tokens, if asked for: of the recorded clean context, the unedited row, and
-    every head patched there."""
+    """Logits at the described object's tokens: of the recorded clean context, of the unedited row, and of every head
+    patched there. None unless ``at_described``."""
 
 
 def map_rows(clean: Encoded, z: Mapping[str, Z], conditions: Sequence[Condition]) -> Rows:
-    """The unedited row, then every head in every condition (paper, Fig 1d); ``z`` by the name of the source context."""
+    """The unedited row, then every head in every condition (paper, Fig 1d).
+
+    ``z`` has the outputs of all heads by the name of the source context.
+    """
     rows = unedited()
     for condition in conditions:
         rows = rows + each_head(z[condition.source], patched_positions(clean, condition))
     return rows
 
 
-def answered(vlm: VLM, asked: Sequence[Asked]) -> list[Answered]:
-    """Every pair's answers, in the order given.
+def pair_logits(vlm: VLM, pairs: Sequence[PairContexts]) -> list[PairLogits]:
+    """The logits of every pair, in the order given.
 
-    Pairs of one length share a recording and a walk. So more pairs keep a GPU busier and need more memory, above all
-    for the recording: of every context, each layer's input, keys, values and head outputs. How pairs are put
-    together changes rounding only.
+    Pairs of one length share a recording and a walk. More pairs keep a GPU busier and need more memory, mostly for the
+    recording, which has each layer's input, keys, values and head outputs of every context. Grouping changes only
+    rounding.
     """
     groups: dict[int, list[int]] = {}
-    for index, pair in enumerate(asked):
+    for index, pair in enumerate(pairs):
         groups.setdefault(len(pair.contexts[0].tokens), []).append(index)
-    found: dict[int, Answered] = {}
+    by_index: dict[int, PairLogits] = {}
     for group in groups.values():
-        found.update(zip(group, _together(vlm, [asked[index] for index in group]), strict=True))
-    return [found[index] for index in range(len(asked))]
+        by_index.update(zip(group, _of_one_length(vlm, [pairs[index] for index in group]), strict=True))
+    return [by_index[index] for index in range(len(pairs))]
 
 
-def _together(vlm: VLM, pairs: Sequence[Asked]) -> list[Answered]:
-    """Pairs of one length."""
+def _of_one_length(vlm: VLM, pairs: Sequence[PairContexts]) -> list[PairLogits]:
+    """The logits of pairs whose contexts have the same length."""
     recording = record(vlm, [context for pair in pairs for context in pair.contexts])
     z, contexts = (kept.split(len(CONTEXTS)) for kept in (recording.z, recording.logits))
     rows = [
@@ -84,22 +87,22 @@ def _together(vlm: VLM, pairs: Sequence[Asked]) -> list[Answered]:
         for index, (pair, each) in enumerate(zip(pairs, z, strict=True))
     ]
     answers = sorted({token for pair in pairs for token in pair.tokens})
-    starts = np.cumsum([0, *(some.count for some in rows[:-1])]).tolist()
+    starts = np.cumsum([0, *(pair_rows.count for pair_rows in rows[:-1])]).tolist()
     reads = [_at_described(vlm, pair, start) for pair, start in zip(pairs, starts, strict=True) if pair.at_described]
     observed = observe(vlm, recording, reduce(add, rows), reads, answers)
-    logits, seen = observed.logits.split([some.count for some in rows]), iter(observed.reads)
-    columns = [[answers.index(token) for token in pair.tokens] for pair in pairs]
-    found = []
-    for index, (pair, of, some, own) in enumerate(zip(pairs, contexts, logits, columns, strict=True)):
+    logits, outputs = observed.logits.split([pair_rows.count for pair_rows in rows]), iter(observed.reads)
+    results = []
+    for index, (pair, recorded, edited) in enumerate(zip(pairs, contexts, logits, strict=True)):
         described = None
         if pair.at_described:
             clean = recording.output[index * len(CONTEXTS), list(pair.contexts[0].tokens.described(0))]
-            described = decoded(vlm, torch.cat([clean[None], next(seen)[:, 0]]), pair.tokens)
-        found.append(Answered(of, some[:, own], described))
-    return found
+            described = decoded(vlm, torch.cat([clean[None], next(outputs)[:, 0]]), pair.tokens)
+        columns = [answers.index(token) for token in pair.tokens]
+        results.append(PairLogits(recorded, edited[:, columns], described))
+    return results
 
 
-def _at_described(vlm: VLM, pair: Asked, start: int) -> Read:
-    """The last layer's output of the unedited row (number ``start``) and the rows of ID retrieval, which come next."""
+def _at_described(vlm: VLM, pair: PairContexts, start: int) -> Read:
+    """Reads the last layer's output of the unedited row (number ``start``) and of the rows of ID retrieval after it."""
     rows = range(start, start + 1 + vlm.n_layers * vlm.n_heads)
     return Read("resid", (vlm.n_layers - 1,), pair.contexts[0].tokens.described(0), tuple(rows))

@@ -1,4 +1,4 @@
-"""The figures of the factor study: each curve and each map with and without a choice of another reproduction."""
+"""The figures of the study of choices: curves and maps with and without each choice of another reproduction."""
 
 # ruff: noqa: RUF001  (typeset text: dashes and apostrophes as readers expect them)
 from __future__ import annotations
@@ -7,37 +7,38 @@ import textwrap
 from collections.abc import Mapping
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 
 from finst.analysis.curve_metrics import exact_ties, mass_by_layer
-from finst.experiments.cma.figures import COLOURS, FRAME
+from finst.experiments.cma.figures import FRAME, STAGE_COLOURS, edges
+from finst.experiments.cma.head_maps import mean_map, stages_of
 from finst.report.curves import BLUE, GREEN, ORANGE, PURPLE, Pen, curve, over_layers
-from finst.report.figures import FAINT, INK, STYLE, NamedFigure, canvas, ticks
+from finst.report.figures import FAINT, INK, NamedFigure, canvas, styled, ticks
 from finst.report.tables import tidy
 from finst.report.wording import NAMES, capital, level_of, number
 
 Summaries = Mapping[str, xr.Dataset]
-"""By what was done; the first one is the baseline."""
+"""Summaries by the names of the choices; the first is the baseline."""
 
 GREY = Pen("#6b7280", "", (2.5, 1.5))
 
-POSITION, FEATURES = ORANGE, GREEN
-
-CURVES = {"position": POSITION, "features": FEATURES}
+CURVES = {"position": ORANGE, "features": GREEN}
 
 
+@styled
 def discrepancy_figures(curves: Summaries, maps: Summaries, top: int) -> tuple[NamedFigure, ...]:
-    """Of ``rsa-stages`` and of ``cma``; ``top`` is the size of the set at whose cut ties are shown."""
-    with mpl.rc_context(STYLE):  # pyright: ignore[reportArgumentType]
-        return curve_panels(curves), map_panels(maps, top), retrieval_layers(maps), ranks(maps, top)
+    """All figures, from summaries of ``rsa-stages`` (``curves``) and ``cma`` (``maps``).
+
+    ``top`` is the size of the top set at whose cut ties are shown.
+    """
+    return curve_panels(curves), map_panels(maps, top), retrieval_layers(maps), ranks(maps, top)
 
 
 def _joined(summaries: Summaries, variables: list[str]) -> xr.Dataset:
-    """Along a new dim ``choice``; pairs and trials are left behind."""
+    """Variables of all summaries along a new dim ``choice``, without coordinates that have no dim of their own."""
     parts = [summary[variables].reset_coords(drop=True) for summary in summaries.values()]
     return xr.concat(parts, xr.DataArray(list(summaries), dims="choice", name="choice"), join="exact")
 
@@ -47,7 +48,7 @@ def _title(axes: Axes, name: str, width: int = 26) -> None:
 
 
 def curve_panels(summaries: Summaries) -> NamedFigure:
-    """A panel a choice: position and features at the last token, with it in colour and without it in grey."""
+    """One panel per choice: position and features at the last token, with the choice in colour, without it in grey."""
     (_, baseline), *others = summaries.items()
     columns = min(4, len(others) + 1)
     rows = -(-(len(others) + 1) // columns)
@@ -75,9 +76,9 @@ def curve_panels(summaries: Summaries) -> NamedFigure:
         name="curves",
         title="Similarity with position and features, one choice at a time",
         caption=(
-            "Correlation of the cosine similarities of all pairs of trials with those of the target’s position and "
-            "features, at the last token. Coloured, with marks: with the choice that a panel names (band: "
-            f"{level_of(baseline)} bootstrap interval over trials). Grey, with hollow marks: without it."
+            "Correlation over all pairs of trials between the cosine similarity of activations at the last token and "
+            "the similarity of the target’s position or features. Colour, filled markers: with the choice in the title "
+            f"(band: {level_of(baseline)} bootstrap interval over trials). Grey, hollow markers: without it."
         ),
         figure=figure,
         csv=tidy(_joined(summaries, ["r", "ci_low", "ci_high", "p_fwer"]), ["r", "ci_low", "ci_high", "p_fwer"]),
@@ -85,7 +86,7 @@ def curve_panels(summaries: Summaries) -> NamedFigure:
 
 
 def _without(pen: Pen) -> dict[str, Any]:
-    """The same curve in the baseline: its line and mark, in grey and hollow."""
+    """The style of the same curve in the baseline: grey, with hollow markers."""
     return {
         "color": GREY.colour,
         "ls": pen.line,
@@ -97,21 +98,16 @@ def _without(pen: Pen) -> dict[str, Any]:
     }
 
 
-def _heads(summary: xr.Dataset, stage: str) -> np.ndarray:
-    """Mean scores [layer, head]."""
-    return summary["mean"].sel(condition=stage).transpose("layer", "head").values
-
-
 def map_panels(summaries: Summaries, top: int) -> NamedFigure:
-    """A row a choice, a column a stage: positive mean scores, with the heads that tie at a top set's cut."""
-    stages = [str(name) for name in next(iter(summaries.values()))["condition"].values]
-    heads, layers = _heads(next(iter(summaries.values())), stages[0]).T.shape
+    """One row per choice, one column per stage: positive mean scores, with the heads that tie at a top set's cut."""
+    baseline = next(iter(summaries.values()))
+    stages, layers, heads = stages_of(baseline), baseline.sizes["layer"], baseline.sizes["head"]
     height = float(np.clip(0.09 * heads, 0.65, 2.2))
     figure = canvas(7.6, 0.5 + (height + 0.28) * len(summaries))
     panels = figure.subplots(len(summaries), len(stages), sharex=True, sharey=True, squeeze=False)
     for row, (name, summary) in zip(panels, summaries.items(), strict=True):
         for axes, stage in zip(row, stages, strict=True):
-            _map_panel(axes, _heads(summary, stage), COLOURS[stage], top)
+            _map_panel(axes, mean_map(summary, stage), STAGE_COLOURS[stage], top)
         row[0].set_ylabel(textwrap.fill(name, 14), rotation=0, ha="right", va="center", fontsize=7.5)
         row[0].set_yticks([])
     for axes, stage in zip(panels[0], stages, strict=True):
@@ -123,10 +119,10 @@ def map_panels(summaries: Summaries, top: int) -> NamedFigure:
         name="maps",
         title="Maps of heads, one choice at a time",
         caption=(
-            "Mean score of every head (layers along x, heads along y), white for zero and less, full colour for the "
-            f"panel’s largest, which is written above it in logits. Dots: heads that share exactly the score of number "
-            f"{top} of the map, where the cut of the top {top} runs through them, so that which of them are taken is "
-            "arbitrary; how many different scores the map has stands beside. Without a dot the cut is clean."
+            "Mean score of every head (layers along x, heads along y), white for zero and below, full colour for the "
+            "panel’s largest. Above each panel: the largest score in logits, and the number of different scores. Dots: "
+            f"heads whose score equals exactly that of number {top}, if the cut of the top {top} divides them; the "
+            "choice among them is then arbitrary. Without dots the cut divides no ties."
         ),
         figure=figure,
         csv=tidy(_joined(summaries, ["mean", "n"]), ["mean", "n"]),
@@ -136,31 +132,30 @@ def map_panels(summaries: Summaries, top: int) -> NamedFigure:
 def _map_panel(axes: Axes, scores: np.ndarray, colour: str, top: int) -> None:
     largest = float(np.nanmax(scores, initial=0.0)) or 1.0
     colours = LinearSegmentedColormap.from_list("stage", ["white", colour])
-    edges = [np.arange(size + 1) - 0.5 for size in scores.shape]
     lines: dict[str, Any] = {"edgecolors": FRAME, "linewidth": min(0.4, 5 / scores.shape[0])}
-    axes.pcolormesh(*edges, np.maximum(scores.T, 0.0), cmap=colours, vmin=0.0, vmax=largest, **lines)
+    axes.pcolormesh(*map(edges, scores.shape), np.maximum(scores.T, 0.0), cmap=colours, vmin=0.0, vmax=largest, **lines)
     tied, inside = exact_ties(scores, top)
     if tied > inside:
         at = np.argwhere(scores == np.sort(scores, axis=None)[-top])
         axes.plot(at[:, 0], at[:, 1], ls="", marker=".", ms=float(np.clip(40 / scores.shape[0], 1.2, 3.5)), color=INK)
-    said = f"{number(float(scores.max()), 2)} · {len(np.unique(scores))} scores"
-    axes.text(0, 1.03, said + (f" · {tied} tied" if tied > inside else ""), transform=axes.transAxes, fontsize=6.5)
+    text = f"{number(float(scores.max()), 2)} · {len(np.unique(scores))} scores"
+    axes.text(0, 1.03, text + (f" · {tied} tied" if tied > inside else ""), transform=axes.transAxes, fontsize=6.5)
     axes.set_ylim(scores.shape[1] - 0.5, -0.5)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
 
 
 def retrieval_layers(summaries: Summaries) -> NamedFigure:
-    """Where in depth ID retrieval lies with each choice, beside ID selection in the baseline."""
+    """The depth of ID retrieval with and without choices, and that of ID selection in the baseline."""
     figure = canvas(7.2, 2.9)
     axes = figure.subplots()
     (first, baseline), *others = summaries.items()
-    moved = sorted(others, key=lambda one: -_distance(baseline, one[1]))[:2]
+    moved = sorted(others, key=lambda item: -_distance(baseline, item[1]))[:2]
     shares = {
-        f"ID selection, {first}": (mass_by_layer(_heads(baseline, "id_selection")), PURPLE),
-        f"ID retrieval, {first}": (mass_by_layer(_heads(baseline, "id_retrieval")), BLUE),
+        f"ID selection, {first}": (mass_by_layer(mean_map(baseline, "id_selection")), PURPLE),
+        f"ID retrieval, {first}": (mass_by_layer(mean_map(baseline, "id_retrieval")), BLUE),
         **{
-            f"ID retrieval, {name}": (mass_by_layer(_heads(summary, "id_retrieval")), pen)
+            f"ID retrieval, {name}": (mass_by_layer(mean_map(summary, "id_retrieval")), pen)
             for (name, summary), pen in zip(moved, (ORANGE, GREEN), strict=False)
         },
     }
@@ -176,10 +171,10 @@ def retrieval_layers(summaries: Summaries) -> NamedFigure:
     )
     return NamedFigure(
         name="layers",
-        title="Where ID retrieval lies in depth",
+        title="Depth of ID retrieval",
         caption=(
-            "Share of a map’s positive scores in each layer: of ID retrieval without any choice and with the two that "
-            "move it most, beside ID selection, before which it should lie."
+            "Share of a map’s positive scores in each layer: for ID retrieval without any choice and with the two "
+            "choices that change it most, and for ID selection, which should be later."
         ),
         figure=figure,
         csv=tidy(table, ["share"]),
@@ -187,21 +182,21 @@ def retrieval_layers(summaries: Summaries) -> NamedFigure:
 
 
 def _distance(first: xr.Dataset, second: xr.Dataset) -> float:
-    shares = [mass_by_layer(_heads(summary, "id_retrieval")) for summary in (first, second)]
+    shares = [mass_by_layer(mean_map(summary, "id_retrieval")) for summary in (first, second)]
     return float(np.nan_to_num(abs(shares[0] - shares[1])).sum())
 
 
 def ranks(summaries: Summaries, top: int) -> NamedFigure:
-    """Scores from large to small: smooth without choices, a staircase with one sample in bfloat16."""
-    stages = [str(name) for name in next(iter(summaries.values()))["condition"].values]
+    """Scores in decreasing order: smooth without choices, a staircase with one sample in bfloat16."""
     (first, baseline), *others = summaries.items()
-    (name, coarse) = min(others or [(first, baseline)], key=lambda one: _distinct(one[1], stages))
+    stages = stages_of(baseline)
+    name, coarse = min(others or [(first, baseline)], key=lambda item: _distinct(item[1], stages))
     figure = canvas(7.6, 2.6)
-    shown = min(4 * top, _heads(baseline, stages[0]).size)
+    shown = min(4 * top, mean_map(baseline, stages[0]).size)
     rows = []
     for axes, stage in zip(figure.subplots(1, len(stages), sharey=True), stages, strict=True):
-        for label, summary, pen in ((first, baseline, GREY), (name, coarse, Pen(COLOURS[stage], "o"))):
-            scores = np.sort(_heads(summary, stage), axis=None)[::-1][:shown]
+        for label, summary, pen in ((first, baseline, GREY), (name, coarse, Pen(STAGE_COLOURS[stage], "o"))):
+            scores = np.sort(mean_map(summary, stage), axis=None)[::-1][:shown]
             style: dict[str, Any] = {"ls": pen.line} if pen is GREY else {"ls": "", "marker": "o", "ms": 2.4}
             axes.plot(np.arange(1, shown + 1), scores, color=pen.colour, lw=1.2, label=label, **style)
             rows += [(stage, label, rank, float(score)) for rank, score in enumerate(scores, 1)]
@@ -215,11 +210,11 @@ def ranks(summaries: Summaries, top: int) -> NamedFigure:
     left.legend(*_short_legend(left), loc="upper right", fontsize=6.5, handlelength=1.8)
     return NamedFigure(
         name="ranks",
-        title="Scores from the largest down",
+        title="Scores in decreasing order",
         caption=(
-            f"The {shown} largest scores of each stage: dashed without any choice, dots with the choice that leaves "
-            f"the fewest different scores ({name}). Level dots are heads that nothing tells apart. Dotted line: the "
-            f"cut of the top {top}. The axis is linear within ±0.1 logits and logarithmic beyond."
+            f"The {shown} largest scores of each stage: dashed without any choice, dots with the choice that has the "
+            f"fewest different scores ({name}). Dots at the same height are tied heads. Dotted line: the cut of the "
+            f"top {top}. The axis is linear within ±0.1 logits and logarithmic beyond."
         ),
         figure=figure,
         csv="\n".join(["stage,choice,rank,score", *(f"{s},{c},{r},{v!r}" for s, c, r, v in rows)]) + "\n",
@@ -232,4 +227,4 @@ def _short_legend(axes: Axes) -> tuple[list[Any], list[str]]:
 
 
 def _distinct(summary: xr.Dataset, stages: list[str]) -> int:
-    return sum(len(np.unique(_heads(summary, stage))) for stage in stages)
+    return sum(len(np.unique(mean_map(summary, stage))) for stage in stages)

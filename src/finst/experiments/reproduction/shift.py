@@ -1,4 +1,4 @@
-"""What a choice of another reproduction did to a result: two numbers, a verdict and a reason, in words."""
+"""How a choice of another reproduction changes a result: two numbers, a verdict and a reason."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ Direction = Literal["up", "down", "either"]
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A number with its interval; the ends are NaN for counts and for what has no uncertainty of its own."""
+class Estimate:
+    """A number with its interval; the ends are NaN for counts and other numbers without uncertainty."""
 
     value: float
     low: float = float("nan")
@@ -24,76 +24,75 @@ class Measured:
 
     @property
     def span(self) -> tuple[float, float]:
-        """The interval, or the number itself twice."""
+        """The interval, or the number twice if it has none."""
         return (self.value, self.value) if np.isnan(self.low) else (self.low, self.high)
 
     @property
     def text(self) -> str:
-        """``0.25 [0.20, 0.31]``; whole numbers as such."""
+        """``0.25 [0.20, 0.31]``; whole numbers without decimals."""
         if np.isnan(self.low):
             return str(int(self.value)) if float(self.value).is_integer() else number(self.value, 2)
         return f"{number(self.value, 2)} [{number(self.low, 2)}, {number(self.high, 2)}]"
 
 
 @dataclass(frozen=True)
-class Bend:
-    """Of one choice."""
+class Shift:
+    """The change of a number by one choice."""
 
     name: str
-    """What was done, in a few words."""
+    """The choice in a few words."""
     experiment: str
     factors: tuple[str, ...]
-    """As typed after ``--factor``, on top of the baseline."""
+    """The changed settings, as typed after ``--factor``."""
     quantity: str
-    """What the number is."""
-    without: Measured
-    """In the baseline."""
-    with_: Measured
-    """With the choice."""
+    """What the number measures."""
+    without: Estimate
+    """The number in the baseline."""
+    with_: Estimate
+    """The number with the choice."""
     expected: Direction
     reason: str
-    """Why it should bend the result, and what it reproduces; whole sentences."""
+    """Why the choice should change the result, and what it reproduces; whole sentences."""
 
     @property
     def outcome(self) -> Literal["as expected", "the other way", "not visible"]:
-        """By the two intervals: what overlaps is not visible."""
-        (low, high), (least, most) = self.without.span, self.with_.span
-        if not (least > high or most < low):
+        """Whether the two intervals are disjoint, and in which order."""
+        (before_low, before_high), (low, high) = self.without.span, self.with_.span
+        if not (low > before_high or high < before_low):
             return "not visible"
-        moved = "up" if least > high else "down"
+        moved = "up" if low > before_high else "down"
         return "as expected" if self.expected in (moved, "either") else "the other way"
 
     @property
     def verdict(self) -> str:
-        """For people."""
+        """The outcome in words."""
         return {
-            "as expected": "bends it" if self.expected == "either" else "bends it as expected",
-            "the other way": "bends it the other way",
-            "not visible": "no bend is visible on this model",
+            "as expected": "changes it" if self.expected == "either" else "changes it as expected",
+            "the other way": "changes it in the other direction",
+            "not visible": "no visible change on this model",
         }[self.outcome]
 
     @property
     def sentence(self) -> str:
-        """Numbers, verdict and reason."""
+        """The choice with its numbers, verdict and reason."""
         typed = " ".join(f"--factor {factor}" for factor in self.factors)
         numbers = f"{self.quantity}, {self.without.text} → {self.with_.text}"
         return f"{self.name} ({typed}): {numbers}: {self.verdict}. {self.reason}"
 
 
-def bends_findings(model: str, bends: Sequence[Bend], left_out: Sequence[str], method: Sequence[str]) -> Findings:
-    """The page's words; ``left_out`` says which choices could not be tried, and why."""
-    by_outcome = {key: [bend.name for bend in bends if bend.outcome == key] for key in ("as expected", "the other way")}
-    bent = by_outcome["as expected"]
-    headline = f"{len(bent)} of {len(bends)} choices of another reproduction bend what {model} shows"
-    others = by_outcome["the other way"]
+def shift_findings(model: str, shifts: Sequence[Shift], left_out: Sequence[str], method: Sequence[str]) -> Findings:
+    """The findings of a study; ``left_out`` has a sentence for each choice that could not be made, with the reason."""
+    expected, opposite = ([s.name for s in shifts if s.outcome == key] for key in ("as expected", "the other way"))
+    headline = f"{len(expected)} of {len(shifts)} choices of another reproduction change the results of {model}"
+    unexpected = f"; {len(opposite)} more change them in an unexpected direction" if opposite else ""
     return Findings(
-        title="what bends the curves and maps",
-        headline=f"{headline}{f'; {len(others)} bend it in an unexpected direction' if others else ''}.",
-        sentences=(*(bend.sentence for bend in bends), *left_out),
+        title="choices that change the curves and maps",
+        headline=f"{headline}{unexpected}.",
+        sentences=(*(shift.sentence for shift in shifts), *left_out),
         columns=("choice", "without", "with", "verdict", "number"),
         rows=tuple(
-            (bend.name, bend.without.text, bend.with_.text, bend.verdict, bend.quantity.partition(" (")[0])
-            for bend in bends
+            (shift.name, shift.without.text, shift.with_.text, shift.verdict, shift.quantity.partition(" (")[0])
+            for shift in shifts
         ),
         method=tuple(method),
     )

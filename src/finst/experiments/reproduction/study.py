@@ -1,4 +1,4 @@
-"""The factor study as runs: one ordinary run folder a choice, and one page over all of them."""
+"""The study of another reproduction's choices: an ordinary run for each choice, and one page over all of them."""
 
 # ruff: noqa: RUF001  (typeset text: apostrophes as readers expect them)
 from __future__ import annotations
@@ -17,9 +17,10 @@ from finst.experiments.cma.experiment import CMA
 from finst.experiments.cma.spec import CMASpec
 from finst.experiments.representations.spec import RSAStagesSpec
 from finst.experiments.representations.stages import RSAStages
-from finst.experiments.reproduction.choices import CHOICES, TOP, Choice, Name, baselines, bends_of
+from finst.experiments.reproduction.choices import CHOICES, Choice, Name, baselines, shifts_of
 from finst.experiments.reproduction.figures import discrepancy_figures
-from finst.experiments.reproduction.shift import Bend, bends_findings
+from finst.experiments.reproduction.measures import TOP
+from finst.experiments.reproduction.shift import Shift, shift_findings
 from finst.experiments.reproduction.spec import DiscrepancySpec
 from finst.report.findings import Findings
 from finst.report.page import report_page
@@ -27,7 +28,7 @@ from finst.runs.executor import run
 from finst.runs.experiment import Experiment
 from finst.runs.factors import with_factors
 from finst.runs.manifest import ModelRecord
-from finst.runs.progress import say
+from finst.runs.progress import print_line
 from finst.runs.provenance import now, session
 from finst.runs.spec import to_json
 from finst.runs.store import RunFolder
@@ -39,23 +40,23 @@ EXPERIMENTS: Mapping[Name, Experiment[Any]] = {"rsa-stages": RSAStages(), "cma":
 
 
 @dataclass(frozen=True, eq=False)
-class Explained:
+class Study:
     """A finished study."""
 
     folder: Path
     report: Path
-    bends: tuple[Bend, ...]
+    shifts: tuple[Shift, ...]
     summaries: Mapping[str, xr.Dataset]
-    """By the choices' keys; those of the baselines under the experiments' names."""
+    """Summaries by the choices' keys; those of the baselines by the experiments' names."""
     findings: Findings
 
 
-def explain(spec: DiscrepancySpec, out: Path, *, console: Console | None = None) -> Explained:
+def explain(spec: DiscrepancySpec, out: Path, *, console: Console | None = None) -> Study:
     """Runs the baselines and every choice below ``out``, and writes the page over all of them there.
 
-    Each is a run of its own (``out/cma/leak`` and so on) with its report; what was measured before is not measured
-    again. Choices that the model has no such tensor for are left out and
-    named. Raises FinstError for what the baselines refuse, and when ``out`` holds anything but this study.
+    Each is an ordinary run (``out/cma/leak`` and so on) with its report; finished runs are not repeated. Choices that
+    need a tensor which the model does not have are left out, and the page lists them. Raises FinstError for input that
+    the baselines refuse, and when ``out`` holds anything but this study.
     """
     folder = RunFolder.claim(out, NAME, to_json(spec))
     if spec.pairs < 2:
@@ -81,14 +82,13 @@ def explain(spec: DiscrepancySpec, out: Path, *, console: Console | None = None)
             for key, name in plan:
                 if specs[key].dtype == dtype and key not in left_out:
                     where = out / name / ("baseline" if key == name else key)
-                    one = run(EXPERIMENTS[name], specs[key], where, console=console, vlm=vlm)
-                    summaries[key] = one.summary
-        say(console, f"{len(summaries)} runs are in {out}")
+                    summaries[key] = run(EXPERIMENTS[name], specs[key], where, console=console, vlm=vlm).summary
+        print_line(console, f"{len(summaries)} runs are in {out}")
         return _finish(spec, reader, folder, specs, summaries, left_out)
 
 
 def _impossible(vlm: VLM, spec: RSAStagesSpec | CMASpec) -> str:
-    """Why the model cannot do this; empty if it can."""
+    """Why the model cannot be measured with these settings; empty if it can."""
     try:
         if isinstance(spec, RSAStagesSpec):
             check_tensor(vlm, spec.tensor)
@@ -104,57 +104,59 @@ def _finish(
     specs: Mapping[str, RSAStagesSpec | CMASpec],
     summaries: Mapping[str, xr.Dataset],
     left_out: Mapping[str, str],
-) -> Explained:
+) -> Study:
     choices = tuple(choice for choice in CHOICES if choice.key not in left_out)
-    bends = bends_of(choices, summaries)
+    shifts = shifts_of(choices, summaries)
     missing = [f"{choice.name}: left out. {left_out[choice.key]}" for choice in CHOICES if choice.key in left_out]
-    findings = bends_findings(spec.model, bends, missing, _method(spec))
+    findings = shift_findings(spec.model, shifts, missing, _method(spec))
     cut = min(TOP, summaries["cma"]["mean"].isel(condition=0).size // 2)
     figures = discrepancy_figures(_named("rsa-stages", choices, summaries), _named("cma", choices, summaries), top=cut)
     for figure in figures:
         folder.write_figure(figure.name, figure.png, figure.pdf, figure.csv)
-    folder.write_summary(_table(bends, choices))
+    folder.write_summary(_table(shifts, choices))
     leaked = specs["leak"]
     assert isinstance(leaked, RSAStagesSpec)
-    shown = RSAStages().example(leaked, reader)
-    caption = "The scene of the first trial. Here the target’s colour is in the prompt, as its last word."
-    shown = replace(shown, view=replace(shown.view, caption=caption))
+    example = RSAStages().example(leaked, reader)
+    caption = "The scene of the first trial. The prompt ends with the target’s colour."
+    example = replace(example, view=replace(example.view, caption=caption))
     done = folder.manifest.done(now())
-    folder.write_report(report_page(findings, figures, shown, to_json(done)))
+    folder.write_report(report_page(findings, figures, example, to_json(done)))
     folder.finish(done)
-    return Explained(folder.path, folder.report_path, bends, summaries, findings)
+    return Study(folder.path, folder.report_path, shifts, summaries, findings)
 
 
 def _named(experiment: Name, choices: Sequence[Choice], summaries: Mapping[str, xr.Dataset]) -> dict[str, xr.Dataset]:
-    own = {choice.name: summaries[choice.key] for choice in choices if choice.experiment == experiment}
-    return {"baseline": summaries[experiment], **own}
+    changed = {choice.name: summaries[choice.key] for choice in choices if choice.experiment == experiment}
+    return {"baseline": summaries[experiment], **changed}
 
 
-def _table(bends: Sequence[Bend], choices: Sequence[Choice]) -> xr.Dataset:
-    """The numbers of the page, by choice."""
+def _table(shifts: Sequence[Shift], choices: Sequence[Choice]) -> xr.Dataset:
+    """The numbers of the page (dim choice)."""
     numbers = {
         f"{name}_{end}": ("choice", [getattr(part, end) for part in parts])
-        for name, parts in {"without": [b.without for b in bends], "with": [b.with_ for b in bends]}.items()
+        for name, parts in {"without": [s.without for s in shifts], "with": [s.with_ for s in shifts]}.items()
         for end in ("value", "low", "high")
     }
-    texts = {name: ("choice", [getattr(bend, name) for bend in bends]) for name in ("quantity", "expected", "outcome")}
-    factors = {"factors": ("choice", [" ".join(bend.factors) for bend in bends])}
+    texts = {
+        name: ("choice", [getattr(shift, name) for shift in shifts]) for name in ("quantity", "expected", "outcome")
+    }
+    factors = {"factors": ("choice", [" ".join(shift.factors) for shift in shifts])}
     return xr.Dataset({**numbers, **texts, **factors}, coords={"choice": [choice.key for choice in choices]})
 
 
 def _method(spec: DiscrepancySpec) -> tuple[str, ...]:
     return (
-        f"Two experiments are run as they should be, then again with one choice of another reproduction at a time, on "
-        f"the same scenes wherever the choice allows it: similarity of the stages (2x2 objects, {spec.trials} trials "
-        f"for every pair of object and cell; every trial has objects of its own, so that nothing but the picture tells "
-        f"what the target is) and causal mediation ({spec.pairs} pairs). Every run has its own folder and report "
+        f"Two experiments are run with their baseline settings, then again with one choice of another reproduction at "
+        f"a time, on the same scenes where the choice allows it. They are the similarity of the stages (2x2 objects, "
+        f"{spec.trials} trials for every pair of object and cell; every trial has new objects, so only the picture "
+        f"determines the target) and causal mediation ({spec.pairs} pairs). Every run has its own folder and report "
         "beside this page.",
-        "A choice bends a result when the intervals of the number without it and with it do not overlap "
+        "A choice changes a result when the intervals of the number without and with the choice do not overlap "
         f"({100 * (1 - spec.alpha):.3g} % bootstrap intervals over trials or pairs; the interval of a mean over layers "
-        "goes from the mean of the lower to that of the upper ends). Counts have no interval and are compared as they "
-        "are. “No bend is visible” speaks of this model and this number of trials: it does not mean that the choice is "
-        "harmless elsewhere.",
-        "The correlation of maps is compared with what another draw of the same pairs does to the baseline’s own maps. "
-        "The number for a choice that has no direction is taken where it changes most, out of all layers and both "
-        "curves, so small overlaps of chance are more likely there.",
+        "goes from the mean of the lower ends to the mean of the upper ends). Counts have no interval and are compared "
+        "directly. “No visible change” applies to this model and this number of trials; the choice may still change "
+        "results elsewhere.",
+        "The correlation of maps is compared with that of resampled pairs of the baseline. For a choice without an "
+        "expected direction, the number is taken where it changes most among all layers and both curves, so a change "
+        "by chance is more likely there.",
     )
