@@ -1,4 +1,4 @@
-"""RSA and PCA as experiments on the planted models: what is there is found, where it is, and nothing else is."""
+"""RSA and PCA of the planted models: position and features appear in the planted layers and heads, and nowhere else."""
 
 from __future__ import annotations
 
@@ -18,33 +18,33 @@ from tests.planted import measured
 FEW: dict[str, Any] = {"permutations": 39, "bootstraps": 2, "device": "cpu", "spearman": False}
 
 
-def summary(experiment: Any, spec: Any) -> xr.Dataset:
-    found = measured(experiment, spec)
-    assert found["exact"].all()
-    return found
+def summarised(experiment: Any, spec: Any) -> xr.Dataset:
+    summary = measured(experiment, spec)
+    assert summary["exact"].all()
+    return summary
 
 
-def peak(found: xr.Dataset, role: str, comparison: str) -> int:
-    return int(found["r"].sel(role=role, comparison=comparison).argmax("layer"))
+def peak(summary: xr.Dataset, role: str, comparison: str) -> int:
+    return int(summary["r"].sel(role=role, comparison=comparison).argmax("layer"))
 
 
 def test_stages_peak_in_the_planted_layers():
-    found = summary(RSAStages(), RSAStagesSpec(model="planted", grid="2x2", trials=2, **FEW))
-    position = found.sel(comparison="position")
+    summary = summarised(RSAStages(), RSAStagesSpec(model="planted", grid="2x2", trials=2, **FEW))
+    position = summary.sel(comparison="position")
     assert (position["p_fwer"].sel(role="commas") < 0.05).values.tolist() == [False, False, True, True, True, True]
     assert float(position["r"].sel(role="commas", layer=2)) > 0.9
-    assert peak(found, "last", "position") == 3
+    assert peak(summary, "last", "position") == 3
     assert (position["p_fwer"].sel(role="last") < 0.05).values.tolist() == [False, False, False, True, True, True]
-    features = found["r"].sel(role="last", comparison="features")
+    features = summary["r"].sel(role="last", comparison="features")
     assert float(features.sel(layer=4)) > 0.9 > float(features.sel(layer=3)) + 0.4
 
 
 def test_heads_that_hold_position_and_features_are_the_planted_ones():
-    """Bystanders hold what the planted heads wrote before them: their copies are as good, but later."""
-    found = summary(RSAStages(), RSAStagesSpec(model="planted", grid="2x2", trials=2, tensor="z", **FEW))
+    """Later heads may copy what the planted heads wrote: their r is as large, but in later layers."""
+    summary = summarised(RSAStages(), RSAStagesSpec(model="planted", grid="2x2", trials=2, tensor="z", **FEW))
 
     def best(role: str, comparison: str) -> list[tuple[int, int]]:
-        at = found.sel(role=role, comparison=comparison).transpose("layer", "head", ...)
+        at = summary.sel(role=role, comparison=comparison).transpose("layer", "head", ...)
         r = at["r"].stack(place=("layer", "head")).dropna("place")
         assert float(at["p_fwer"].where(at["r"] == r.max()).min()) < 0.05
         return [(int(layer), int(head)) for layer, head in r["place"].values[(r > r.max() - 0.005).values]]
@@ -53,33 +53,33 @@ def test_heads_that_hold_position_and_features_are_the_planted_ones():
     assert best("last", "position") == [(3, 1), (5, 4)]
     assert best("last", "features") == [(4, 6)]
     for layer, head in ((3, 1), (4, 6)):
-        at = found["r"].sel(role="commas", layer=layer, head=head, comparison="position")
-        assert at.isnull(), "at the commas it rests"
+        at = summary["r"].sel(role="commas", layer=layer, head=head, comparison="position")
+        assert at.isnull(), "the head is inactive at the commas"
 
 
 @pytest.mark.parametrize("name", BINDING)
-def test_relative_and_absolute_coding_are_told_apart(name: str):
-    found = summary(RSAFrame(), RSAFrameSpec(model=name, trials=1, **FEW)).sel(role="last", layer=3)
+def test_relative_and_absolute_coding_are_separated(name: str):
+    summary = summarised(RSAFrame(), RSAFrameSpec(model=name, trials=1, **FEW)).sel(role="last", layer=3)
     coding, other = ("relative", "absolute") if name == "planted" else ("absolute", "relative")
-    r = found["r"]
+    r = summary["r"]
     assert float(r.sel(comparison=coding)) > 0.9
     assert float(r.sel(comparison=f"{coding} | {other}")) > 0.9
     assert float(r.sel(comparison=f"{other} | {coding}")) < 0.2
-    assert float(found["p_fwer"].sel(comparison=coding)) < 0.05
+    assert float(summary["p_fwer"].sel(comparison=coding)) < 0.05
 
 
 def test_principal_components_separate_positions_and_features_in_the_planted_layers():
-    found = summary(PCA(), PCASpec(model="planted", trials=2, device="cpu")).sel(view="all objects")
-    position, words = (found.sel(label=name) for name in ("position", "colour and shape"))
+    summary = summarised(PCA(), PCASpec(model="planted", trials=2, device="cpu")).sel(view="all objects")
+    position, words = (summary.sel(label=name) for name in ("position", "colour and shape"))
     for part, layer in ((position, 3), (words, 4)):
-        assert best_layers(found)[str(part["label"].values)] == layer
+        assert best_layers(summary)[str(part["label"].values)] == layer
         assert float(part["plane_probe"].sel(layer=layer)) > 0.9 > 0.4 > float(part["plane_probe"].sel(layer=layer - 1))
 
 
 def test_without_binding_there_is_no_position_at_any_token():
-    """It counts features: those of the target are there, and where it stands is not."""
+    """The counting model holds the target's features, but not its position."""
     spec = RSAStagesSpec(model="planted-counting", grid="2x2", trials=3, objects="fresh", entropy="any", **FEW)
-    found = summary(RSAStages(), spec)
-    assert (found["p_fwer"].sel(comparison=["position", "position | features"], role=["commas", "last"]) > 0.05).all()
-    assert abs(found["r"].sel(comparison="position")).max() < 0.1
-    assert float(found["r"].sel(role="last", comparison="features", layer=4)) > 0.5
+    summary = summarised(RSAStages(), spec)
+    assert (summary["p_fwer"].sel(comparison=["position", "position | features"], role=["commas", "last"]) > 0.05).all()
+    assert abs(summary["r"].sel(comparison="position")).max() < 0.1
+    assert float(summary["r"].sel(role="last", comparison="features", layer=4)) > 0.5

@@ -1,4 +1,4 @@
-"""The choices of a public reproduction in the similarity of the stages: what they change, and what they leave alone."""
+"""Choices of a public reproduction in RSA of the stages: what they change, and what they leave unchanged."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import pytest
 import torch
 
 from finst.errors import FinstError
-from finst.experiments.representations.rsa_findings import stages_findings
+from finst.experiments.representations.report import method
+from finst.experiments.representations.report.rsa_findings import stages_findings
 from finst.experiments.representations.spec import RSAStagesSpec
 from finst.experiments.representations.stages import RSAStages, trials_of
 from finst.experiments.representations.trials import context_of, positions_of
 from finst.experiments.units import units_of
 from finst.scenes.sets import absolute
-from tests.experiments import synthetic
+from finst.vlm.open import Reader
 from tests.experiments.representations import designs
 
 SPEC = RSAStagesSpec(grid="2x2", trials=2, permutations=20, bootstraps=20)
 
 
-def test_leaking_adds_the_targets_colour_to_the_prompt_and_nothing_else():
-    reader = synthetic.reader()
+def test_leaking_adds_the_targets_colour_to_the_prompt_and_nothing_else(reader: Reader):
     clean, leaked = trials_of(SPEC, 1), trials_of(replace(SPEC, leak_target_colour=True), 1)
     for before, after in zip(clean, leaked, strict=True):
         assert after.staged == before.staged
@@ -40,8 +40,8 @@ def test_leaking_adds_the_targets_colour_to_the_prompt_and_nothing_else():
     *same, later = positions_of(second, leaked[0])
     assert same == commas
     assert second.input_ids[: last + 1].tolist() == first.input_ids[: last + 1].tolist()
-    said = reader.tokenizer.decode(second.input_ids[last + 1 : later + 1])
-    assert said.strip() == clean[0].staged.target.colour
+    added = reader.tokenizer.decode(second.input_ids[last + 1 : later + 1])
+    assert added.strip() == clean[0].staged.target.colour
 
 
 @pytest.mark.parametrize("times", [1, 2])
@@ -60,21 +60,21 @@ def test_all_arrangements_are_each_shown_equally_often(times: int):
     assert {trial.staged.order[-1] for trial in trials} == {0, 1, 2, 3}
 
 
-def test_all_arrangements_of_fresh_objects_are_of_other_ones_each_time():
+def test_all_arrangements_of_fresh_objects_have_other_objects_each_time():
     trials = trials_of(replace(SPEC, arrangements="all", objects="fresh", entropy="any"), 1)
     assert len({tuple(obj.name for obj in trial.staged.scene.objects) for trial in trials}) == 24
 
 
-def test_a_set_of_all_arrangements_has_statistics_and_says_what_it_is():
+def test_a_set_of_all_arrangements_has_statistics_and_states_its_design():
     spec = replace(SPEC, arrangements="all", entropy="low", trials=1)
     data = designs.unit(trials_of(spec, 1), {("last", "absolute"): 2})
-    found = RSAStages().summarise(spec, [data])
-    position = found["r"].sel(role="last", comparison="position")
+    summary = RSAStages().summarise(spec, [data])
+    position = summary["r"].sel(role="last", comparison="position")
     assert int(position.argmax("layer")) == 2
     assert np.isfinite(position).all()
-    assert "which object is the target, chance decides" in stages_findings(found).method[0]
+    assert method.ALL_ARRANGEMENTS in stages_findings(summary).method[0]
 
 
-def test_all_arrangements_of_nine_objects_are_too_many():
-    with pytest.raises(FinstError, match="not of 9 in 9: expected a 2x2 grid"):
-        RSAStages().check(replace(SPEC, grid="3x3", arrangements="all"), synthetic.reader())
+def test_all_arrangements_of_nine_objects_are_too_many(reader: Reader):
+    with pytest.raises(FinstError, match="9 in 9: expected a 2x2 grid"):
+        RSAStages().check(replace(SPEC, grid="3x3", arrangements="all"), reader)
