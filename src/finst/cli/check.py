@@ -1,4 +1,4 @@
-"""``finst check``: whether a model fits this machine and how long it will take, before any weight is there."""
+"""``finst check``: whether a model fits this machine, and an estimate of run times, without its weights."""
 
 from __future__ import annotations
 
@@ -30,27 +30,27 @@ from finst.vlm.published import published
 PAIRS_AT_ONCE = CMASpec.pairs_per_unit
 
 SHARES = (0.25, 0.8)
-"""Of the least time that arithmetic and memory allow, what maps on one H100 reach (docs/benchmarks.md), rounded
-outwards."""
+"""The fraction of the highest possible speed (by arithmetic and memory) that maps reach on one H100, as a range rounded
+outwards (docs/benchmarks.md)."""
 
 
 @dataclass(frozen=True)
-class Fit:
-    """Weights in one number format."""
+class WeightsFit:
+    """The size of the weights in one number format."""
 
     dtype: str
     weights_bytes: int
     fits: bool
-    """With a fifth of the free memory left for everything else."""
+    """Whether they leave a fifth of the free memory for everything else."""
 
 
 @dataclass(frozen=True)
-class Checked:
-    """What ``check`` found."""
+class ModelCheck:
+    """The result of ``check``; sizes in bytes, times in seconds."""
 
     model: str
     source: str
-    """Where its configuration is from."""
+    """Where its configuration comes from."""
     architecture: str
     parameters: int
     layers: int
@@ -58,25 +58,48 @@ class Checked:
     kv_heads: int
     device: str
     free_bytes: int
-    fits: tuple[Fit, ...]
+    fits: tuple[WeightsFit, ...]
     experiments: dict[str, str]
     """"yes", or why not."""
     dtype: str
     pairs: int
     flops_per_s: float
-    """Of matrix products, measured now on this device in this number format."""
+    """Speed of matrix products, measured now on this device in this number format."""
     bytes_per_s: float
     floor_s: float
-    """The least that arithmetic and memory traffic allow."""
+    """The shortest time that arithmetic and memory traffic allow."""
     estimate_s: tuple[float, float]
-    """The floor over the largest and the smallest of ``SHARES``."""
+    """``floor_s`` divided by the largest and by the smallest of ``SHARES``."""
+
+    @property
+    def text(self) -> str:
+        """The result for a terminal."""
+        least, most = map(_span, self.estimate_s)
+        sizes = [
+            f"  {fit.dtype:<9}{fit.weights_bytes / 2**30:7.1f} GiB   {'fits' if fit.fits else 'does not fit'}"
+            for fit in self.fits
+        ]
+        rates = f"{self.flops_per_s / 1e9:,.1f} GFLOP/s and {self.bytes_per_s / 1e9:.0f} GB/s"
+        return "\n".join(
+            [
+                f"{self.model} ({self.architecture}), by {self.source}",
+                f"  {self.parameters:,} weights, {self.layers} layers, {self.heads} heads, {self.kv_heads} KV heads",
+                f"{self.device}, {self.free_bytes / 2**30:.1f} GiB free",
+                *sizes,
+                *(f"finst run {name}: {answer}" for name, answer in self.experiments.items()),
+                f"causal mediation of {self.pairs} pairs in {self.dtype}: an estimated {least} to {most}",
+                f"  based on {rates}, measured now; at these rates the minimum is {_span(self.floor_s)},",
+                f"  and finst reached {SHARES[0]:.0%} to {SHARES[1]:.0%} of this speed on an H100.",
+                "  Loading, statistics and figures are not included.",
+            ]
+        )
 
 
-def check(spec: Check) -> Checked:
+def check(spec: Check) -> ModelCheck:
     """Reads configuration and tokenizer, builds the model without memory, and measures the device's rates.
 
-    Raises FinstError for a model that is not known, an architecture that is not read, a dtype or device that is not
-    there, and fewer than one pair.
+    Raises FinstError for an unknown model, an unsupported architecture, a dtype or device that is not available, and
+    fewer than one pair.
     """
     if spec.pairs < 1:
         raise FinstError(f"pairs must be at least 1, not {spec.pairs}")
@@ -90,7 +113,7 @@ def check(spec: Check) -> Checked:
     peaks = measured_peaks(device, dtype)
     costs = Costs(decoder_size(vlm), tower(vlm, _pair(reader, 0)[0]), peaks)
     floor = _floor_s(vlm, costs, spec.pairs)
-    return Checked(
+    return ModelCheck(
         spec.model,
         source,
         reader.config.model_type,
@@ -100,7 +123,7 @@ def check(spec: Check) -> Checked:
         vlm.n_kv_heads,
         device_name(device),
         available,
-        tuple(Fit(name, size, size <= 0.8 * available) for name, size in sizes.items()),
+        tuple(WeightsFit(name, size, size <= 0.8 * available) for name, size in sizes.items()),
         _experiments(spec, reader),
         spec.dtype,
         spec.pairs,
@@ -112,7 +135,7 @@ def check(spec: Check) -> Checked:
 
 
 def _reader(spec: Check) -> tuple[Reader, str]:
-    """From the model's small files or, where these cannot be had, from its published shape."""
+    """The reader from the model's small files or, if these are unavailable, from its published shape; and which."""
     shape = published(spec.model)
     if shape is not None and spec.model == shape.name:
         return shape.reader(), "finst's registry of published shapes"
@@ -121,34 +144,36 @@ def _reader(spec: Check) -> tuple[Reader, str]:
     except FinstError:
         if shape is None:
             raise
-        return replace(shape.reader(), id=spec.model), "finst's registry of published shapes (its files are not here)"
+        return replace(
+            shape.reader(), id=spec.model
+        ), "finst's registry of published shapes (its files are unavailable)"
     return reader, f"its files in {reader.path}"
 
 
 def _experiments(options: Check, reader: Reader) -> dict[str, str]:
-    """What each experiment says of the model, as it would before weights load."""
+    """Whether each experiment accepts the model, by the checks that it makes before weights load."""
     answers = {}
     for name, entry in REGISTRY.items():
         experiment = entry.load()
         settings = experiment.spec(model=options.model, revision=options.revision)
         if name == CMA.name:
             settings = replace(settings, pairs=max(options.pairs, 2))
-        answers[name] = _runs(experiment, settings, reader)
+        answers[name] = _answer(experiment, settings, reader)
     return answers
 
 
-def _runs(experiment: Experiment[Any], asked: Any, reader: Reader) -> str:
+def _answer(experiment: Experiment[Any], settings: Any, reader: Reader) -> str:
     if reader.tokenizer is None:
-        return "yes, if its tokenizer tells the colours apart"
+        return "yes, if the colours begin with different tokens"
     try:
-        experiment.check(asked, reader)
+        experiment.check(settings, reader)
     except FinstError as refusal:
         return f"no: {refusal}"
     return "yes"
 
 
 def _pair(reader: Reader, index: int) -> Pair:
-    """As an experiment has it; without a tokenizer, one of about that length."""
+    """A pair of causal mediation; without a tokenizer, synthetic contexts of about the same length."""
     scenes = mediation_pairs(PAIRS_AT_ONCE, seed=0)[index]
     if reader.tokenizer is not None:
         return tuple(contexts_of(reader, CMASpec(), scenes))
@@ -157,17 +182,17 @@ def _pair(reader: Reader, index: int) -> Pair:
 
 
 def _floor_s(vlm: VLM, costs: Costs, pairs: int) -> float:
-    """Pairs go through the model as a run's units do."""
+    """The shortest time of all pairs, in units as in a run."""
     whole, rest = divmod(pairs, PAIRS_AT_ONCE)
-    made = [_pair(vlm.reader, index) for index in range(min(pairs, PAIRS_AT_ONCE))]
+    samples = [_pair(vlm.reader, index) for index in range(min(pairs, PAIRS_AT_ONCE))]
     conditions = tuple(CONDITIONS.values())
-    unit = floor_of(costs, made, conditions).seconds if whole else 0.0
-    last = floor_of(costs, made[:rest], conditions).seconds if rest else 0.0
+    unit = floor_of(costs, samples, conditions).seconds if whole else 0.0
+    last = floor_of(costs, samples[:rest], conditions).seconds if rest else 0.0
     return whole * unit + last
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that is free on a device now."""
+    """The free memory of a device in bytes."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     meminfo = Path("/proc/meminfo")
@@ -178,30 +203,8 @@ def free_bytes(device: torch.device) -> int:
 
 
 def _span(seconds: float) -> str:
-    """In the unit that a person would choose."""
+    """A time in a readable unit."""
     for unit, length in (("days", 86_400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * length:
             return f"{seconds / length:,.0f} {unit}"
     return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
-
-
-def text(found: Checked) -> str:
-    """For people."""
-    least, most = found.estimate_s
-    sizes = [
-        f"  {fit.dtype:<9}{fit.weights_bytes / 2**30:7.1f} GiB   {'fits' if fit.fits else 'does not fit'}"
-        for fit in found.fits
-    ]
-    return "\n".join(
-        [
-            f"{found.model} ({found.architecture}), by {found.source}",
-            f"  {found.parameters:,} weights, {found.layers} layers, {found.heads} heads, {found.kv_heads} KV heads",
-            f"{found.device}, {found.free_bytes / 2**30:.1f} GiB free",
-            *sizes,
-            *(f"finst run {name}: {answer}" for name, answer in found.experiments.items()),
-            f"causal mediation of {found.pairs} pairs in {found.dtype}: an estimate of {_span(least)} to {_span(most)}",
-            f"  rests on {found.flops_per_s / 1e9:,.1f} GFLOP/s and {found.bytes_per_s / 1e9:.0f} GB/s, measured now;",
-            f"  at these rates no program takes less than {_span(found.floor_s)}, and finst reached {SHARES[0]:.0%} to",
-            f"  {SHARES[1]:.0%} of that rate on an H100. Loading, statistics and drawing come on top.",
-        ]
-    )

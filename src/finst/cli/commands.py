@@ -1,4 +1,4 @@
-"""What each command does with its options; results are printed for people."""
+"""The function of each command: runs it with its options and prints the result."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def run_experiment(name: str, chosen: options.Run[Any]) -> None:
     _run(name, with_factors(chosen.spec, chosen.factor), chosen.out or Path("runs") / name)
 
 
-def _run(name: str, spec: Any, out: Path, **at_hand: Any) -> None:
-    """Measures, writes the report, and prints the findings."""
+def _run(name: str, spec: Any, out: Path, **available: Any) -> None:
+    """Runs an experiment (see ``executor.run`` for ``available``) and prints its findings."""
     experiment = experiment_of(name)
-    result = Run(experiment, executor.run(experiment, spec, out, **at_hand))
+    result = Run(experiment, executor.run(experiment, spec, out, **available))
     print(f"\n{result.findings.text}\n\nreport: {result.report}")
 
 
@@ -58,8 +58,8 @@ def run_interventions(_: str, chosen: options.RunInterventions) -> None:
     specs, refused = effects_table.specs_of(spec, reader)
     vlm = open_vlm(reader, dtype=spec.dtype, device=spec.device)
     maps = head_maps(spec.cma or mediated(spec, chosen.out / "cma", vlm, console))
-    for name, asked in specs.items():
-        _run(name, asked, chosen.out / name, vlm=vlm, console=console, inputs=maps)
+    for name, settings in specs.items():
+        _run(name, settings, chosen.out / name, vlm=vlm, console=console, inputs=maps)
     page, table, data = (chosen.out / f"interventions.{end}" for end in ("html", "csv", "json"))
     text = effects_table.write(options.Effects(tuple(chosen.out / name for name in specs), page, table, data))
     print("\n".join(["", text, *(f"not run: {name}: {why}" for name, why in refused.items())]))
@@ -79,9 +79,9 @@ def inspect(_: str, chosen: options.Inspect) -> None:
 def render(_: str, chosen: options.Render) -> None:
     """``finst render``."""
     work, console = rendering(chosen.spec, chosen.out), Console()
-    left = work.left
-    with progress(console, len(work.shots), len(work.shots) - len(left)) as reporter:
-        for name in left:
+    missing = work.left
+    with progress(console, len(work.shots), len(work.shots) - len(missing)) as reporter:
+        for name in missing:
             reporter.begin(name)
             work.render(name)
             reporter.advance()
@@ -104,14 +104,14 @@ def effects(_: str, chosen: options.Effects) -> None:
 
 def models(_: str, chosen: options.Models) -> None:
     """``finst models``."""
-    known = published.models()
-    print(json.dumps([to_json(model) for model in known], indent=2) if chosen.json else published.table(known))
+    rows = published.models()
+    print(json.dumps([to_json(model) for model in rows], indent=2) if chosen.json else published.table(rows))
 
 
 def check(_: str, chosen: options.Check) -> None:
     """``finst check``."""
-    answer = checking.check(chosen)
-    print(json.dumps(to_json(answer), indent=2) if chosen.json else checking.text(answer))
+    result = checking.check(chosen)
+    print(json.dumps(to_json(result), indent=2) if chosen.json else result.text)
 
 
 def train_organism(_: str, chosen: TrainSpec) -> None:
@@ -140,13 +140,13 @@ def verify(_: str, chosen: options.ToFile[options.Verify]) -> int:
     """``finst verify``."""
     _check_place(chosen.json)
     verified = verification.verify(chosen.spec)
-    print(verification.table(verified))
+    print(verified.text)
     _write_json({**to_json(verified), "outcome": verified.outcome}, chosen.json)
     return int(verified.outcome == "not reproduced")
 
 
 def _check_place(file: Path | None) -> None:
-    """Raises FinstError before the work, not after it."""
+    """Raises FinstError, before any work, for a file that cannot be written."""
     if file is not None and (file.is_dir() or not file.absolute().parent.is_dir()):
         raise FinstError(f"cannot write {file}: expected a file in a folder that exists")
 

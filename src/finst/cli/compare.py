@@ -14,7 +14,7 @@ from finst.runs.store import write_figure
 
 
 def write(options: Compare) -> str:
-    """Writes the page, and the figures where they are wanted; returns what the terminal shows.
+    """Writes the page, and the figures if a folder is given; returns the text for the terminal.
 
     Raises FinstError for runs that cannot be compared, and for a folder that cannot be made.
     """
@@ -33,13 +33,13 @@ def write(options: Compare) -> str:
 
 
 def compare(runs: Sequence[FinishedRun]) -> SideBySide:
-    """Raises FinstError for an experiment that this finst does not have, and for numbers that an older one left out."""
+    """Raises FinstError for an unknown experiment, and for a summary by an older finst that lacks numbers."""
     experiment = experiment_of(runs[0].manifest.experiment)
     sides = [Side(label, run.summary, run.record) for label, run in zip(labels_of(runs), runs, strict=True)]
     try:
         return experiment.compare(sides, differences_between(runs))
     except KeyError as missing:
         raise FinstError(
-            f"one of the runs was summarised by an older finst and lacks {missing}: the command that made it, given "
-            "once more, keeps what was measured and writes the summary anew"
+            f"one of the runs was summarised by an older finst and lacks {missing}: repeat the command that made it, "
+            "which keeps the measured units and writes a new summary"
         ) from missing

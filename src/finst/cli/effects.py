@@ -33,7 +33,7 @@ def interventions() -> dict[str, Intervention[Any]]:
 
 
 def write(spec: Effects) -> str:
-    """Writes the page and what else is wanted; what the terminal shows.
+    """Writes the page, and the table as CSV and JSON if files are given; returns the text for the terminal.
 
     Raises FinstError for folders without a finished intervention and for folders given twice.
     """
@@ -51,47 +51,48 @@ def write(spec: Effects) -> str:
 
 
 def specs_of(spec: InterventionSpec, reader: Reader) -> tuple[dict[str, InterventionSpec], dict[str, str]]:
-    """What every intervention is told when all are told ``spec``, and why some cannot be run with this model.
+    """The settings of every intervention, given those that all share, and why some cannot be run with this model.
 
-    What is left at its default keeps the default of each. Raises FinstError when none can be run.
+    Settings that are left at their default keep the default of each. Raises FinstError when none can be run.
     """
-    plain = InterventionSpec()
-    told = {field.name: getattr(spec, field.name) for field in fields(InterventionSpec)}
-    changed: dict[str, Any] = {name: value for name, value in told.items() if value != getattr(plain, name)}
+    default = InterventionSpec()
+    shared = {field.name: getattr(spec, field.name) for field in fields(InterventionSpec)}
+    changed: dict[str, Any] = {name: value for name, value in shared.items() if value != getattr(default, name)}
     specs, refused = {}, {}
     for name, experiment in interventions().items():
-        asked = experiment.spec(**changed)
+        settings = experiment.spec(**changed)
         try:
-            experiment.check(asked, reader)
+            experiment.check(settings, reader)
         except FinstError as refusal:
             refused[name] = str(refusal)
         else:
-            specs[name] = asked
+            specs[name] = settings
     if not specs:
         raise FinstError(f"no intervention can be run: {'; '.join(f'{name}: {why}' for name, why in refused.items())}")
     return specs, refused
 
 
 def rows_of(runs: Sequence[FinishedRun]) -> tuple[EffectRecord, ...]:
-    """The effects of all runs, in their order.
+    """The effects of all runs, in order.
 
-    Raises FinstError for another experiment than an intervention, and for a summary of an older finst.
+    Raises FinstError for a run of an experiment that is no intervention, and for a summary by an older finst that lacks
+    numbers.
     """
-    known = interventions()
+    by_name = interventions()
     rows: list[EffectRecord] = []
     for run in runs:
         name = run.manifest.experiment
-        if name not in known:
+        if name not in by_name:
             raise FinstError(
                 f"{run.folder} holds a run of {name!r}, which has no effects to put into the table: expected one of "
-                f"{', '.join(known)}"
+                f"{', '.join(by_name)}"
             )
         try:
-            effects = known[name].report.effects(run.summary)
+            effects = by_name[name].report.effects(run.summary)
         except KeyError as missing:
             raise FinstError(
-                f"{run.folder} was summarised by an older finst and lacks {missing}: the command that made it, given "
-                "once more, keeps what was measured and writes the summary anew"
+                f"{run.folder} was summarised by an older finst and lacks {missing}: repeat the command that "
+                "made it, which keeps the measured units and writes a new summary"
             ) from missing
         model = Path(str(run.manifest.spec["model"])).name
         rows += [EffectRecord(model, name, effect, str(run.folder)) for effect in effects]

@@ -1,4 +1,4 @@
-"""``finst inspect``: what a model is shown and asked, with the role of every token, as a picture. Reads no weights."""
+"""``finst inspect``: a picture of the input of a model, with the role of every token. Reads no weights."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ROLES: dict[Kind, tuple[str, str]] = {
 """Fill colour and meaning, in the order of the legend."""
 
 OBJECT_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f3c8d", "#5a5a5a", "#a5aa00")
-"""One a described or target object: frames of its patches and of its words."""
+"""One colour per object, for the frames of its patches and of its words."""
 
 INK = "#1f2937"
 FAINT = "#6b7280"
@@ -46,7 +46,7 @@ SUFFIXES = (".png", ".pdf", ".svg")
 
 
 def inspect(spec: Inspect) -> Path:
-    """Draws and writes the picture; returns where it is. Raises FinstError for bad input."""
+    """Draws and writes the picture; returns its path. Raises FinstError for bad input."""
     if spec.out.suffix not in SUFFIXES:
         raise choice("picture format", spec.out.suffix, SUFFIXES)
     if spec.objects < 2:
@@ -69,7 +69,7 @@ def inspect(spec: Inspect) -> Path:
 def token_figure(reader: Reader, picture: Picture, encoded: Encoded) -> Figure:
     """The picture with its patch grid, the coverage of each patch, and the prompt with coloured roles.
 
-    Where a model sees the picture twice, the grid is that of the first view, and each view's patches are drawn.
+    Where a model sees several views, the grid is that of the first view, and each view's coverage is drawn.
     """
     boxes = list(_boxes(reader, encoded))
     lines = _wrapped(boxes)
@@ -85,11 +85,11 @@ def token_figure(reader: Reader, picture: Picture, encoded: Encoded) -> Figure:
     side = (_WIDTH - 0.7 - 0.5 * (panels - 1)) / panels
     bottom = (prompt_inches + 0.1) / height
     axes_height = (picture_inches - 0.35) / height
-    seen, *covered = (
+    shown, *covered = (
         figure.add_axes(((0.35 + panel * (side + 0.5)) / _WIDTH, bottom, side / _WIDTH, axes_height))
         for panel in range(panels)
     )
-    _draw_picture(seen, picture, tokens)
+    _draw_picture(shown, picture, tokens)
     for number, (axes, view, shares) in enumerate(zip(covered, tokens.views, _by_view(tokens), strict=True)):
         if tokens.unplaced:
             _draw_unplaced(axes, picture, tokens)
@@ -97,8 +97,8 @@ def token_figure(reader: Reader, picture: Picture, encoded: Encoded) -> Figure:
             alone = "share of each image token that shows an object, in %"
             title = alone if panels == 2 else f"view {number}: shares that show an object, in %"
             _draw_coverage(axes, picture, view, shares, title)
-    said = figure.add_axes((0, 0, 1, (prompt_inches - 0.1) / height))
-    _draw_prompt(said, lines, prompt_inches - 0.1)
+    words = figure.add_axes((0, 0, 1, (prompt_inches - 0.1) / height))
+    _draw_prompt(words, lines, prompt_inches - 0.1)
     return figure
 
 
@@ -127,8 +127,8 @@ def _draw_picture(axes: Axes, picture: Picture, tokens: TokenMap) -> None:
     scene = picture.scene
     view, *others = tokens.views
     grid = "the grid of view 0" if others else "its grid of image tokens"
-    shown = "" if tokens.unplaced else f", with {grid}"
-    _bare(axes, picture, view, f"picture, {scene.width}×{scene.height} px{shown}")
+    suffix = "" if tokens.unplaced else f", with {grid}"
+    _bare(axes, picture, view, f"picture, {scene.width}×{scene.height} px{suffix}")
     axes.imshow(picture.image, extent=(0, scene.width, scene.height, 0), interpolation="nearest", zorder=0)
     for index, obj in enumerate(scene.objects):
         colour = OBJECT_COLOURS[index % len(OBJECT_COLOURS)]
@@ -141,7 +141,7 @@ def _draw_picture(axes: Axes, picture: Picture, tokens: TokenMap) -> None:
 
 
 def _draw_unplaced(axes: Axes, picture: Picture, tokens: TokenMap) -> None:
-    """Why there is nothing to draw."""
+    """Writes why there is no coverage to draw."""
     _bare(axes, picture, tokens.views[0], "image tokens have no place in the picture")
     middle = (picture.scene.width / 2, picture.scene.height / 2)
     axes.text(*middle, fill(tokens.unplaced, 32), ha="center", va="center", fontsize=11, color=INK)
@@ -171,7 +171,7 @@ def _percent(share: float) -> str:
 
 
 _WIDTH = 11.0
-"""Of the figure, in inches; the prompt's axes are in inches too."""
+"""Width of the figure in inches; the prompt's axes are in inches too."""
 _FONT = 9.0
 _CHARACTER = 0.602 * _FONT / 72
 """Advance width of a character of the monospaced face, in inches."""
@@ -182,7 +182,7 @@ _LINE = 0.5
 
 @dataclass(frozen=True)
 class _TokenBox:
-    """A token, or all image tokens together, as drawn."""
+    """The box of a token, or of all image tokens together."""
 
     text: str
     kind: Kind
@@ -191,12 +191,12 @@ class _TokenBox:
 
     @property
     def width(self) -> float:
-        """In inches."""
+        """Width in inches."""
         return max(len(self.text), 0.78 * len(self.position)) * _CHARACTER + 2 * _PADDING
 
 
 def _boxes(reader: Reader, encoded: Encoded) -> Iterator[_TokenBox]:
-    """Tokens in order; all tokens of the picture together become one box."""
+    """The boxes of all tokens, in order; the image tokens share one box."""
     texts = token_texts(reader, encoded.input_ids.tolist())
     of_picture = np.flatnonzero(encoded.input_ids.numpy() == reader.config.image_token_id)
     first, last = int(of_picture[0]), int(of_picture[-1])
@@ -209,7 +209,7 @@ def _boxes(reader: Reader, encoded: Encoded) -> Iterator[_TokenBox]:
 
 
 def _wrapped(boxes: list[_TokenBox]) -> list[list[_TokenBox]]:
-    """Lines that fit the figure, with a fresh line wherever the conversation has one."""
+    """Lines that fit the figure; a line break of the conversation starts a new line."""
     lines: list[list[_TokenBox]] = [[]]
     for box in boxes:
         used = sum(b.width + _GAP for b in lines[-1])

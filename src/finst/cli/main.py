@@ -1,7 +1,7 @@
-"""``finst COMMAND ...``: what is typed, turned into options and one function.
+"""``finst COMMAND ...``: from the command line to options and one function.
 
-Only what a command needs is imported, and what is heavy only once its options are known to be right, so that help and
-typing errors are answered at once.
+Only what a command needs is imported, and heavy modules only after the options are parsed, so that help and refusals
+are quick.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from inspect import cleandoc
 from typing import Any, Literal
 
 from finst.errors import FinstError, choice
@@ -20,18 +21,18 @@ from finst.experiments.registry import ENTRIES, located
 
 @dataclass(frozen=True)
 class Command:
-    """The words after ``finst``, what they do, where the options are defined, and what runs with them."""
+    """The words after ``finst``, their summary, the class of the options, and the function to call."""
 
     words: tuple[str, ...]
     summary: str
     options: str
     """``module:Class`` of a dataclass."""
     action: str
-    """``module:function`` of the command's name and its options; its result, if any, is the exit status."""
+    """``module:function``, called with the last word and the options; its result, if any, is the exit status."""
     takes: Literal["options", "run", "file"] = "options"
-    """Whether the options are taken as they are, with those of every experiment, or with a file for the result."""
+    """Takes the options alone, with those of every experiment, or with a file for the result."""
     shapes: bool = False
-    """Whether the model may be a published shape by name."""
+    """Whether the model may be the name of a published shape."""
 
     @property
     def name(self) -> str:
@@ -39,14 +40,14 @@ class Command:
         return " ".join(self.words)
 
     def parse(self, arguments: Sequence[str]) -> Any:
-        """The options. Raises SystemExit after printing help or what is wrong with an option."""
+        """The options. Raises SystemExit after printing help or an error message about an option."""
         tyro: Any = located("tyro:cli")
         kind = located(self.options)
         if self.takes == "options":
             whole, description = kind, None
         else:
             whole = located(f"finst.cli.options:{'Run' if self.takes == 'run' else 'ToFile'}")[kind]
-            description = kind.__doc__
+            description = cleandoc(kind.__doc__ or "")
         named = _named(arguments) if self.words[0] in ("run", "explain-discrepancy") else list(arguments)
         return tyro(whole, prog=f"finst {self.name}", args=named, description=description)
 
@@ -95,7 +96,7 @@ COMMANDS = (
     ),
     Command(
         ("verify",),
-        "replays random cells of a result by plain hooks and nnsight",
+        "measures a random part of a result again and compares",
         f"{_OPTIONS}:Verify",
         f"{_COMMANDS}:verify",
         "file",
@@ -165,13 +166,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         print("finst: the reader of the output closed it before the end", file=sys.stderr)
-        # Buffered output has nowhere to go, and Python would complain of it when it exits.
+        # Buffered output cannot be written, and Python would report that when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
 
 
 def _dispatch(arguments: list[str]) -> int:
-    """The exit status of the command, 0 unless it returns another."""
+    """Runs the command; its exit status, 0 unless it returns another."""
     for command in COMMANDS:
         count = len(command.words)
         if arguments[:count] == list(command.words):

@@ -1,4 +1,4 @@
-"""``finst models``: the published checkpoints that finst knows, with what follows from their shapes."""
+"""``finst models``: published checkpoints with the sizes that follow from their shapes."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from finst.vlm.open import quiet
 from finst.vlm.published import SHAPES, Shape
 
 SQUARES_PX = (280, 336, 392)
-"""Sides of the paper's canvases (2x2 and 3x3 objects), and the one that CLIP takes."""
+"""Sides of the paper's canvases (2x2 and 3x3 objects), and the picture size of CLIP."""
 
 
 @dataclass(frozen=True)
-class Model:
-    """A published shape and what follows from it."""
+class PublishedModel:
+    """A published shape with its sizes."""
 
     name: str
-    """As ``finst bench --shape`` takes it."""
+    """The name for ``finst bench --shape``."""
     hub: tuple[str, ...]
     """Checkpoints of this shape."""
     architecture: str
@@ -35,33 +35,33 @@ class Model:
     heads: int
     kv_heads: int
     image_tokens: dict[str, int | None]
-    """Of a square picture, by its side in px; None where finst does not read the architecture or the picture."""
+    """Image tokens of a square picture by its side in px; None where finst supports neither model nor picture."""
     supported: str
     """"yes", or what is missing."""
     parameters: int
     bf16_bytes: int
-    """Of the weights alone."""
+    """Size of the weights."""
     fp32_bytes: int
 
 
-def models() -> tuple[Model, ...]:
-    """All of ``SHAPES``, as they are supported by this finst."""
+def models() -> tuple[PublishedModel, ...]:
+    """All of ``SHAPES``."""
     return tuple(map(_model, SHAPES.values()))
 
 
-def _model(shape: Shape) -> Model:
+def _model(shape: Shape) -> PublishedModel:
     with quiet():
         text, parameters = shape.config().get_text_config(), shape.parameters()
-    seen = {side: _pixels(shape, side) for side in SQUARES_PX}
-    return Model(
+    pixels = {side: _pixels(shape, side) for side in SQUARES_PX}
+    return PublishedModel(
         shape.name,
         shape.hub,
         shape.model_type,
         text.num_hidden_layers,
         text.num_attention_heads,
         text.num_key_value_heads,
-        {str(side): None if pixels is None else image_tokens(pixels) for side, pixels in seen.items()},
-        _supported(shape, seen[SQUARES_PX[0]]),
+        {str(side): None if inputs is None else image_tokens(inputs) for side, inputs in pixels.items()},
+        _supported(shape, pixels[SQUARES_PX[0]]),
         parameters,
         2 * parameters,
         4 * parameters,
@@ -85,7 +85,7 @@ def _reader(name: str) -> Any:
 
 
 def image_tokens(pixels: Pixels) -> int:
-    """How many positions of the decoder a picture takes."""
+    """The number of positions that a picture takes in the decoder."""
     return len(pixels.roles)
 
 
@@ -95,8 +95,8 @@ def _supported(shape: Shape, pixels: Pixels | None) -> str:
     return f"without patches: {pixels.unplaced}" if pixels and pixels.unplaced else "yes"
 
 
-def table(found: Sequence[Model]) -> str:
-    """For people."""
+def table(rows: Sequence[PublishedModel]) -> str:
+    """The models as a table for a terminal."""
     out = Table(box=None, pad_edge=False)
     for head in ("hub id", "architecture"):
         out.add_column(head, no_wrap=True)
@@ -104,7 +104,7 @@ def table(found: Sequence[Model]) -> str:
     for head in ("layers", "heads", "KV heads", f"image tokens\n{tokens} px", "bf16 GiB", "fp32 GiB"):
         out.add_column(head, justify="right")
     out.add_column("supported")
-    for model in found:
+    for model in rows:
         counts = "/".join("-" if count is None else str(count) for count in model.image_tokens.values())
         sizes = (f"{size / 2**30:.1f}" for size in (model.bf16_bytes, model.fp32_bytes))
         numbers = (str(count) for count in (model.layers, model.heads, model.kv_heads))

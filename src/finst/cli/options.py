@@ -1,4 +1,4 @@
-"""What each command takes, as frozen dataclasses. Nothing heavy is imported, so that help and refusals are quick."""
+"""The options of each command, as frozen dataclasses. Imports nothing heavy, so that help and refusals are quick."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SpecT = TypeVar("SpecT")
 Factors = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME=VALUE")]
 """``--factor NAME=VALUE``, any number of times."""
 
-Model = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
+ModelName = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
 """The first word after a command."""
 
 
@@ -32,23 +32,23 @@ class Demo:
 
 @dataclass(frozen=True)
 class Run(Generic[SpecT]):
-    """What every experiment takes."""
+    """The options of every experiment."""
 
     spec: Annotated[SpecT, tyro.conf.arg(name="")]
     factor: Factors = ()
-    """Any of the other options by name, such as --factor leak_target_colour=true or --factor dtype=bf16: one choice of
-    another reproduction at a time. May be given several times."""
+    """Sets any of the other options by name, such as --factor leak_target_colour=true or --factor dtype=bf16. May be
+    given several times."""
     out: Path | None = None
-    """Folder of the run: a new one, or that of the same run, which is resumed. runs/NAME if None."""
+    """Folder of the run: a new one, or that of the same run, which is then resumed. runs/NAME if None."""
 
 
 @dataclass(frozen=True)
 class RunInterventions:
-    """All interventions one after the other with the heads of one run of causal mediation, and one table of effects."""
+    """All interventions in turn with the heads of one run of causal mediation, and one table of their effects."""
 
     spec: Annotated[InterventionSpec, tyro.conf.arg(name="")]
     out: Path = Path("runs/interventions")
-    """Folder with a run of each in a folder of its name; a second call resumes it."""
+    """Folder with one run per intervention, in a folder of its name; a second call resumes it."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +57,12 @@ class ExplainDiscrepancy:
 
     spec: Annotated[DiscrepancySpec, tyro.conf.arg(name="")]
     out: Path = Path("runs/discrepancy")
-    """Folder of the study: a new one, or that of the same study, which is resumed."""
+    """Folder of the study: a new one, or that of the same study, which is then resumed."""
 
 
 @dataclass(frozen=True)
 class ToFile(Generic[SpecT]):
-    """What every benchmark takes, and ``verify``."""
+    """The options of every benchmark and of ``verify``."""
 
     spec: Annotated[SpecT, tyro.conf.arg(name="")]
     json: Path | None = None
@@ -75,7 +75,7 @@ class Render:
 
     spec: Annotated[RenderSpec, tyro.conf.arg(name="")]
     out: Path = Path("renders")
-    """Folder: a new one, or that of the same pictures, which is resumed."""
+    """Folder: a new one, or that of the same pictures, which is then resumed."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Compare:
     """Finished runs of one experiment side by side, on one page; their models may be of any size."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Folders of two runs or more."""
+    """Folders of two or more runs."""
     out: Path = Path("comparison.html")
     """The page; replaced if it exists."""
     figures: Path | None = None
@@ -95,47 +95,54 @@ class Effects:
     """Effects of finished interventions, of any experiments and models, in one table."""
 
     runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Folders of one run or more."""
+    """Folders of one or more runs."""
     out: Path = Path("interventions.html")
     """The page; replaced if it exists."""
     csv: Path | None = None
-    """Also writes the table there, a line an effect, floats in full precision."""
+    """Also writes the table there, one line per effect, with floats in full precision."""
     json: Path | None = None
-    """The same as JSON."""
+    """Also writes the table there as JSON."""
     markdown: bool = False
     """Prints the table as Markdown."""
 
 
 @dataclass(frozen=True)
 class Verify:
-    """Replays random cells of a result of MODEL by plain hooks and nnsight, in float32, and compares the logits."""
+    """Measures a random part of a result of MODEL again and compares.
 
-    model: Model
+    Cells of causal mediation are replayed by plain hooks and nnsight, in float32. Units of other experiments are
+    measured again, and all arrays are compared: texts and integers must be equal, numbers may differ by 1e-4 (in
+    proportion if larger than 10, ten times that on another kind of device). Exit status 1: not reproduced.
+    """
+
+    model: ModelName
     """Built-in model, folder of a checkpoint, or Hugging Face hub id."""
     cells: int = 20
-    """How many cells are drawn: (pair, condition, layer, head) of a run, else edits at all sites of the engine."""
+    """Number of replayed cells: (pair, condition, layer, head) of a run, or edits at all sites of the engine."""
+    units: int = 1
+    """Number of units of a run of another experiment that are measured again."""
     seed: int = 0
-    """Draws the cells."""
+    """Draws the cells or units."""
     run: Path | None = None
-    """Folder of a causal mediation run of MODEL; without one, a fresh call of the engine is verified."""
+    """Folder of a run of MODEL, of any experiment; without one, a new call of the engine is verified."""
     revision: str | None = None
     """Hub branch, tag or commit; by default that of the run."""
     device: str = "auto"
-    """Where the replay runs: auto, cpu, cuda, cuda:N or, over all GPUs, cuda:all."""
+    """Where it runs: auto, cpu, cuda, cuda:N or, over all GPUs, cuda:all. For units, auto is the device of the run."""
 
 
 @dataclass(frozen=True)
 class Inspect:
-    """A picture of what MODEL sees: patch grid, the patches of each object, and the role of every prompt token."""
+    """A picture of the input of MODEL: patch grid, the patches of each object, and the role of every prompt token."""
 
-    model: Model
+    model: ModelName
     """Built-in model, folder of a checkpoint, or Hugging Face hub id."""
     out: Path = Path("inspect.png")
-    """Where the picture goes (.png, .pdf or .svg); replaced if it exists."""
+    """File of the picture (.png, .pdf or .svg); replaced if it exists."""
     grid: str = "2x2"
     """ROWSxCOLUMNS of the scene."""
     objects: int = 4
-    """How many objects are shown. All but the last are described; the last is the target."""
+    """Number of objects. All but the last are described; the last is the target."""
     entropy: Entropy = "any"
     """How much the objects share colours and shapes."""
     jitter_px: int = 0
@@ -143,14 +150,14 @@ class Inspect:
     placement: Placement = "prefill"
     """The sentence begins the assistant's turn (prefill) or stands in the user's (user_turn)."""
     seed: int = 0
-    """Chooses the scene."""
+    """Draws the scene."""
     revision: str | None = None
     """Hub branch, tag or commit."""
 
 
 @dataclass(frozen=True)
 class Models:
-    """Published checkpoints: hub id, sizes, image tokens of square pictures, memory of the weights."""
+    """Published checkpoints: hub id, sizes, image tokens of square pictures, size of the weights."""
 
     json: bool = False
     """Prints JSON instead of a table."""
@@ -158,9 +165,9 @@ class Models:
 
 @dataclass(frozen=True)
 class Check:
-    """Whether MODEL fits this machine, what will run, and about how long: from its configuration, without weights."""
+    """Whether MODEL fits this machine, which experiments it can run, and about how long; without its weights."""
 
-    model: Model
+    model: ModelName
     """Built-in model, folder, hub id, or the name of a published shape such as qwen2-vl-7b."""
     revision: str | None = None
     """Hub branch, tag or commit."""

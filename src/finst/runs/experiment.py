@@ -68,6 +68,10 @@ class Experiment(ABC, Generic[SpecT]):
         """What this run needs from other runs, which are made first if they are missing; None for nothing."""
         return None
 
+    def recorded_inputs(self, spec: SpecT, folder: Path) -> Any:
+        """The ``inputs`` of the run in ``folder``, read back; raises FinstError when they are gone."""
+        return None
+
     def prepare(self, vlm: VLM, spec: SpecT, inputs: Any) -> Any:
         """What all units share, such as estimates from other pictures. Called once per process."""
         return inputs

@@ -64,6 +64,15 @@ def manifest_of(path: Path) -> Manifest:
     return Manifest.read(path / "manifest.json")
 
 
+def stored_units(path: Path, manifest: Manifest) -> list[int]:
+    """The numbers of the measured units. Raises FinstError when there are none, or a finished run lacks one."""
+    folder = RunFolder(path, manifest.experiment, manifest.spec)
+    stored = [index for index in range(manifest.units) if folder.has_unit(index)]
+    if not stored or (manifest.status == "finished" and len(stored) < manifest.units):
+        raise FinstError(f"{path} holds {len(stored)} of the {manifest.units} units that its manifest counts")
+    return stored
+
+
 def finished_run(path: Path) -> FinishedRun:
     """The run in the folder ``path``. Raises FinstError when there is none, or an unfinished one."""
     manifest = manifest_of(path)

@@ -14,7 +14,7 @@ from finst.experiments.cma.design import COLOURS, CONDITIONS
 from finst.experiments.cma.head_maps import HeadMaps
 from finst.experiments.cma.spec import CMASpec
 from finst.runs.archive import unpack
-from finst.runs.finished import manifest_of
+from finst.runs.finished import manifest_of, stored_units
 from finst.runs.manifest import Manifest, ModelRecord
 from finst.runs.spec import from_json
 from finst.runs.store import RunFolder
@@ -44,10 +44,7 @@ def stored_mediation(path: Path) -> StoredMediation:
     manifest = _manifest(path)
     spec = from_json(CMASpec, manifest.spec)
     folder = RunFolder(path, manifest.experiment, manifest.spec)
-    stored = [index for index in range(manifest.units) if folder.has_unit(index)]
-    if not stored or (manifest.status == "finished" and len(stored) < manifest.units):
-        raise FinstError(f"{path} holds {len(stored)} of the {manifest.units} units that its manifest counts")
-    parts = [_arrays(folder, index) for index in stored]
+    parts = [_arrays(folder, index) for index in stored_units(path, manifest)]
     try:
         pairs, patched, unedited, scores, noise = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
     except ValueError as cause:

@@ -45,11 +45,11 @@ class Prepared:
     maps: HeadMaps
     """The scores of every head in causal mediation."""
     estimates: Any
-    """What is written into the heads, from other pictures; None where nothing is estimated."""
+    """Estimates from other pictures, to be written into the heads; None where nothing is estimated."""
 
 
 class Intervention(Experiment[SpecT]):
-    """An experiment that edits heads which causal mediation found."""
+    """An experiment that edits the heads that causal mediation ranks highest."""
 
     report: ClassVar[InterventionReport]  # pyright: ignore[reportIncompatibleVariableOverride]
     statistic = "after"
@@ -58,17 +58,36 @@ class Intervention(Experiment[SpecT]):
         """The maps of the spec's run of causal mediation, or of one that is made now, in the folder ``OUT-cma``."""
         return head_maps(spec.cma or mediated(spec, out.with_name(f"{out.name}-cma"), vlm, console))
 
+    def recorded_inputs(self, spec: SpecT, folder: Path) -> HeadMaps:
+        """The maps of the spec's run, or of the one that was made for this run (``FOLDER-cma``, or ``cma`` beside it).
+
+        Raises FinstError when it is gone.
+        """
+        whole = folder.resolve()
+        made = [whole.with_name(f"{whole.name}-cma"), whole.with_name("cma")]
+        places = made if spec.cma is None else [spec.cma]
+        found = [place for place in places if (place / "manifest.json").is_file()]
+        if not found:
+            raise FinstError(
+                f"the run of causal mediation whose heads {folder} edits is gone: expected it in "
+                f"{' or '.join(map(str, places))}"
+            )
+        return head_maps(found[0])
+
     def prepare(self, vlm: VLM, spec: SpecT, inputs: HeadMaps) -> Prepared:
         """Raises FinstError when the maps are of other weights."""
         return Prepared(check_maps(inputs, vlm), self.estimate(vlm, spec))
 
     def estimate(self, vlm: VLM, spec: SpecT) -> Any:
-        """What is written into the heads, from other pictures than the tested ones; None for nothing."""
+        """What is written into the heads, estimated from other pictures than the tested ones; None for nothing.
+
+        Raises FinstError when a picture is both estimated from and tested on, or when nothing is left to estimate from.
+        """
         return None
 
     @abstractmethod
     def measure(self, vlm: VLM, spec: SpecT, unit: Any, prepared: Prepared) -> xr.Dataset:
-        """Answers with every edit and without any, for the trials of one unit."""
+        """Answers with every edit and without any, for the trials of one unit: a dataset with a dim ``trial``."""
 
 
 def mediated(spec: InterventionSpec, folder: Path, vlm: VLM, console: Console) -> Path:
@@ -87,11 +106,11 @@ def check_intervention(spec: InterventionSpec, doses: Sequence[float]) -> None:
 
 
 def require_identical(parts: Sequence[xr.Dataset], names: Sequence[str]) -> Sequence[xr.Dataset]:
-    """The parts of a run. Raises FinstError when what all of them must share differs, such as their heads."""
+    """The parts themselves. Raises FinstError when a variable differs that all parts must share, such as the heads."""
     for name in names:
         if not all(part[name].equals(parts[0][name]) for part in parts[1:]):
             raise FinstError(
-                f"units of this run were measured with different {name}: the run of causal mediation has changed in "
-                "between; choose another out folder"
+                f"units of this run were measured with different {name}: the run of causal mediation changed between "
+                "sessions; choose another out folder"
             )
     return parts
