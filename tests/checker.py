@@ -1,4 +1,4 @@
-"""The type checker of the test run: beartype, with an int accepted for a float as PEP 484 and pyright do."""
+"""The type checker of the test run: beartype; it accepts an int for a float, as PEP 484 and pyright do."""
 
 from __future__ import annotations
 

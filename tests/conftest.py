@@ -1,4 +1,4 @@
-"""What holds for every test: no network, no hub, one thread of torch, the same examples every time."""
+"""Settings of every test: no network, no hub, one thread of torch, the same examples every time."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ class NetworkForbiddenError(RuntimeError):
 
 @pytest.fixture(autouse=True, scope="session")
 def no_network() -> Iterator[None]:
-    """Every connection and every look-up of a name fails, loudly; sockets between local processes go on working."""
+    """Every connection and name look-up raises an error; sockets between local processes still work."""
     connect = socket.socket.connect
 
     def refuse(*arguments: object, **_: object) -> None:
-        raise NetworkForbiddenError(f"tests reach no network, and this one tried {arguments[-1]!r}")
+        raise NetworkForbiddenError(f"tests reach no network, and this test tried {arguments[-1]!r}")
 
     def local_only(self: socket.socket, address: object) -> None:
         if self.family != socket.AF_UNIX:
@@ -44,7 +44,7 @@ def no_network() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> None:
-    """Workers share the cores, so torch must not take them all; and sums come out the same on any number of cores."""
+    """Workers share the cores, so torch takes only one; sums are then the same on any number of cores."""
     import torch
 
     torch.set_num_threads(1)
@@ -52,7 +52,7 @@ def one_thread() -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What finst makes when it is first used goes to a folder of this run, not of the user."""
+    """Models that finst builds at their first use are cached in a folder of this run, not of the user."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield

@@ -1,4 +1,4 @@
-"""A second device that is not there: CPU tensors that say they are on it, and refuse to meet those of the first."""
+"""A simulated second device: CPU tensors that report it as theirs, and raise when mixed with those of the CPU."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.overrides import TorchFunctionMode
 
 HERE = torch.device("cpu")
 THERE = torch.device("cpu", 1)
-"""torch can name it, but not put anything there."""
+"""A device that torch can name but cannot place tensors on."""
 
 _INDEXING = (Tensor.__getitem__, Tensor.__setitem__, Tensor.index_put_)
 _COPYING = (Tensor.copy_,)
@@ -20,7 +20,7 @@ _COPYING = (Tensor.copy_,)
 class Elsewhere(TorchFunctionMode):
     """Inside, tensors can be moved to ``THERE``; an operation on tensors of both devices fails, as on two GPUs.
 
-    What GPUs allow is allowed: copies, single numbers of the CPU, and indices of the CPU. Values are those of the CPU.
+    As with GPUs, copies, single numbers of the CPU and indices of the CPU are allowed. Values are computed on the CPU.
     """
 
     def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
@@ -40,17 +40,17 @@ class Elsewhere(TorchFunctionMode):
             return put(func(*args, **kwargs), named[0], self_of=args)
         if func is Tensor.to and len(args) > 1 and isinstance(args[1], Tensor):
             return put(func(*args, **kwargs), place(args[1]), self_of=args)
-        found = _common(func, args, kwargs)
-        return put(func(*args, **kwargs), found)
+        device = _common(func, args, kwargs)
+        return put(func(*args, **kwargs), device)
 
 
 def place(tensor: Tensor) -> torch.device:
-    """Where a tensor says that it is."""
+    """The device that a tensor reports."""
     return getattr(tensor, "elsewhere", HERE)
 
 
 def put(result: Any, device: torch.device, self_of: tuple = ()) -> Any:
-    """Says it of all tensors in a result; one that is an argument and would change its place is copied first."""
+    """Marks all tensors in a result as on ``device``; arguments in it that were on another device are copied first."""
     if isinstance(result, tuple | list):
         parts = [put(part, device, self_of) for part in result]
         return type(result)(parts) if type(result) in (tuple, list) else type(result)(tuple(parts))

@@ -1,4 +1,4 @@
-"""The planted models, each opened once for all tests."""
+"""The planted models, each opened once for all tests, and experiments on them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def vlm(name: str) -> VLM:
     return open_vlm(name, device="cpu")
 
 
-def mediated(name: str, **how: Any) -> xr.Dataset:
-    """What ``finst run cma`` finds, with few resamples."""
-    spec = CMASpec(model=name, device="cpu", permutations=1000, bootstraps=100, **how)
+def mediated(name: str, **fields: Any) -> xr.Dataset:
+    """The summary of ``finst run cma`` with few resamples; ``fields`` are those of the spec."""
+    spec = CMASpec(model=name, device="cpu", permutations=1000, bootstraps=100, **fields)
     return measured(CMA(), spec)
 
 

@@ -1,4 +1,4 @@
-"""The guards that every other test relies on really guard."""
+"""The guards in ``conftest.py`` work: no network, and types and shapes are checked."""
 
 from __future__ import annotations
 

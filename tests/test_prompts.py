@@ -33,7 +33,7 @@ seeds = st.integers(0, 2**32 - 1)
 placements = st.sampled_from(["prefill", "user_turn"])
 
 
-def spoken(prompt: Prompt) -> list[tuple[str, str, int]]:
+def span_texts(prompt: Prompt) -> list[tuple[str, str, int]]:
     return [(prompt.sentence[s.start : s.stop], s.role, s.object) for s in prompt.spans]
 
 
@@ -46,26 +46,26 @@ def test_the_papers_sentence_for_two_objects() -> None:
     prompt = scene_description(a_scene(), [0], 1)
     assert prompt.sentence == "In this image there is a red square and a"
     assert prompt.answer == "blue circle"
-    assert spoken(prompt) == [("red", "colour", 0), ("square", "noun", 0), ("and", "comma", 0)]
+    assert span_texts(prompt) == [("red", "colour", 0), ("square", "noun", 0), ("and", "comma", 0)]
 
 
 def test_the_papers_sentence_for_three_objects_in_any_order() -> None:
     prompt = scene_description(a_scene(), [2, 0], 1)
     assert prompt.sentence == "In this image there is a green star, a red square and a"
-    assert [s for s in spoken(prompt) if s[1] == "comma"] == [(",", "comma", 2), ("and", "comma", 0)]
+    assert [s for s in span_texts(prompt) if s[1] == "comma"] == [(",", "comma", 2), ("and", "comma", 0)]
 
 
 @given(seeds, st.integers(2, 9), placements)
-def test_description_spans_are_the_words_they_say(seed: int, count: int, placement: Placement) -> None:
+def test_description_spans_are_the_words_of_their_objects(seed: int, count: int, placement: Placement) -> None:
     rng = np.random.default_rng(seed)
     scene = grid_scene(rng, Grid(3, 3), count)
     *described, target = (int(i) for i in rng.permutation(count))
     prompt = scene_description(scene, described, target, placement)
-    said = spoken(prompt)
-    assert [s for s in said if s[1] == "colour"] == [(scene.objects[i].colour, "colour", i) for i in described]
-    assert [s for s in said if s[1] == "noun"] == [(scene.objects[i].shape, "noun", i) for i in described]
-    assert [i for _, role, i in said if role == "comma"] == described
-    assert [text for text, role, _ in said if role == "comma"] == [","] * (count - 2) + ["and"]
+    texts = span_texts(prompt)
+    assert [s for s in texts if s[1] == "colour"] == [(scene.objects[i].colour, "colour", i) for i in described]
+    assert [s for s in texts if s[1] == "noun"] == [(scene.objects[i].shape, "noun", i) for i in described]
+    assert [i for _, role, i in texts if role == "comma"] == described
+    assert [text for text, role, _ in texts if role == "comma"] == [","] * (count - 2) + ["and"]
     starts = [(s.start, s.stop) for s in prompt.spans]
     assert all(stop <= start for (_, stop), (start, _) in pairwise(starts))
     assert prompt.answer == scene.objects[target].name
@@ -78,20 +78,20 @@ def test_a_description_must_leave_out_its_target(described: list[int], target: i
         scene_description(a_scene(), described, target)
 
 
-def test_placement_decides_who_says_the_sentence() -> None:
+def test_placement_decides_whose_turn_has_the_sentence() -> None:
     begun = scene_description(a_scene(), [0], 1, "prefill")
     assert (begun.user, begun.prefill) == ("Describe the image.", begun.sentence)
     assert begun.continuation("blue") == " blue"
-    asked = scene_description(a_scene(), [0], 1, "user_turn")
-    assert (asked.user, asked.prefill) == (asked.sentence, "")
-    assert asked.continuation("blue") == "blue"
+    question = scene_description(a_scene(), [0], 1, "user_turn")
+    assert (question.user, question.prefill) == (question.sentence, "")
+    assert question.continuation("blue") == "blue"
 
 
 def test_colour_retrieval() -> None:
     prompt = colour_retrieval(a_scene(), 2)
     assert prompt.sentence == "In this image what is the color of the star. Answer with the correct color only."
     assert (prompt.answer, prompt.placement) == ("green", "user_turn")
-    assert spoken(prompt) == [("star", "noun", 2)]
+    assert span_texts(prompt) == [("star", "noun", 2)]
     twice = on_grid([("red", "star"), ("blue", "star")], [(0, 0), (0, 1)], Grid(2, 2))
     with pytest.raises(FinstError, match="more than one star"):
         colour_retrieval(twice, 0)
@@ -104,7 +104,7 @@ def test_spatial_relation() -> None:
         "Answer with the relevant color only."
     )
     assert prompt.answer == "green"
-    assert spoken(prompt) == [("blue", "colour", 1), ("circle", "noun", 1)]
+    assert span_texts(prompt) == [("blue", "colour", 1), ("circle", "noun", 1)]
     with pytest.raises(FinstError, match="nothing lies directly below of the red square"):
         spatial_relation(a_scene(), "below", 0)
     twins = on_grid([("red", "star"), ("red", "star")], [(0, 0), (0, 1)], Grid(2, 2))
@@ -118,12 +118,12 @@ def test_neighbours_are_mutual(seed: int) -> None:
     opposite: dict[Relation, Relation] = {"above": "below", "below": "above", "left": "right", "right": "left"}
     for index, obj in enumerate(scene.objects):
         for relation, (rows, cols) in STEPS.items():
-            found = neighbour(scene, relation, index)
+            other = neighbour(scene, relation, index)
             assert obj.cell is not None
-            wanted = (obj.cell[0] + rows, obj.cell[1] + cols)
-            assert (found is None) == (wanted not in [o.cell for o in scene.objects])
-            if found is not None:
-                assert neighbour(scene, opposite[relation], found) == index
+            cell = (obj.cell[0] + rows, obj.cell[1] + cols)
+            assert (other is None) == (cell not in [o.cell for o in scene.objects])
+            if other is not None:
+                assert neighbour(scene, opposite[relation], other) == index
 
 
 def test_enumeration() -> None:
@@ -153,7 +153,7 @@ def test_the_next_item_of_a_list() -> None:
 @given(st.sampled_from(list(COLOURS)), st.sampled_from(SHAPES))
 def test_scoring_reads_words(colour: str, shape: str) -> None:
     name = f"{colour} {shape}"
-    for said in (
+    for generated in (
         name,
         f" {name}",
         f"{name}.",
@@ -161,11 +161,11 @@ def test_scoring_reads_words(colour: str, shape: str) -> None:
         f"{colour.title()} {shape.upper()}, and a",
         f"\n {name}<|im_end|>",
     ):
-        assert correct(said, name)
-    for said in ("", colour, shape, f"{shape} {colour}", f"{colour}{shape}", f"{colour} {shape}s", f"not {name}"):
-        assert not correct(said, name)
+        assert correct(generated, name)
+    for generated in ("", colour, shape, f"{shape} {colour}", f"{colour}{shape}", f"{colour} {shape}s", f"not {name}"):
+        assert not correct(generated, name)
 
 
-def test_words_and_spoken_colours() -> None:
+def test_words_and_colours() -> None:
     assert words("There's a Red-square, the 12 STARS!") == ["there", "s", "red", "square", "12", "stars"]
     assert spoken_colours("a red square, then blue; red again and mauve", COLOURS) == ["red", "blue", "red"]

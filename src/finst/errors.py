@@ -1,4 +1,4 @@
-"""The one exception family that a user of finst ever has to catch."""
+"""The exception that users of finst catch, and the warning about precision."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Iterable
 
 
 class FinstError(Exception):
-    """Bad input. The message says what was wrong, what was expected, and what is valid; the CLI exits with status 2."""
+    """Bad input. The message names what was wrong and what was expected; the command line exits with status 2."""
 
 
 class PrecisionWarning(UserWarning):
-    """Numbers will be coarser than what they are to tell apart."""
+    """Numbers are less precise than the differences to be measured."""
 
 
 def choice(what: str, value: object, valid: Iterable[object]) -> FinstError:
-    """The error for a value that is not one of a known few."""
+    """The error for a value that is not one of the ``valid`` ones."""
     return FinstError(f"unknown {what} {value!r}: expected one of {', '.join(map(str, valid))}")

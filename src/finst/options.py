@@ -1,4 +1,4 @@
-"""The named choices that specs offer, in a module that costs nothing to import: help and refusals must be quick."""
+"""Named choices of specs. This module imports nothing heavy, so that help and error messages come quickly."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ Dtype = Literal["float32", "bf16x3", "bf16x6", "float64", "bfloat16", "float16",
 and ``4bit`` are bfloat16 with quantised weights."""
 
 Placement = Literal["prefill", "user_turn"]
-"""Where an unfinished sentence stands: begun in the assistant's turn, or whole in the user's turn."""
+"""Where the sentence to complete is. prefill: it begins the assistant's turn; user_turn: it is in the user's turn."""
 
 Wording = Literal["paper", "enumeration"]
-"""How a list is begun: ``In this image there is 1. a``, or ``1. a`` as the beginning of the answer to the question
-for a numbered list."""
+"""How a list begins. paper: ``In this image there is 1. a``; enumeration: ``1. a``, in answer to an instruction to list
+all objects."""
 
 Entropy = Literal["low", "high", "any"]
-"""low: all conjunctions of few values; high: as distinct as possible (Figs 6, 7); any: any distinct conjunctions."""
+"""low: all conjunctions of few colours and shapes; high: objects as distinct as possible (Figs 6, 7); any: any distinct
+conjunctions."""
 
 Objects = Literal["same", "fresh"]
-"""same: every trial shows the same objects; fresh: objects of its own."""
+"""same: all trials show the same objects; fresh: every trial draws its own."""
 
 Arrangements = Literal["counterbalanced", "all"]
 """counterbalanced: every object in every cell equally often at every step; all: every arrangement of four objects."""
@@ -29,4 +30,4 @@ TensorName = Literal["resid", "post_attention_norm", "attn_out", "z"]
 output of every head."""
 
 DRAWN = "drawn"
-"""In place of a folder of pictures: scenes of coloured shapes, drawn by finst."""
+"""Given instead of a folder of pictures: scenes of coloured shapes that finst draws."""

@@ -1,7 +1,7 @@
-"""What is asked: the paper's sentences with their parts tagged, the answers, and the scoring of what a model says.
+"""Prompts: the paper's sentences with tagged spans, their answers, and the scoring of generated texts.
 
-A part of a sentence that an experiment may want to find again (the colour word of the second object, say) is a
-``Span`` of characters from the moment the sentence is written. Nothing is searched for afterwards.
+A part of a sentence that an experiment needs (the colour word of the second object, say) is tagged as a ``Span`` of
+characters when the sentence is written, so that nothing needs to be searched for afterwards.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from finst.scenes.object import Obj, Scene
 from finst.scenes.shapes import COLOURS
 
 SpanRole = Literal["colour", "noun", "comma"]
-"""``comma`` is what follows a described object: a comma, or the "and" after the last one."""
+"""``comma`` is the text after a described object: a comma, or "and" after the last described object."""
 
 Relation = Literal["above", "below", "left", "right"]
 
 DESCRIBE = "Describe the image."
-"""The user's words before a prefilled sentence (not stated in the paper; the same for every model)."""
+"""The user's instruction before a prefilled sentence (not stated in the paper; the same for every model)."""
 
 ENUMERATE = (
     "List all unique colored objects in this image as a numbered list, then give the total as Answer: TOTAL_COUNT."
 )
-"""Asks for a numbered list of all objects and then their number (Fig 46)."""
+"""The instruction to list all objects and give their number (Fig 46)."""
 
 
 @dataclass(frozen=True)
 class Span:
-    """Characters [start, stop) of a prompt's sentence that speak of object ``object`` of the scene."""
+    """Characters [start, stop) of a prompt's sentence that belong to object ``object`` (an index) of the scene."""
 
     start: int
     stop: int
@@ -43,10 +43,10 @@ class Span:
 
 @dataclass(frozen=True)
 class Prompt:
-    """One question about one picture.
+    """A prompt about one picture.
 
-    ``sentence`` is the text that ``spans`` index. With ``placement="prefill"`` the user says ``instruction`` and the
-    assistant's turn begins with the sentence; with ``"user_turn"`` the user says the sentence.
+    ``spans`` index the characters of ``sentence``. With ``placement="prefill"`` the user's turn is ``instruction`` and
+    the assistant's turn begins with the sentence; with ``"user_turn"`` the user's turn is the sentence.
     """
 
     sentence: str
@@ -66,11 +66,11 @@ class Prompt:
 
     @property
     def prefill(self) -> str:
-        """The beginning of the assistant's turn; empty when the sentence stands in the user's turn."""
+        """The beginning of the assistant's turn; empty when the sentence is in the user's turn."""
         return self.sentence if self.placement == "prefill" else ""
 
     def continuation(self, answer: str) -> str:
-        """``answer`` as the very next characters after the prompt."""
+        """``answer`` as the characters that follow the prompt."""
         return f" {answer}" if self.placement == "prefill" else answer
 
 
@@ -102,9 +102,10 @@ def scene_description(
 ) -> Prompt:
     """``In this image there is a {C0} {S0}, a {C1} {S1} and a`` for the ``described`` objects, in that order.
 
-    The answer names the ``target``, of which the sentence must not speak. Paper, section "Prompts". With
-    ``leak_target_colour`` it does speak of it, as in some reproductions: it goes on with the target's colour, and the
-    shape alone is the answer.
+    The answer names the ``target``, which the sentence does not describe (paper, section "Prompts"). With
+    ``leak_target_colour`` the sentence ends with the target's colour, as in some reproductions, and the answer is the
+    shape alone. ``described`` and ``target`` are indices of objects. Raises FinstError when they are not distinct or
+    none is described.
     """
     if target in described or not described or len(set(described)) != len(described):
         raise FinstError(
@@ -116,16 +117,19 @@ def scene_description(
         writer.add(" a")
         writer.name(scene.objects[index], index)
         writer.add("," if place < len(described) - 1 else " and", "comma", index)
-    asked = scene.objects[target]
-    writer.add(f" a {asked.colour}" if leak_target_colour else " a")
-    return Prompt(writer.text, tuple(writer.spans), placement, asked.shape if leak_target_colour else asked.name)
+    obj = scene.objects[target]
+    writer.add(f" a {obj.colour}" if leak_target_colour else " a")
+    return Prompt(writer.text, tuple(writer.spans), placement, obj.shape if leak_target_colour else obj.name)
 
 
 def colour_retrieval(scene: Scene, target: int) -> Prompt:
-    """``In this image what is the color of the {SHAPE}. ...`` (Fig 4). The shape must be unique in the scene."""
+    """``In this image what is the color of the {SHAPE}. ...`` (Fig 4).
+
+    Raises FinstError when the target's shape is not unique in the scene.
+    """
     shape = scene.objects[target].shape
     if sum(obj.shape == shape for obj in scene.objects) != 1:
-        raise FinstError(f"colour retrieval asks for a unique shape, and the scene has more than one {shape}")
+        raise FinstError(f"colour retrieval needs a unique shape, and the scene has more than one {shape}")
     writer = _Writer("In this image what is the color of the")
     writer.add(f" {shape}", "noun", target)
     writer.add(". Answer with the correct color only.")
@@ -133,7 +137,7 @@ def colour_retrieval(scene: Scene, target: int) -> Prompt:
 
 
 STEPS: dict[Relation, tuple[int, int]] = {"above": (-1, 0), "below": (1, 0), "left": (0, -1), "right": (0, 1)}
-"""(rows, columns) from a reference object to the one in that relation to it."""
+"""(rows, columns) from a reference object to its neighbour in that relation."""
 
 
 def spatial_relation(scene: Scene, relation: Relation, reference: int) -> Prompt:
@@ -154,7 +158,7 @@ def spatial_relation(scene: Scene, relation: Relation, reference: int) -> Prompt
 
 
 def neighbour(scene: Scene, relation: Relation, reference: int) -> int | None:
-    """Index of the object in the next cell in that direction, if there is one."""
+    """Index of the object in the next cell in that direction; None if there is none."""
     cell = scene.objects[reference].cell
     if cell is None:
         return None
@@ -171,12 +175,12 @@ def enumeration(scene: Scene, order: Sequence[int]) -> Prompt:
 
 
 def next_item(scene: Scene, listed: Sequence[int], target: int) -> Prompt:
-    """The same, answered as far as ``1. a {C0} {S0} 2. a`` with the ``listed`` objects; the next item is ``target``.
+    """``ENUMERATE`` with an answer that lists the ``listed`` objects, ``1. a {C0} {S0} 2. a``; the next is ``target``.
 
     Raises FinstError when the target is listed already.
     """
     if target in listed:
-        raise FinstError(f"object {target} is listed already: expected another one as the next item")
+        raise FinstError(f"object {target} is listed already: expected another object as the next item")
     writer = _Writer("")
     for place, index in enumerate(listed, 1):
         writer.add(f"{place}. a")
@@ -187,10 +191,10 @@ def next_item(scene: Scene, listed: Sequence[int], target: int) -> Prompt:
 
 
 def begun_list(named: Sequence[str], placement: Placement = "prefill", wording: Wording = "paper") -> Prompt:
-    """``In this image there is 1. a {O0} 2. a``: a list of what was ``named`` and the next number (Figs 44, 45).
+    """``In this image there is 1. a {O0} 2. a``: a list of the ``named`` objects and the next number (Figs 44, 45).
 
-    Raises FinstError for an unknown wording, and for one that the placement has no room for: the answer to
-    ``ENUMERATE`` can only be begun in the assistant's turn.
+    Raises FinstError for an unknown wording, and for the wording enumeration in the user's turn: it begins the
+    assistant's answer to ``ENUMERATE``.
     """
     if wording not in get_args(Wording):
         raise choice("wording", wording, get_args(Wording))
@@ -206,11 +210,11 @@ def begun_list(named: Sequence[str], placement: Placement = "prefill", wording: 
 
 def words(text: str) -> list[str]:
     """Lower-case words and numbers of a text, without articles and punctuation."""
-    return [w for w in re.findall(r"[a-z]+|\d+", text.lower()) if w not in ("a", "an", "the")]
+    return [word for word in re.findall(r"[a-z]+|\d+", text.lower()) if word not in ("a", "an", "the")]
 
 
 def correct(generated: str, answer: str) -> bool:
-    """Whether a generated text begins with the answer, word by word. The same rule with and without edits."""
+    """Whether a generated text begins with the answer, word by word. The rule is the same with and without edits."""
     expected = words(answer)
     return words(generated)[: len(expected)] == expected
 
@@ -222,20 +226,20 @@ def spoken_colours(generated: str, colours: Iterable[str]) -> list[str]:
 
 
 TOTAL = "answer:"
-"""What the total of an enumeration stands after, in any case."""
+"""The label before the total of an enumeration, in lower case (upper case is accepted too)."""
 
 
 def total_of(generated: str) -> int | None:
     """The first number after the last ``Answer:`` of a generated text; None where there is none."""
-    _, said, rest = generated.lower().rpartition(TOTAL)
-    digits = re.search(r"\d+", rest) if said else None
+    _, label, rest = generated.lower().rpartition(TOTAL)
+    digits = re.search(r"\d+", rest) if label else None
     return int(digits[0]) if digits else None
 
 
 def listed(generated: str) -> list[str]:
-    """What is named before the last ``Answer:`` of a generated text (in all of it, without one), in order.
+    """The names before the last ``Answer:`` of a generated text (in the whole text without one), in order.
 
-    A name is a colour word with the word after it.
+    A name is a colour word and the word after it.
     """
     names = generated.lower().rpartition(TOTAL)[0] or generated
     return [f"{first} {second}" for first, second in pairwise(words(names)) if first in COLOURS]

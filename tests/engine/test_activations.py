@@ -1,4 +1,4 @@
-"""Activations at each context's own positions, and exact answers, against plain forwards one context at a time."""
+"""Activations at each context's own positions, and exact answers, against plain forwards, one context at a time."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ def vlm(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 
 
 def trials_of() -> list[Trial]:
-    """Of three sets, one of them asked in the user's turn, which takes other tokens."""
+    """Trials of three specs; one of them puts the sentence into the user's turn, where it takes other tokens."""
     specs = (TrialSpec(), TrialSpec(placement="user_turn"), TrialSpec(leak_target_colour=True))
     return [trial_of(spec, staged) for spec in specs for staged in unique_objects(TWO, "high", 1, 0)[:8:4]]
 
 
-def asked(vlm: VLM) -> tuple[list[Encoded], np.ndarray]:
-    """Six trials, of several lengths, with the positions of their commas and of their last tokens."""
+def encoded_trials(vlm: VLM) -> tuple[list[Encoded], np.ndarray]:
+    """Six trials of several lengths, with the positions of their commas and last tokens."""
     trials = trials_of()
     contexts = [context_of(vlm.reader, trial) for trial in trials]
     return contexts, np.array([positions_of(c, t) for c, t in zip(contexts, trials, strict=True)])
 
 
 def plainly(vlm: VLM, context: Encoded) -> dict[str, torch.Tensor]:
-    """The slow twin: one context, transformers' own hooks, everything kept; [layer, pos, ...]."""
+    """The reference: one context, plain forward hooks, everything kept; [layer, pos, ...]."""
     kept: dict[str, list[torch.Tensor]] = {name: [] for name in TENSORS}
     hooks = []
     layer: Any
@@ -75,30 +75,30 @@ def plainly(vlm: VLM, context: Encoded) -> dict[str, torch.Tensor]:
 
 
 def test_sampled_is_what_plain_hooks_see(vlm: VLM):
-    contexts, positions = asked(vlm)
+    contexts, positions = encoded_trials(vlm)
     assert len({len(context.tokens) for context in contexts}) > 1
     assert len(np.unique(positions[:, 1])) > 1
-    found = sampled(vlm, contexts, TENSORS, positions, batch=2, keep_logits=True)
-    assert found.logits is not None
+    result = sampled(vlm, contexts, TENSORS, positions, batch=2, keep_logits=True)
+    assert result.logits is not None
     for index, (context, own) in enumerate(zip(contexts, positions, strict=True)):
         plain = plainly(vlm, context)
         for name in TENSORS:
-            expected = plain[name][:, own].reshape(found.values[name][index].shape)
-            assert (found.values[name][index] - expected).abs().max() < 1e-9
-        assert (found.logits[index] - plain["logits"][context.tokens.last]).abs().max() < 1e-9
-        assert int(found.predicted[index]) == int(plain["logits"][context.tokens.last].argmax())
+            expected = plain[name][:, own].reshape(result.values[name][index].shape)
+            assert (result.values[name][index] - expected).abs().max() < 1e-9
+        assert (result.logits[index] - plain["logits"][context.tokens.last]).abs().max() < 1e-9
+        assert int(result.predicted[index]) == int(plain["logits"][context.tokens.last].argmax())
 
 
 def test_batches_change_nothing(vlm: VLM):
-    contexts, positions = asked(vlm)
-    one, all_ = (sampled(vlm, contexts, ["resid"], positions, batch=batch) for batch in (1, 32))
-    assert (one.values["resid"] - all_.values["resid"]).abs().max() < 1e-9
-    assert torch.equal(one.predicted, all_.predicted)
-    assert one.logits is None
+    contexts, positions = encoded_trials(vlm)
+    single, all_ = (sampled(vlm, contexts, ["resid"], positions, batch=batch) for batch in (1, 32))
+    assert (single.values["resid"] - all_.values["resid"]).abs().max() < 1e-9
+    assert torch.equal(single.predicted, all_.predicted)
+    assert single.logits is None
 
 
 def test_the_answer_changes_nothing_before_it(vlm: VLM):
-    contexts, positions = asked(vlm)
+    contexts, positions = encoded_trials(vlm)
     alone = [encode(vlm.reader, draw(trial.staged.scene), trial.prompt) for trial in trials_of()]
     without = sampled(vlm, alone, ["resid"], positions)
     assert (without.values["resid"] - sampled(vlm, contexts, ["resid"], positions).values["resid"]).abs().max() < 1e-9
@@ -106,18 +106,18 @@ def test_the_answer_changes_nothing_before_it(vlm: VLM):
     assert torch.equal(without.following, without.predicted)
 
 
-def test_exact_means_that_greedy_decoding_says_the_answer(vlm: VLM):
-    """The model's own greedy words as the answer are exact; with one token changed they are not."""
-    contexts, positions = asked(vlm)
+def test_exact_means_that_greedy_decoding_gives_the_answer(vlm: VLM):
+    """The model's own greedy tokens as the answer are exact; with one of them changed they are not."""
+    contexts, positions = encoded_trials(vlm)
     context = contexts[0]
     ids = context.input_ids[: context.tokens.last + 1].tolist()
     for _ in range(3):
         grown = _with_ids(context, ids)
         ids.append(int(record(vlm, [grown]).logits[0].argmax()))
     own, wrong = _with_ids(context, ids[:-1]), _with_ids(context, [*ids[:-2], (ids[-2] + 1) % 300])
-    found = sampled(vlm, [own, wrong], ["resid"], positions[[0, 0]])
-    assert found.exact.tolist() == [True, False]
-    assert int(found.following[0]) == ids[-1]
+    result = sampled(vlm, [own, wrong], ["resid"], positions[[0, 0]])
+    assert result.exact.tolist() == [True, False]
+    assert int(result.following[0]) == ids[-1]
 
 
 def _with_ids(context: Encoded, ids: list[int]) -> Encoded:
@@ -128,7 +128,7 @@ def _with_ids(context: Encoded, ids: list[int]) -> Encoded:
 
 
 def test_bad_questions_are_refused(vlm: VLM):
-    contexts, positions = asked(vlm)
+    contexts, positions = encoded_trials(vlm)
     with pytest.raises(FinstError, match="unknown tensor 'keys'"):
         check_tensor(vlm, "keys")
     with pytest.raises(FinstError, match="position to read must be in 0"):

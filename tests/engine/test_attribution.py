@@ -1,4 +1,4 @@
-"""Attribution against finite differences of the exact engine, and against what its path promises in the limit."""
+"""Attribution compared with finite differences of the exact engine, and with the limit of its path."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def preference(case: Case, rows: Rows) -> torch.Tensor:
 
 
 def differences(case: Case, site: HeadSite, positions: Sequence[int]) -> torch.Tensor:
-    """What separates the source from the clean context, for every layer: [layer, pos, head, d_head]."""
+    """Source minus clean context, for every layer: [layer, pos, head, d_head]."""
     clean, source = activations(case.vlm, case.contexts[:2], [site], positions)[site]
     return source - clean
 
@@ -85,13 +85,13 @@ def test_many_steps_add_up_to_all_heads_of_a_layer(exact: Case, site: HeadSite, 
     together = rows_from([(Edit(layer, heads, positions, value, site),) for layer, value in enumerate(source)])
     logits = preference(exact, unedited() + together)
     expected = logits[1:] - logits[0]
-    one, four, many = (
+    error_1, error_4, error_20 = (
         (estimate(exact, positions, site=site, steps=n).sum(1) - expected).abs().max() for n in (1, 4, 20)
     )
-    assert many < 1e-12
-    assert one > 1e4 * many
-    assert kind != "patches" or 0.01 < one < 2 * expected.abs().max()
-    assert four < one / 10
+    assert error_20 < 1e-12
+    assert error_1 > 1e4 * error_20
+    assert kind != "patches" or 0.01 < error_1 < 2 * expected.abs().max()
+    assert error_4 < error_1 / 10
 
 
 def test_with_one_head_a_layer_many_steps_are_the_exact_map(open_case: OpenCase) -> None:
@@ -157,7 +157,7 @@ def hooks_left(case: Case) -> int:
 @pytest.mark.parametrize("mode", [nullcontext, torch.no_grad, torch.inference_mode])
 @pytest.mark.parametrize("steps", [1, 2])
 def test_the_model_is_as_it_was(exact: Case, mode: Any, steps: int) -> None:
-    """No gradient stays on a weight, no hook on a module; the caller's mode and the numbers are the same."""
+    """No gradient stays on a weight and no hook on a module; the caller's grad mode changes no number."""
     implementation = exact.vlm.model.config.get_text_config()._attn_implementation
     expected = estimate(exact, exact.positions["last"], steps=steps)
     with mode():
@@ -190,11 +190,11 @@ def test_a_failure_on_the_way_leaves_nothing_behind(exact: Case, monkeypatch: py
 def test_two_threads_share_a_model(exact: Case) -> None:
     kinds = ("described", "last")
     expected = {kind: estimate(exact, exact.positions[kind], steps=2) for kind in kinds}
-    found: dict[str, list[torch.Tensor]] = {kind: [] for kind in kinds}
+    estimates: dict[str, list[torch.Tensor]] = {kind: [] for kind in kinds}
 
     def work(kind: str) -> None:
         for _ in range(4):
-            found[kind].append(estimate(exact, exact.positions[kind], steps=2))
+            estimates[kind].append(estimate(exact, exact.positions[kind], steps=2))
 
     threads = [threading.Thread(target=work, args=(kind,)) for kind in kinds]
     for thread in threads:
@@ -202,12 +202,12 @@ def test_two_threads_share_a_model(exact: Case) -> None:
     for thread in threads:
         thread.join()
     for kind in kinds:
-        assert len(found[kind]) == 4
-        assert all((scores - expected[kind]).abs().max() < 1e-9 for scores in found[kind])
+        assert len(estimates[kind]) == 4
+        assert all((scores - expected[kind]).abs().max() < 1e-9 for scores in estimates[kind])
 
 
 def test_tokens_before_the_first_patched_one_are_not_run_again(exact: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One pass over the whole contexts, then only what a patch can reach: the claim behind the cost."""
+    """One pass over the whole contexts, then only the tokens that a patch can affect."""
     widths: list[tuple[int, ...]] = []
     projection = cast(Any, exact.vlm.layers[-1]).self_attn.q_proj
     hook = projection.register_forward_hook(lambda *call: widths.append(tuple(call[1][0].shape[:2])))

@@ -15,7 +15,7 @@ from tests.engine.conftest import Case
 
 @pytest.fixture
 def attention_calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Contexts of each call of attention in a walk."""
+    """Number of contexts of each attention call in a walk."""
     calls: list[int] = []
     original: Callable[..., torch.Tensor] = prefix.prefix_attention
 
@@ -28,14 +28,14 @@ def attention_calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_contexts_with_the_same_rows_share_attention(case: Case, attention_calls: list[int]) -> None:
-    one = unedited() + each_head(case.recording.z[1], case.positions["described"])
-    rows = sum((one.on(context) for context in range(1, 3)), one)
+    first = unedited() + each_head(case.recording.z[1], case.positions["described"])
+    rows = sum((first.on(context) for context in range(1, 3)), first)
     counterfactuals(case.vlm, case.recording, rows, case.answers)
     assert attention_calls == [3] * case.vlm.n_layers
     attention_calls.clear()
-    counterfactuals(case.vlm, case.recording, one + one.on(2), case.answers)
+    counterfactuals(case.vlm, case.recording, first + first.on(2), case.answers)
     assert attention_calls == [2] * case.vlm.n_layers
     attention_calls.clear()
-    counterfactuals(case.vlm, case.recording, one + unedited().on(1), case.answers)
+    counterfactuals(case.vlm, case.recording, first + unedited().on(1), case.answers)
     assert set(attention_calls) == {1}
     assert len(attention_calls) == 2 * case.vlm.n_layers

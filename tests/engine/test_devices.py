@@ -1,4 +1,4 @@
-"""A model whose layers are on two devices gives the numbers of one device, and its tensors meet where they should."""
+"""A model on two devices gives the same numbers as on one device, and no operation mixes devices."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MEMORY = 1 << 30
 
 
 def device_map(vlm: VLM, first: torch.device, second: torch.device) -> dict[str, str | int | torch.device]:
-    """The decoder's first layer on one device, and everything behind it on the other."""
+    """The decoder's first layer on one device, and everything after it on the other."""
     inside = {id(module): name for name, module in vlm.model.named_modules()}
     decoder = inside[id(vlm.decoder)]
     late = [*(f"{decoder}.layers.{layer}" for layer in range(1, vlm.n_layers)), f"{decoder}.norm"]
@@ -44,80 +44,80 @@ def device_map(vlm: VLM, first: torch.device, second: torch.device) -> dict[str,
 
 
 @pytest.fixture(params=FAMILIES)
-def one(request: pytest.FixtureRequest, open_case: OpenCase) -> Case:
+def single(request: pytest.FixtureRequest, open_case: OpenCase) -> Case:
     return open_case(FAMILIES[request.param])
 
 
 @pytest.fixture
-def two(one: Case) -> Iterator[Case]:
-    """The same on a device that there is and one that there is not."""
+def spread(single: Case) -> Iterator[Case]:
+    """The same model on a real device and a simulated one."""
     with ExitStack() as stack:
-        model = copy.deepcopy(one.vlm.model)
+        model = copy.deepcopy(single.vlm.model)
         stack.enter_context(Elsewhere())
-        places = device_map(one.vlm, HERE, THERE)
+        places = device_map(single.vlm, HERE, THERE)
         for name in (name for name, place in places.items() if place != HERE):
             module = model.get_submodule(name)
             for tensor in (*module.parameters(), *module.buffers()):
                 tensor.elsewhere = places[name]  # pyright: ignore[reportAttributeAccessIssue]
         with warnings.catch_warnings():
-            # accelerate wants a place for parameters outside of all submodules, and warns when one is given
+            # accelerate needs a device for parameters outside of all submodules, and warns if it gets one
             warnings.filterwarnings("ignore", "The following device_map keys do not match any submodules")
-            vlm = replace(one.vlm, model=accelerate.dispatch_model(model, places, main_device=HERE))
-        yield Case(vlm, one.contexts, one.answers, record(vlm, one.contexts))
+            vlm = replace(single.vlm, model=accelerate.dispatch_model(model, places, main_device=HERE))
+        yield Case(vlm, single.contexts, single.answers, record(vlm, single.contexts))
 
 
-def test_recordings(one: Case, two: Case) -> None:
-    assert two.vlm.devices == (HERE, THERE)
-    assert [x.device for x in two.recording.inputs] == [HERE, THERE, THERE]
-    assert [x.device for x in two.recording.keys] == [HERE, THERE, THERE]
-    assert {two.recording.z.device, two.recording.logits.device, two.vlm.device} == {HERE}
-    assert torch.equal(one.recording.logits, two.recording.logits)
-    assert torch.equal(one.recording.z, two.recording.z)
+def test_recordings(single: Case, spread: Case) -> None:
+    assert spread.vlm.devices == (HERE, THERE)
+    assert [x.device for x in spread.recording.inputs] == [HERE, THERE, THERE]
+    assert [x.device for x in spread.recording.keys] == [HERE, THERE, THERE]
+    assert {spread.recording.z.device, spread.recording.logits.device, spread.vlm.device} == {HERE}
+    assert torch.equal(single.recording.logits, spread.recording.logits)
+    assert torch.equal(single.recording.z, spread.recording.z)
 
 
-def test_counterfactuals_at_every_site(one: Case, two: Case) -> None:
-    expected, found = (
+def test_counterfactuals_at_every_site(single: Case, spread: Case) -> None:
+    expected, computed = (
         counterfactuals(case.vlm, case.recording[0], rows_at_all_sites(case), case.answers, max_memory=MEMORY)
-        for case in (one, two)
+        for case in (single, spread)
     )
-    assert found.device == HERE
-    assert torch.equal(expected, found)
-    assert len(found.unique(dim=0)) > 20
+    assert computed.device == HERE
+    assert torch.equal(expected, computed)
+    assert len(computed.unique(dim=0)) > 20
 
 
-def test_reads_of_engine_and_hooks(one: Case, two: Case) -> None:
-    reads = [Read(site, layers=(0, 2), positions=(one.clean.tokens.last,)) for site in ("z", "resid", "k")]
+def test_reads_of_engine_and_hooks(single: Case, spread: Case) -> None:
+    reads = [Read(site, layers=(0, 2), positions=(single.clean.tokens.last,)) for site in ("z", "resid", "k")]
     seen = []
-    for case in (one, two):
+    for case in (single, spread):
         rows = each_head(case.recording.z[1], case.positions["described"]).take(np.arange(2, 10))
         seen.append(observe(case.vlm, case.recording[0], rows, reads, None, max_memory=MEMORY))
         seen.append(hooks.observe(case.vlm, case.clean, rows, reads, None))
-    for found in seen[1:]:
-        torch.testing.assert_close(found.logits, seen[0].logits, rtol=1e-4, atol=1e-4)
-        for ours, theirs in zip(found.reads, seen[0].reads, strict=True):
+    for computed in seen[1:]:
+        torch.testing.assert_close(computed.logits, seen[0].logits, rtol=1e-4, atol=1e-4)
+        for ours, theirs in zip(computed.reads, seen[0].reads, strict=True):
             assert ours.device == HERE
             torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
-def test_generation(one: Case, two: Case) -> None:
-    said = []
-    for case in (one, two):
+def test_generation(single: Case, spread: Case) -> None:
+    generated = []
+    for case in (single, spread):
         rows = unedited() + each_head(case.recording.z[1], case.positions["last"]).take(np.arange(3))
-        said.append(generate(case.vlm, case.recording[0], rows, 4, stop=[int(case.recording.logits[0].argmax())]))
-        said.append(generate(case.vlm, case.recording[0], rows, 4, stop=[]))
-    assert torch.equal(said[0].tokens, said[2].tokens)
-    assert torch.equal(said[1].tokens, said[3].tokens)
-    assert (said[0].tokens != said[1].tokens).any(), "no row has ended before the others"
+        generated.append(generate(case.vlm, case.recording[0], rows, 4, stop=[int(case.recording.logits[0].argmax())]))
+        generated.append(generate(case.vlm, case.recording[0], rows, 4, stop=[]))
+    assert torch.equal(generated[0].tokens, generated[2].tokens)
+    assert torch.equal(generated[1].tokens, generated[3].tokens)
+    assert (generated[0].tokens != generated[1].tokens).any(), "no row has ended before the others"
 
 
 @pytest.mark.parametrize("steps", [1, 2])
-def test_attribution(one: Case, two: Case, steps: int) -> None:
-    expected, found = (
+def test_attribution(single: Case, spread: Case, steps: int) -> None:
+    expected, computed = (
         attribution(case.vlm, case.contexts[0], case.contexts[1], case.positions["last"], case.answers[:2], steps=steps)
-        for case in (one, two)
+        for case in (single, spread)
     )
-    torch.testing.assert_close(found, expected)
-    assert found.abs().max() > 0
+    torch.testing.assert_close(computed, expected)
+    assert computed.abs().max() > 0
 
 
 def test_a_wrong_meeting_is_seen() -> None:
@@ -147,9 +147,9 @@ def test_two_gpus(open_case: OpenCase) -> None:
     assert [device.index for device in vlm.devices] == [0, 1]
     double = Case(vlm, single.contexts, single.answers, record(vlm, single.contexts))
     for _ in range(3):  # the third call would replay a graph
-        expected, found = (
+        expected, computed = (
             counterfactuals(case.vlm, case.recording[0], rows_at_all_sites(case), case.answers)
             for case in (single, double)
         )
-        assert found.device == vlm.device
-        torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+        assert computed.device == vlm.device
+        torch.testing.assert_close(computed, expected, rtol=1e-5, atol=1e-5)

@@ -1,4 +1,4 @@
-"""The engine in every architecture that finst reads: the same numbers as plain hooks and nnsight, at every site."""
+"""The engine in every supported architecture: the same numbers as plain hooks and nnsight, at every site."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from finst.vlm.encode import encode
 from tests.engine.conftest import Case, OpenCase
 from tests.engine.rows import rows_at_all_sites
 from tests.engine.test_generate import assert_same, ours, plain, rows_everywhere, transformers_own
-from tests.tiny import FAMILIES, told_apart
+from tests.tiny import FAMILIES, token_types
 
 TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
 
@@ -40,10 +40,10 @@ def test_every_site_layer_and_op(open_case: OpenCase, family: str, dtype: str, r
 
 
 def test_resid_is_what_transformers_calls_hidden_states(family_case: Case) -> None:
-    """Of every layer but the last, whose entry there is normed; without what is added between layers."""
+    """``hidden_states`` of every layer except the last (its entry is normed), without additions between layers."""
     vlm, ids = family_case.vlm, family_case.clean.input_ids[None]
     with arithmetic(vlm), torch.inference_mode():
-        given = {**family_case.clean.image_inputs, **told_apart(vlm, ids), "output_hidden_states": True}
+        given = {**family_case.clean.image_inputs, **token_types(vlm, ids), "output_hidden_states": True}
         theirs = vlm.model(input_ids=ids, **given).hidden_states
     recorded = record(vlm, [family_case.clean], sites=["resid"])
     assert len(theirs) == vlm.n_layers + 1
@@ -66,7 +66,7 @@ def test_maps_of_heads(family_case: Case) -> None:
 
 @pytest.mark.parametrize("grid", [Grid(2, 1), Grid(2, 2), Grid(3, 3)], ids=lambda grid: f"{grid.rows}x{grid.cols}")
 def test_pictures_of_other_sizes(family_case: Case, grid: Grid) -> None:
-    """What is reused of the clean run is right whatever the picture's size: edits late in the prompt, and none."""
+    """The reused part of the clean run is right for any picture size: edits late in the prompt, and no edits."""
     scene = on_grid([("red", "square"), ("blue", "circle")], grid.cells[:: len(grid.cells) - 1], grid)
     context = encode(family_case.vlm.reader, draw(scene), scene_description(scene, [0], 1))
     described, last = context.tokens.described(0), (context.tokens.last,)
@@ -84,13 +84,13 @@ def test_pictures_of_other_sizes(family_case: Case, grid: Grid) -> None:
 
 
 def test_generation(family_case: Case) -> None:
-    """Unedited rows say what transformers says; edited ones, at every site, what full passes say.
+    """Unedited rows generate what transformers generates; edited rows, at every site, what full passes give.
 
     Every fourth of the rows everywhere: all sites, layers, ops and kinds of position are among them.
     """
     rows = rows_everywhere(family_case).take(np.arange(0, 63, 4))
     assert_same(ours(family_case, rows), plain(family_case, rows))
-    said = ours(family_case, unedited(), stop=None)
-    assert said.tokens[0, : said.lengths[0]].tolist() == transformers_own(
-        family_case.vlm, family_case.clean, said.tokens.shape[1]
+    generated = ours(family_case, unedited(), stop=None)
+    assert generated.tokens[0, : generated.lengths[0]].tolist() == transformers_own(
+        family_case.vlm, family_case.clean, generated.tokens.shape[1]
     )

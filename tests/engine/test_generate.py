@@ -1,4 +1,4 @@
-"""Edited copies that go on speaking: each says, token by token, what full forward passes with all its edits say."""
+"""Decoding of edited copies: every token is the one that full forward passes with all edits give."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from finst.engine import generate as generate_module
 from finst.engine import hooks
-from finst.engine.decode_steps import by_call, sustained
+from finst.engine.decode_steps import by_step, sustained
 from finst.engine.edits import Edit, Row, Rows, rows_from, unedited
 from finst.engine.generate import generate
 from finst.engine.greedy import PADDING, Generated
@@ -26,36 +26,36 @@ from finst.vlm.encode import Encoded
 from finst.vlm.open import VLM
 from tests.engine.conftest import Case, OpenCase
 from tests.engine.rows import OPS, edit_at
-from tests.engine.test_walk import counted_tokens, plain_logits, state
-from tests.tiny import QWEN_GEOMETRY, Body, told_apart
+from tests.engine.test_counterfactuals import counted_tokens, plain_logits, state
+from tests.tiny import QWEN_GEOMETRY, Body, token_types
 
 STEPS = 5
-SILENT: dict[str, Any] = {"stop": ()}
-"""Random models may say an end token at any time; here rows run on."""
+ENDLESS: dict[str, Any] = {"stop": ()}
+"""Random models may generate an end token at any time; with these options rows continue."""
 
 
 def ours(case: Case, rows: Rows, steps: int = STEPS, **options: Any) -> Generated:
-    return generate(case.vlm, case.recording[0], rows, steps, **SILENT | options)
+    return generate(case.vlm, case.recording[0], rows, steps, **ENDLESS | options)
 
 
 def plain(case: Case, rows: Rows, steps: int = STEPS, **options: Any) -> Generated:
-    return hooks.generate(case.vlm, case.clean, rows, steps, **SILENT | options)
+    return hooks.generate(case.vlm, case.clean, rows, steps, **ENDLESS | options)
 
 
-def assert_same(one: Generated, other: Generated, atol: float = 1e-9) -> None:
-    assert torch.equal(one.tokens, other.tokens)
-    torch.testing.assert_close(one.logits, other.logits, atol=atol, rtol=0, equal_nan=True)
+def assert_same(generated: Generated, other: Generated, atol: float = 1e-9) -> None:
+    assert torch.equal(generated.tokens, other.tokens)
+    torch.testing.assert_close(generated.logits, other.logits, atol=atol, rtol=0, equal_nan=True)
 
 
 def transformers_own(vlm: VLM, context: Encoded, steps: int, **options: Any) -> list[int]:
-    """What the model's own ``generate`` says."""
+    """The tokens of the model's own ``generate``."""
     ids = context.input_ids[None]
     with arithmetic(vlm), torch.inference_mode():
         whole = vlm.model.generate(
             input_ids=ids,
             attention_mask=torch.ones_like(ids),
             **context.image_inputs,
-            **told_apart(vlm, ids),
+            **token_types(vlm, ids),
             do_sample=False,
             max_new_tokens=steps,
             **options,
@@ -82,29 +82,28 @@ def rows_everywhere(case: Case) -> Rows:
 
 
 def rows_that_end_apart(case: Case) -> tuple[Rows, list[int]]:
-    """Rows, one unedited, and tokens to stop at with which they end at different steps."""
+    """Rows, one of them unedited, and stop tokens with which they end at different steps."""
     rows = unedited() + rows_everywhere(case).take(np.arange(0, 63, 4))
-    said = ours(case, rows).tokens
-    stop = said.unique().tolist()[::3]
+    stop = ours(case, rows).tokens.unique().tolist()[::3]
     return rows, stop
 
 
 @pytest.mark.parametrize("penalty", [1.0, 1.3])
 @pytest.mark.parametrize("body", [Body(), QWEN_GEOMETRY, Body(kv_heads=1, layers=2)], ids=["grouped", "qwen", "one_kv"])
-def test_unedited_rows_say_what_transformers_says(open_case: OpenCase, body: Body, penalty: float) -> None:
+def test_unedited_rows_generate_what_transformers_generates(open_case: OpenCase, body: Body, penalty: float) -> None:
     case = open_case(body, "float64")
     for index, context in enumerate(case.contexts):
         expected = transformers_own(case.vlm, context, 20, repetition_penalty=penalty)
-        said = generate(case.vlm, case.recording[index], unedited(2), 20, repetition_penalty=penalty)
+        generated = generate(case.vlm, case.recording[index], unedited(2), 20, repetition_penalty=penalty)
         for row in range(2):
-            assert said.tokens[row, : said.lengths[row]].tolist() == expected
+            assert generated.tokens[row, : generated.lengths[row]].tolist() == expected
 
 
-def test_a_repetition_penalty_changes_what_is_said(exact: Case) -> None:
+def test_a_repetition_penalty_changes_what_is_generated(exact: Case) -> None:
     rows = unedited() + rows_everywhere(exact).take(np.arange(0, 63, 10))
-    free, held = ours(exact, rows, 8), ours(exact, rows, 8, repetition_penalty=1.5)
-    assert not torch.equal(free.tokens, held.tokens)
-    assert_same(held, plain(exact, rows, 8, repetition_penalty=1.5))
+    free, penalised = ours(exact, rows, 8), ours(exact, rows, 8, repetition_penalty=1.5)
+    assert not torch.equal(free.tokens, penalised.tokens)
+    assert_same(penalised, plain(exact, rows, 8, repetition_penalty=1.5))
 
 
 @pytest.mark.parametrize("body", [Body(), Body(kv_heads=1, layers=2)], ids=["grouped", "one_kv_head"])
@@ -119,7 +118,7 @@ def test_every_site_op_and_kind_of_position(open_case: OpenCase, body: Body) -> 
 
 
 def random_row(case: Case, rng: np.random.Generator) -> Row:
-    """Up to four edits anywhere, the first position and the last generated one included."""
+    """Up to four edits anywhere, including the first position and the last generated token."""
     last = case.recording.length - 1
     places = (0, 9, last - 3, last - 1, last, *after(case))
     row: list[Edit] = []
@@ -145,7 +144,7 @@ def test_rows_that_differ_in_everything(exact: Case, seed: int) -> None:
 
 
 def ablations(case: Case) -> Rows:
-    """No ablation; only while prompted; only while speaking; both."""
+    """Four rows: no ablation; one in the first pass only; one in all later passes; one in every pass."""
     length, last = case.recording.length, case.clean.tokens.last
     cut = partial(Edit, 1, (0, 1), op="zero")
     prompted = rows_from([(cut((last,)),)])
@@ -155,13 +154,13 @@ def ablations(case: Case) -> Rows:
 def test_an_ablation_acts_on_every_decode_step(exact: Case) -> None:
     """Edits that reach only the first forward pass are a known failure of generation with hooks."""
     rows = ablations(exact)
-    said = ours(exact, rows)
-    nothing, prompted, speaking, both = said.logits
-    assert_same(said, plain(exact, rows))
-    assert (nothing[0] - speaking[0]).abs() < 1e-9
-    assert (nothing[1] - speaking[1]).abs() > 1e-3
-    assert (prompted[0] - both[0]).abs() < 1e-9
-    assert (prompted[1] - both[1]).abs() > 1e-3
+    generated = ours(exact, rows)
+    nothing, first_pass, later_passes, all_passes = generated.logits
+    assert_same(generated, plain(exact, rows))
+    assert (nothing[0] - later_passes[0]).abs() < 1e-9
+    assert (nothing[1] - later_passes[1]).abs() > 1e-3
+    assert (first_pass[0] - all_passes[0]).abs() < 1e-9
+    assert (first_pass[1] - all_passes[1]).abs() > 1e-3
 
 
 @pytest.mark.parametrize("step", range(STEPS - 1))
@@ -175,11 +174,11 @@ def test_an_edit_of_one_step_acts_from_the_next_token_on(exact: Case, step: int)
 def test_ignored_edits_would_be_noticed(exact: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """The checks above on an engine that edits the prompt alone, as the public reproduction does."""
 
-    def only_the_prompt(rows: Rows, length: int, calls: int) -> tuple[dict[Any, Any], ...]:
-        first, *others = by_call(rows, length, calls)
+    def only_the_prompt(rows: Rows, length: int, steps: int) -> tuple[dict[Any, Any], ...]:
+        first, *others = by_step(rows, length, steps)
         return (first, *({} for _ in others))
 
-    monkeypatch.setattr(generate_module, "by_call", only_the_prompt)
+    monkeypatch.setattr(generate_module, "by_step", only_the_prompt)
     for check in (
         test_an_ablation_acts_on_every_decode_step,
         partial(test_an_edit_of_one_step_acts_from_the_next_token_on, step=0),
@@ -224,10 +223,10 @@ def test_stop_tokens_end_rows(exact: Case) -> None:
     endless, ended = ours(exact, rows), ours(exact, rows, stop=stop)
     assert_same(ended, plain(exact, rows, stop=stop))
     for row, length in enumerate(ended.lengths.tolist()):
-        said = endless.tokens[row].tolist()
-        expected = next((step + 1 for step, token in enumerate(said) if token in stop), STEPS)
+        tokens = endless.tokens[row].tolist()
+        expected = next((step + 1 for step, token in enumerate(tokens) if token in stop), STEPS)
         assert length == expected
-        assert ended.tokens[row].tolist() == said[:length] + [PADDING] * (STEPS - length)
+        assert ended.tokens[row].tolist() == tokens[:length] + [PADDING] * (STEPS - length)
         assert ended.logits[row].isnan().tolist() == [False] * length + [True] * (STEPS - length)
     assert endless.lengths.tolist() == [STEPS] * len(rows)
 
@@ -255,13 +254,13 @@ def test_equals_are_broken_by_the_lowest_id(exact: Case, monkeypatch: pytest.Mon
     weight[[11, 200], 0] = -1.0
     monkeypatch.setitem(head._parameters, "weight", torch.nn.Parameter(weight, requires_grad=False))
     rows = unedited() + rows_everywhere(exact).take(np.arange(0, 63, 4))
-    said = ours(exact, rows)
-    assert set(said.tokens.unique().tolist()) == {7, 11}
-    assert_same(said, plain(exact, rows))
+    generated = ours(exact, rows)
+    assert set(generated.tokens.unique().tolist()) == {7, 11}
+    assert_same(generated, plain(exact, rows))
 
 
 def test_work_is_shared_and_ends_with_its_rows(exact: Case) -> None:
-    """The shared prefix is not run again, and rows that have ended leave the batch."""
+    """The shared prefix is not computed again, and rows that have ended leave the batch."""
     rows, stop = rows_that_end_apart(exact)
     lengths = ours(exact, rows, stop=stop).lengths
     first = min(int(block.pos.min()) for block in rows.blocks.values())
@@ -279,11 +278,11 @@ def test_work_is_shared_and_ends_with_its_rows(exact: Case) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_other_number_formats(open_case: OpenCase, dtype: str) -> None:
     case = open_case(Body(), dtype)
-    said, expected = (run(case, ablations(case)) for run in (ours, plain))
-    assert said.logits.dtype == torch.float32
-    assert (said.logits[:, 0] - expected.logits[:, 0]).abs().max() < (1e-4 if dtype == "float32" else 0.1)
+    generated, expected = (run(case, ablations(case)) for run in (ours, plain))
+    assert generated.logits.dtype == torch.float32
+    assert (generated.logits[:, 0] - expected.logits[:, 0]).abs().max() < (1e-4 if dtype == "float32" else 0.1)
     if dtype == "float32":
-        assert_same(said, expected, 1e-4)
+        assert_same(generated, expected, 1e-4)
 
 
 @pytest.mark.gpu
@@ -294,7 +293,7 @@ def test_on_a_gpu(open_case: OpenCase) -> None:
     assert_same(ours(case, rows, stop=stop), plain(case, rows, stop=stop))
 
 
-def test_no_rows_say_nothing(exact: Case) -> None:
+def test_no_rows_generate_nothing(exact: Case) -> None:
     assert ours(exact, unedited(0)).tokens.shape == (0, STEPS)
 
 
@@ -343,7 +342,7 @@ def test_what_cannot_be_generated_is_refused(exact: Case) -> None:
         ours(exact, beyond, 1)
     with pytest.raises(FinstError, match="layer must be in"):
         ours(exact, rows_from([(Edit(3, (0,), (last,), op="zero"),)]))
-    with pytest.raises(FinstError, match="one clean context; the recording holds 3"):
+    with pytest.raises(FinstError, match="one clean context; this one holds 3"):
         generate(exact.vlm, exact.recording, unedited(), STEPS)
     with pytest.raises(FinstError, match="no row has an edit at position 3"):
         sustained(beyond, length, [0], from_position=3)

@@ -1,4 +1,4 @@
-"""Replays give what plain calls give, on other contents too, and are not used where they would not."""
+"""Replays give the results of plain calls, on other contents too, and are not used where they would not."""
 
 from __future__ import annotations
 
@@ -44,30 +44,32 @@ def structure(value: object, monkeypatch: pytest.MonkeyPatch) -> tuple[object, d
 
 
 def test_structure_is_all_but_the_contents(monkeypatch: pytest.MonkeyPatch) -> None:
-    one = state()
-    key, tensors = structure(one, monkeypatch)
-    assert [id(tensor) for tensor in tensors.values()] == [id(one.parts[0]), id(one.parts[1])]
+    first = state()
+    key, tensors = structure(first, monkeypatch)
+    assert [id(tensor) for tensor in tensors.values()] == [id(first.parts[0]), id(first.parts[1])]
     assert hash(key) == hash(structure(state(scale=2.0), monkeypatch)[0])
     assert key == structure(state(scale=2.0), monkeypatch)[0]
     assert key != structure(state(order=1), monkeypatch)[0]
     for changed in (
-        State((one.parts[0].double(), *one.parts[1:]), one.named, one.order, one.where),
-        State((one.parts[0].clone(), *one.parts[1:]), one.named, one.order, one.where),
-        State(one.parts, {"again": one.parts[1], "none": one.parts[0]}, one.order, one.where),
-        State((one.parts[0], one.parts[1].mT.contiguous().mT, one.parts[2]), one.named, one.order, one.where),
-        State(one.parts, one.named, one.order, slice(1, 4)),
+        State((first.parts[0].double(), *first.parts[1:]), first.named, first.order, first.where),
+        State((first.parts[0].clone(), *first.parts[1:]), first.named, first.order, first.where),
+        State(first.parts, {"again": first.parts[1], "none": first.parts[0]}, first.order, first.where),
+        State(
+            (first.parts[0], first.parts[1].mT.contiguous().mT, first.parts[2]), first.named, first.order, first.where
+        ),
+        State(first.parts, first.named, first.order, slice(1, 4)),
     ):
         assert key != structure(changed, monkeypatch)[0]
 
 
 def test_copies_take_the_tensors_places(monkeypatch: pytest.MonkeyPatch) -> None:
-    one = state()
-    copies = {name: tensor + 7 for name, tensor in structure(one, monkeypatch)[1].items()}
-    copied = graphs._with_tensors(one, copies)
-    assert copied.parts[0] is copied.parts[2] is copies[id(one.parts[0])]
-    assert copied.named == {"again": copies[id(one.parts[1])], "none": None}
-    assert copied.where == one.where
-    assert structure(copied, monkeypatch)[0] == structure(one, monkeypatch)[0]
+    first = state()
+    copies = {name: tensor + 7 for name, tensor in structure(first, monkeypatch)[1].items()}
+    copied = graphs._with_tensors(first, copies)
+    assert copied.parts[0] is copied.parts[2] is copies[id(first.parts[0])]
+    assert copied.named == {"again": copies[id(first.parts[1])], "none": None}
+    assert copied.where == first.where
+    assert structure(copied, monkeypatch)[0] == structure(first, monkeypatch)[0]
 
 
 def rows_of(case: Case, source: int) -> Rows:
@@ -92,7 +94,7 @@ def captures(monkeypatch: pytest.MonkeyPatch) -> list[nn.Module]:
 
 
 def test_what_transformers_collects_by_is_nobodys_hook(open_case: OpenCase) -> None:
-    """LLaVA asks its tower for hidden states, for which transformers leaves hooks on it."""
+    """LLaVA's tower returns hidden states, for which transformers leaves hooks on it."""
     model = open_case(FAMILIES["llava"]).vlm.model
     assert any(module._forward_hooks for module in model.modules())
     assert not graphs._hooked(model)

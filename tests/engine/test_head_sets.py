@@ -1,4 +1,4 @@
-"""Sets of heads built as one block: the same as the same edits written out one by one."""
+"""Sets of heads built as one block: equal to the same edits written out one by one."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ def test_refusals() -> None:
     values = torch.zeros(3, 2, 4, 8)
     with pytest.raises(FinstError, match=r"K must be in 0\.\.5, the number of ranked heads; got 6"):
         head_sets(values, (3, 4), RANKING, [2, 6])
-    with pytest.raises(FinstError, match="names a head twice"):
+    with pytest.raises(FinstError, match="holds a head twice"):
         head_sets(values, (3, 4), np.array([(0, 1), (0, 1)]), [1])
-    with pytest.raises(FinstError, match="3 positions need as many values a head; got 2"):
+    with pytest.raises(FinstError, match="3 positions need as many values per head; got 2"):
         head_sets(values, (3, 4, 5), RANKING, [1])
     with pytest.raises(FinstError, match=r"a site with heads, one of q, k, v, z; got 'resid'"):
         head_sets(values, (3, 4), RANKING, [1], site="resid")

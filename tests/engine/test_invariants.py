@@ -26,7 +26,7 @@ from finst.engine.record import Recording, record
 from finst.engine.sites import HEAD_SITES, SITES, Site, heads_and_width
 from tests.engine.conftest import Case
 from tests.engine.rows import OPS, edit_at, mixed_row
-from tests.engine.test_walk import counted_tokens
+from tests.engine.test_counterfactuals import counted_tokens
 
 SEEDS = st.integers(0, 2**32 - 1)
 
@@ -43,7 +43,7 @@ class Known:
 @pytest.fixture(scope="module")
 def known(family_case: Case) -> Known:
     vlm, contexts = family_case.vlm, family_case.contexts
-    return Known(family_case, activations(vlm, contexts, SITES), tuple(record(vlm, [one]) for one in contexts))
+    return Known(family_case, activations(vlm, contexts, SITES), tuple(record(vlm, [context]) for context in contexts))
 
 
 def run(case: Case, rows: Rows) -> torch.Tensor:
@@ -60,17 +60,17 @@ def whole(case: Case, site: Site) -> tuple[int, ...]:
 
 
 def drawing(case: Case, seed: int) -> np.random.Generator:
-    """Hypothesis gives every family the same seeds; what is drawn from them is different, so that few are enough."""
+    """Hypothesis gives every family the same seeds; the family's name makes the draws differ, so few are enough."""
     return np.random.default_rng([seed, *case.vlm.reader.config.model_type.encode()])
 
 
 def some_positions(case: Case, rng: np.random.Generator) -> tuple[int, ...]:
-    """Up to six in any order, the last token among them now and then."""
+    """One to six random positions in any order; sometimes the last token is among them."""
     return tuple(rng.choice(case.recording.length, rng.integers(1, 7), replace=False).tolist())
 
 
 def drawn_reads(case: Case, rng: np.random.Generator, rows: int) -> list[Read]:
-    """Up to two, of all rows or of one."""
+    """Up to two random reads, of all rows or of a single row."""
     return [
         Read(
             SITES[rng.integers(len(SITES))],
@@ -204,9 +204,9 @@ def test_resid_carries_everything(known: Known) -> None:
 @settings(max_examples=3)
 @given(seed=SEEDS)
 def test_nothing_changes_before_an_edit(known: Known, seed: int) -> None:
-    """A value changes only if some edit is at its site or an earlier one, and at its token or an earlier one.
+    """A value changes only if some edit is at its site or an earlier site, and at its token or an earlier token.
 
-    Or, where tokens of a picture see each other, at a later one of its picture.
+    Where tokens of a picture see each other, the edit may also be at a later token of the same picture.
     """
     case, rng = known.case, drawing(known.case, seed)
     row = mixed_row(case, rng)
@@ -270,7 +270,7 @@ def test_a_query_acts_at_its_own_head_and_token_alone(known: Known) -> None:
 @settings(max_examples=2)
 @given(seed=SEEDS, max_memory=st.sampled_from([None, 1, 100_000, 300_000]))
 def test_a_row_is_what_it_is_alone(known: Known, seed: int, max_memory: int | None) -> None:
-    """Whatever rows walk with it, in whatever order and chunks, and whatever its context was recorded with."""
+    """A row's results do not depend on other rows, on order and chunks, or on other contexts of the recording."""
     case, rng = known.case, drawing(known.case, seed)
     rows = joined([rows_from([mixed_row(case, rng)]).on(int(rng.integers(3))) for _ in range(rng.integers(2, 7))])
     reads = [replace(read, rows=None) for read in drawn_reads(case, rng, rows.count)]
@@ -288,8 +288,8 @@ def test_contexts_recorded_together_or_alone(known: Known) -> None:
         for name in ("z", "logits", "output"):
             assert (getattr(alone, name) - getattr(together, name)).abs().max() < 1e-9
         for name in ("inputs", "keys", "values"):
-            for one, other in zip(getattr(alone, name), getattr(together, name), strict=True):
-                assert (one - other).abs().max() < 1e-9
+            for single, batched in zip(getattr(alone, name), getattr(together, name), strict=True):
+                assert (single - batched).abs().max() < 1e-9
 
 
 def test_order_does_not_matter_and_reads_follow_their_rows(known: Known) -> None:
@@ -304,8 +304,8 @@ def test_order_does_not_matter_and_reads_follow_their_rows(known: Known) -> None
             shuffled = observe(case.vlm, case.recording, rows.take(order), moved, case.answers, max_memory=max_memory)
         assert (len(counts) > case.vlm.n_layers) == (max_memory == 1)
         assert (straight.logits[torch.from_numpy(order)] - shuffled.logits).abs().max() < 1e-9
-        for one, other in zip(straight.reads, shuffled.reads, strict=True):
-            assert (one - other).abs().max() < 1e-9
+        for expected, read in zip(straight.reads, shuffled.reads, strict=True):
+            assert (expected - read).abs().max() < 1e-9
 
 
 @settings(max_examples=1)
@@ -323,7 +323,7 @@ def test_swapped_answers_flip_the_score(known: Known, seed: int) -> None:
 @settings(max_examples=3)
 @given(seed=SEEDS)
 def test_no_more_work_than_the_edits_can_reach(known: Known, seed: int) -> None:
-    """A row takes part from its first edited layer on, with the tokens from its first edited one on."""
+    """A row is computed from its first edited layer and its first edited token on."""
     case, rng = known.case, drawing(known.case, seed)
     drawn = [row for row in (mixed_row(case, rng) for _ in range(6)) if row]
     with counted_tokens(case) as counts:
@@ -337,7 +337,7 @@ def test_no_more_work_than_the_edits_can_reach(known: Known, seed: int) -> None:
 
 
 def test_a_map_of_heads_runs_once_for_all_rows(known: Known) -> None:
-    """Its rows and an unedited one, through every MLP in one call; less than half of what full passes take."""
+    """The map's rows and an unedited row pass every MLP in one call, with less than half the tokens of full passes."""
     case, positions = known.case, known.case.positions["described"]
     rows = unedited() + each_head(case.recording.z[1], positions)
     with counted_tokens(case) as counts:

@@ -1,4 +1,4 @@
-"""Kernels against the chains of torch operations whose place they take, and what happens where there are none."""
+"""Kernels compared with the torch operations that they replace, and the behaviour without kernels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def numbers(*shape: int, dtype: torch.dtype = torch.float32, device: str = "cpu"
 
 
 def assert_close(given: Tensor, expected: Tensor, steps: float = 2) -> None:
-    """Within some steps of the format at the size of each number (or of the typical one, where that is larger)."""
+    """Whether numbers agree within a few rounding steps at their size (or at the typical size, if that is larger)."""
     assert given.dtype == expected.dtype
     assert given.shape == expected.shape
     size = expected.abs().clamp(min=float(expected.abs().float().mean()))
@@ -161,7 +161,7 @@ def test_what_computes_anything_else_stays(monkeypatch: pytest.MonkeyPatch) -> N
         assert (getattr(Written.double, "__wrapped__", None) is original) == taken
 
 
-def test_only_calls_like_the_compared_one_go_to_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_calls_like_the_compared_call_use_the_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     def original(x: float, unsqueeze_dim: int = 1) -> str:
         return f"original {unsqueeze_dim}"
 

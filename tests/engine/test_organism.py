@@ -1,4 +1,4 @@
-"""The engine on the model that ships with finst: what the demo reports is what full forward passes give."""
+"""The engine on the model that ships with finst: the demo's numbers are those of full forward passes."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def test_every_head_in_every_condition(dtype: str, reference: ModuleType) -> Non
     assert (case.logits - expected).abs().max() < TOLERANCE[dtype]
 
 
-def test_the_map_is_no_trivial_one() -> None:
-    """Equality would prove little if patching changed nothing: in each condition some head moves the answer."""
+def test_the_map_is_not_trivial() -> None:
+    """Equality would prove little if patching changed nothing: in each condition some head changes the answer."""
     case = mapped("float32")
     effects = (case.logits[1:] - case.logits[0]).abs().amax(-1).view(3, HEADS).amax(-1)
     assert effects.min() > 0.1  # a thousand times the tolerance

@@ -1,4 +1,4 @@
-"""The arithmetic is the model's own, whatever the process's settings say, and those are left as they were."""
+"""The arithmetic is that of the model's number format, whatever the process's settings, which are restored."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_float32_is_without_tf32(case: Case, open_case: OpenCase) -> None:
 
 @pytest.mark.usefixtures("tf32_everywhere")
 def test_threads_share_the_setting(case: Case) -> None:
-    """One leaves while the other is still at work."""
+    """A thread leaves while another is still inside."""
     first_in, second_in, first_out = (threading.Event() for _ in range(3))
 
     def first() -> None:
@@ -70,10 +70,10 @@ def test_threads_share_the_setting(case: Case) -> None:
             return settings()
 
     with ThreadPoolExecutor(2) as pool:
-        one, two = pool.submit(first), pool.submit(second)
-        one.result()
+        first_call, second_call = pool.submit(first), pool.submit(second)
+        first_call.result()
         first_out.set()
-        assert two.result() == ("ieee", "ieee")
+        assert second_call.result() == ("ieee", "ieee")
     assert settings() == ("tf32", "tf32")
 
 

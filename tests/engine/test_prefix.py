@@ -1,4 +1,4 @@
-"""Merged attention against one softmax over everything that a token sees."""
+"""Merged attention compared with one softmax over everything that a token sees."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def one_softmax(
     blocks: Blocks = (),
     window: int | None = None,
 ):
-    """Row by row and head by head, with all keys that a token sees side by side."""
+    """Row by row and head by head, with all keys that a token sees concatenated."""
     heads, tokens, _ = query.shape
     group = heads // len(key)
     z = torch.empty_like(query.transpose(0, 1))
@@ -90,7 +90,7 @@ def test_merging_is_one_softmax(
 def test_windows_and_blocks_are_one_softmax_too(
     blocks: Blocks, window: int | None, dtype: torch.dtype, device: str
 ) -> None:
-    """In walks and in generation: rows of 9 tokens after 37 shared ones, with windows that end in either part."""
+    """In walks and in generation: rows of 9 tokens after 37 shared tokens, with windows that end in either part."""
     query, key = (drawn(heads, 27, 16, dtype=dtype, device=device, seed=heads) for heads in (4, 2))
     value = drawn(2, 27, 16, dtype=dtype, device=device, seed=5)
     prefix = [drawn(1, 2, 37, 16, dtype=dtype, device=device, seed=seed) for seed in (6, 7)]
@@ -99,8 +99,8 @@ def test_windows_and_blocks_are_one_softmax_too(
     theirs = one_softmax(*wide, width=9, blocks=blocks, window=window)
     assert (ours.double() - theirs).abs().max() < TOLERANCE[dtype]
     q, k, v = (x.unflatten(1, (3, 9)).transpose(0, 1) for x in (query, key, value))
-    said = continued_attention(q, k, v, prefix[0][0], prefix[1][0], SCALING, blocks, window)
-    assert (said.flatten(0, 1).double() - theirs).abs().max() < TOLERANCE[dtype]
+    continued = continued_attention(q, k, v, prefix[0][0], prefix[1][0], SCALING, blocks, window)
+    assert (continued.flatten(0, 1).double() - theirs).abs().max() < TOLERANCE[dtype]
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -1,4 +1,4 @@
-"""What is recorded at each site is what passes there, and nothing that was not asked for is kept."""
+"""Recorded values are those at each site, and only requested sites and positions are kept."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_one_context_of_a_recording(exact: Case, recording: Recording) -> None:
     assert (recording[2].output - alone.output).abs().max() < 1e-9
 
 
-def test_only_what_was_asked_for_is_kept(exact: Case, recording: Recording) -> None:
+def test_only_requested_sites_and_positions_are_kept(exact: Case, recording: Recording) -> None:
     positions = [exact.clean.tokens.last, *exact.positions["patches"]]
     for taken in (
         activations(exact.vlm, exact.contexts, ["k", "mlp_out"], positions),

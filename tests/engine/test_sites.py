@@ -15,7 +15,7 @@ from finst.engine.reads import Activations, Read, activations
 from finst.engine.sites import HEAD_SITES, SITES, Site
 from tests.engine.conftest import Case, OpenCase
 from tests.engine.rows import edit_at, rows_at_all_sites
-from tests.engine.test_walk import counted_tokens
+from tests.engine.test_counterfactuals import counted_tokens
 from tests.tiny import Body
 
 TOLERANCE = {"float32": 1e-4, "float64": 1e-9}

@@ -1,4 +1,4 @@
-"""Who sees whom, in every architecture: what a value or key reaches in its own layer, and what no row need carry."""
+"""Which tokens see which, in every architecture: what a value or key affects in its own layer, and what rows skip."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from finst.vlm.families.base import Blocks
 from finst.vlm.visibility import reached, visible
 from tests.engine.conftest import Case, OpenCase
 from tests.engine.rows import edit_at
+from tests.engine.test_counterfactuals import counted_tokens
 from tests.engine.test_generate import assert_same
 from tests.engine.test_prefix import sees
-from tests.engine.test_walk import counted_tokens
 from tests.tiny import FAMILIES
 from tests.tiny.gemma import WINDOW
 
@@ -42,7 +42,7 @@ def test_what_changes_reaches_its_block_from_the_first_token_on() -> None:
 
 
 def test_a_value_reaches_who_sees_it(family_case: Case) -> None:
-    """In its own layer these tokens and no others, by the windows and blocks that the configuration tells of."""
+    """In its own layer exactly these tokens, by the windows and blocks of the configuration."""
     vlm, tokens = family_case.vlm, family_case.clean.tokens
     image, everything = tokens.positions("image"), tuple(range(family_case.recording.length))
     gemma = vlm.reader.config.model_type == "gemma3"
@@ -79,7 +79,7 @@ def test_rows_carry_a_picture_from_its_first_token(gemma: Case) -> None:
 
 
 def test_ignored_blocks_would_be_noticed(gemma: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rows that began at the edited image token itself would keep the earlier ones as they were."""
+    """Rows that began at the edited image token would leave the picture's earlier tokens unchanged."""
     row = (edit_at(gemma.vlm, np.random.default_rng(0), "resid", "add", 0, gemma.positions["patches"][-1:], 0),)
     theirs = hooks.counterfactuals(gemma.vlm, gemma.clean, rows_from([row]), gemma.answers)
     ours = counterfactuals(gemma.vlm, gemma.recording[0], rows_from([row]), gemma.answers)

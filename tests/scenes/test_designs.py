@@ -1,4 +1,4 @@
-"""The sets: distinct, counterbalanced, seeded."""
+"""Designs: distinct objects, counterbalanced, seeded."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ counts = st.integers(1, 9)
 entropies = st.sampled_from(["low", "high", "any"])
 
 
-def within_one(values: Counter[object], of: int) -> bool:
-    """Whether all of ``of`` values occur equally often, give or take one."""
-    often = [*values.values(), *([0] * (of - len(values)))]
-    return len(values) <= of and max(often) - min(often) <= 1
+def within_one(values: Counter[object], count: int) -> bool:
+    """Whether ``count`` values occur equally often, within one."""
+    frequencies = [*values.values(), *([0] * (count - len(values)))]
+    return len(values) <= count and max(frequencies) - min(frequencies) <= 1
 
 
 @given(seeds, counts, entropies)
@@ -68,7 +68,7 @@ def test_impossible_sets_are_refused() -> None:
         free_scene(rng, 112, 112, 5)
     with pytest.raises(FinstError, match="does not fit"):
         free_scene(rng, 280, 55, 1)
-    with pytest.raises(FinstError, match="only 3 exist"):
+    with pytest.raises(FinstError, match="4 roles need as many distinct values: expected at most 3"):
         balanced(rng, 3, 6, 4)
 
 

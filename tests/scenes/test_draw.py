@@ -1,4 +1,4 @@
-"""Pixels and masks."""
+"""Pixels and masks of drawings."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_the_inside_has_the_named_colour_and_the_rim_is_smooth(shape: str, colou
     assert partial.any() == (shape != "square")
 
 
-def test_an_object_in_front_takes_the_pixels_of_the_one_behind() -> None:
+def test_an_object_in_front_hides_the_object_behind() -> None:
     behind, front = Obj("red", "square", (0, 0, 56, 56)), Obj("blue", "circle", (28, 28, 84, 84))
     picture = draw(Scene(84, 84, (behind, front)))
     assert not (picture.masks[0] & picture.masks[1]).any()
@@ -104,9 +104,9 @@ def test_shapes_are_symmetric_left_to_right(shape: str) -> None:
 
 def test_shapes_differ_visibly() -> None:
     masks = [coverage(shape, OBJECT_PX, OBJECT_PX) >= 0.5 for shape in SHAPES]
-    for i, one in enumerate(masks):
+    for i, mask in enumerate(masks):
         for other in masks[:i]:
-            assert (one ^ other).mean() > 0.05
+            assert (mask ^ other).mean() > 0.05
 
 
 def test_a_cross_is_upright() -> None:

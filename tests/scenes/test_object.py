@@ -1,4 +1,4 @@
-"""Grids, boxes, and the refusals of what cannot be shown."""
+"""Grids, boxes, and the refusal of impossible scenes."""
 
 from __future__ import annotations
 

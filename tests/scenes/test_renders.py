@@ -1,4 +1,4 @@
-"""Renders: solids have the extent and the side they should, sets are balanced, pictures show what they say."""
+"""Renders: extent and orientation of solids, balance of sets, contents of pictures."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ def sides(count: int, seed: int = 0) -> list[Counter[tuple[str, str]]]:
 
 def test_the_whole_set_has_every_combination_with_two_jitters() -> None:
     chosen = shots(COLOURS, ANIMALS, tuple(ENVIRONMENTS), 324, 0)
-    found = Counter((shot.things, shot.environment) for shot in chosen.values())
+    counts = Counter((shot.things, shot.environment) for shot in chosen.values())
     things = list(product(COLOURS, ANIMALS))
     pairs = [(left, right) for left, right in product(things, things) if left[0] != right[0]]
-    assert found == {(pair, environment): 2 for pair in pairs for environment in ENVIRONMENTS}
-    assert len(found) == 162
+    assert counts == {(pair, environment): 2 for pair in pairs for environment in ENVIRONMENTS}
+    assert len(counts) == 162
     assert len({shot.seed for shot in chosen.values()}) == 324
 
 
 @settings(max_examples=30, deadline=None)
 @given(count=st.integers(1, 400), seed=st.integers(0, 9))
-def test_any_beginning_of_it_is_balanced(count: int, seed: int) -> None:
+def test_any_beginning_of_the_set_is_balanced(count: int, seed: int) -> None:
     for counter in sides(count, seed):
         numbers = [counter[thing] for thing in product(COLOURS, ANIMALS)]
         assert max(numbers) - min(numbers) <= (count % 9 != 0)
@@ -52,12 +52,12 @@ def test_any_beginning_of_it_is_balanced(count: int, seed: int) -> None:
 
 @pytest.mark.parametrize(("colours", "step"), [(2, 3), (3, 18), (4, 24), (5, 30)])
 def test_mirror_images_come_near_each_other(colours: int, step: int) -> None:
-    """Exactly: every combination once more with its sides exchanged. Of four colours, some blocks are half as long."""
+    """Every combination also comes with its sides exchanged. With four colours some blocks are half as long."""
     words = ("red", "green", "blue", "black", "white")[:colours]
     for count in (step, 2 * step, 3 * step):
         chosen = shots(words, ANIMALS, tuple(ENVIRONMENTS), 2 * count, 2).values()
-        found = Counter((shot.things, shot.environment) for shot in chosen)
-        alone = [1 for (things, place), number in found.items() if found[(things[1], things[0]), place] != number]
+        counts = Counter((shot.things, shot.environment) for shot in chosen)
+        alone = [1 for (things, place), number in counts.items() if counts[(things[1], things[0]), place] != number]
         assert len(alone) <= (12 if colours == 4 else 0)
 
 
@@ -81,7 +81,7 @@ def test_environments_are_balanced_too(count: int) -> None:
     assert (max(numbers.values()) - min(numbers.values()) == 0) or beginning % 9
 
 
-def test_a_smaller_set_is_the_beginning_of_a_larger_one_and_seeds_differ() -> None:
+def test_a_smaller_set_is_the_beginning_of_a_larger_set_and_seeds_differ() -> None:
     words = (COLOURS, ANIMALS, tuple(ENVIRONMENTS))
     large = list(shots(*words, 200, 3).items())
     assert list(shots(*words, 50, 3).items()) == large[:50]
@@ -89,7 +89,7 @@ def test_a_smaller_set_is_the_beginning_of_a_larger_one_and_seeds_differ() -> No
 
 
 @pytest.mark.parametrize(
-    ("words", "count", "said"),
+    ("words", "count", "message"),
     [
         ((("red",), ("camel",), ("beach",)), 1, "at least 2 colours"),
         ((("red", "red"), ("camel",), ("beach",)), 1, "each once"),
@@ -99,9 +99,9 @@ def test_a_smaller_set_is_the_beginning_of_a_larger_one_and_seeds_differ() -> No
     ],
 )
 def test_sets_that_cannot_be_are_refused(
-    words: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]], count: int, said: str
+    words: tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]], count: int, message: str
 ) -> None:
-    with pytest.raises(FinstError, match=said):
+    with pytest.raises(FinstError, match=message):
         shots(*words, count, 0)
 
 
@@ -113,7 +113,7 @@ def test_the_surface_of_a_ball_is_a_ball() -> None:
 
 
 @pytest.mark.parametrize("word", ["star", "cross", "triangle"])
-def test_distance_to_an_outline_tells_inside_from_outside_as_drawing_does(word: str) -> None:
+def test_the_distance_to_an_outline_is_negative_where_drawing_covers(word: str) -> None:
     corners = np.array(OUTLINES[word], dtype=float)
     low, high = corners.min(0), corners.max(0)
     centres = (np.arange(40) + 0.5) / 40
@@ -125,9 +125,9 @@ def test_distance_to_an_outline_tells_inside_from_outside_as_drawing_does(word: 
 
 
 @pytest.mark.parametrize("word", ["camel", "heart"])
-def test_things_stand_on_the_ground_in_one_size(word: str) -> None:
-    found = thing(word)
-    low, high = found.vertices.min(0), found.vertices.max(0)
+def test_things_stand_on_the_ground_with_equal_sizes(word: str) -> None:
+    vertices = thing(word).vertices
+    low, high = vertices.min(0), vertices.max(0)
     length, height = np.hypot(*(high - low)[:2]), high[2] - low[2]
     assert low[2] == pytest.approx(0)
     assert np.allclose((low + high)[:2], 0, atol=1e-6)
@@ -198,7 +198,7 @@ def test_words_of_things(tmp_path: Path) -> None:
 
 
 def wedge(folder: Path, name: str = "polar_bear.obj") -> Path:
-    """Two units tall along y."""
+    """A mesh file of a wedge that is two units tall along y."""
     corners = [(0, 0, 0), (1, 0, 0), (0, 2, 0), (0, 0, 1)]
     text = "".join(f"v {x} {y} {z}\n" for x, y, z in corners)
     (folder / name).write_text(text + "f 1 3 2\nf 1 2 4\nf 1 4 3\nf 2 3 4\n")
@@ -220,7 +220,7 @@ def test_damaged_and_ambiguous_meshes_are_named(tmp_path: Path) -> None:
     with pytest.raises(FinstError, match=r"dolphin\.ply cannot be read as a mesh"):
         thing("dolphin", tmp_path)
     wedge(tmp_path, "Dolphin.obj")
-    with pytest.raises(FinstError, match="are called dolphin"):
+    with pytest.raises(FinstError, match="are named dolphin"):
         vocabulary((), tmp_path)
 
 
@@ -248,12 +248,12 @@ def test_same_bytes_again_and_only_what_is_missing(tmp_path: Path, monkeypatch: 
 def test_another_seed_gives_other_pictures_of_the_same_words(tmp_path: Path) -> None:
     solids = thing("star"), thing("heart")
     things = (("red", "star"), ("blue", "heart"))
-    one, other = (photograph(Shot(things, "beach", (seed,)), solids, 32, 1).image for seed in (0, 1))
-    assert (one != other).any()
+    first, second = (photograph(Shot(things, "beach", (seed,)), solids, 32, 1).image for seed in (0, 1))
+    assert (first != second).any()
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"px": 8}, "at least 32 px"),
         ({"spp": 0}, "at least 32 px and 1 path"),
@@ -264,9 +264,9 @@ def test_another_seed_gives_other_pictures_of_the_same_words(tmp_path: Path) -> 
     ],
 )
 def test_what_cannot_be_rendered_is_refused_before_anything_is_written(
-    changes: dict[str, object], said: str, tmp_path: Path
+    changes: dict[str, object], message: str, tmp_path: Path
 ) -> None:
-    with pytest.raises(FinstError, match=said):
+    with pytest.raises(FinstError, match=message):
         rendering(RenderSpec(**changes), tmp_path / "new")  # pyright: ignore[reportArgumentType]
     assert not (tmp_path / "new").exists()
 
@@ -277,14 +277,12 @@ def test_folders_of_other_contents_are_left_alone(tmp_path: Path) -> None:
         rendering(RenderSpec(count=2, px=65, spp=1, seed=1, things=("heart", "star")), tmp_path / "a")
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "holiday.png").write_bytes(b"")
-    with pytest.raises(FinstError, match="holds something else"):
+    with pytest.raises(FinstError, match="holds other files"):
         rendering(FEW, tmp_path / "b")
 
 
 @pytest.mark.parametrize("package", ["mitsuba", "trimesh", "skimage.measure"])
-def test_without_the_extra_one_is_told_how_to_get_it(
-    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_error_without_the_extra_names_it(package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, package, None)
     thing.cache_clear()
     spec = RenderSpec(things=("polar bear", "star"), meshes=wedge(tmp_path))

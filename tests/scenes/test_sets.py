@@ -1,4 +1,4 @@
-"""The sets of the representational analyses: how many trials, and place and features independent at every step."""
+"""Sets of the representational analyses: numbers of trials, and independence of place and features at every step."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_sets_are_those_of_their_seed():
 
 
 def test_orders_and_arrangements_vary_from_trial_to_trial():
-    """Trials with one prompt would look alike before any picture is seen, and they have one target."""
+    """Trials with the same prompt would have similar activations without any picture, and the same target."""
     trials = unique_objects(Grid(3, 3), "high", 4, 0)
     assert len({trial.order for trial in trials}) > 320
     assert len({trial.scene for trial in trials}) > 320

@@ -1,4 +1,4 @@
-"""Checkpoints of tiny random models, for tests that need an architecture and no knowledge."""
+"""Checkpoints of tiny random models, for tests that need an architecture but no trained weights."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from tests.tiny.rows import QWEN_GEOMETRY as QWEN_GEOMETRY
 from tests.tiny.rows import ROWS as ROWS
 
 ORGANISM_GEOMETRY = Body()
-"""28-px patches, each one image token."""
+"""Patches of 28 px, one image token each."""
 
 FAMILIES: Mapping[str, Body] = MappingProxyType({name: row.body for name, row in ROWS.items()})
-"""One of each architecture, by ``config.model_type``, with the published checkpoints' patches."""
+"""A tiny model of each architecture, by ``config.model_type``, with the published checkpoints' patches."""
 
 
-def told_apart(vlm: VLM, ids: torch.Tensor) -> dict[str, Any]:
-    """Which of the tokens are the picture's, for those of transformers' models that want to be told."""
-    name = ROWS[vlm.reader.config.model_type].told_apart
+def token_types(vlm: VLM, ids: torch.Tensor) -> dict[str, Any]:
+    """The argument that marks image tokens, for transformers' models that need it."""
+    name = ROWS[vlm.reader.config.model_type].token_types
     return {name: (ids == vlm.reader.config.image_token_id).int()} if name else {}
 
 
 def checkpoint(folder: Path, body: Body = ORGANISM_GEOMETRY, template: bool = True) -> Path:
-    """Writes a whole checkpoint, weights large enough that attention is far from uniform, and returns the folder.
+    """Writes a checkpoint whose weights are large enough that attention is far from uniform; returns the folder.
 
-    With a chat template of its own, or without any.
+    ``template`` adds a chat template.
     """
     with quiet(), torch.random.fork_rng():
         torch.manual_seed(body.seed)

@@ -1,4 +1,4 @@
-"""What a tiny model is made of, and what a maker of one returns."""
+"""Sizes and parts of tiny models."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Body:
     family: str = "qwen2_vl"
     """``config.model_type``."""
     image_px: int = 84
-    """Side of what the vision tower sees, where it sees one size only; at 84, an image token shows 28 px."""
+    """Side of the vision tower's picture in px, in models with one size only; at 84, an image token shows 28 px."""
 
     @property
     def d_model(self) -> int:
@@ -32,7 +32,7 @@ class Body:
 
     @property
     def tower(self) -> dict[str, Any]:
-        """The configuration of a vision transformer of one size of picture."""
+        """The configuration of a vision transformer with a fixed picture size."""
         return dict(
             hidden_size=32,
             intermediate_size=64,
@@ -43,7 +43,7 @@ class Body:
         )
 
     def decoder(self, model_type: str, words: int, end: Any) -> dict[str, Any]:
-        """The configuration of a text model with ``words`` tokens, of which ``end`` ends a turn."""
+        """The configuration of a text model with ``words`` tokens; token ``end`` ends a turn."""
         return dict(
             model_type=model_type,
             vocab_size=words,
@@ -60,7 +60,7 @@ class Body:
 
 
 class Parts(NamedTuple):
-    """A model, not yet with the weights that it gets, and what reads for it."""
+    """A model (its weights are set later), its tokenizer and its image processor."""
 
     model: Any
     tokenizer: Any
@@ -68,7 +68,7 @@ class Parts(NamedTuple):
 
 
 def sentences() -> list[str]:
-    """What tokenizers learn from: common words become one token, others (``orange``) do not."""
+    """The text that tokenizers are trained on: common words become one token, others (``orange``) do not."""
     whole = [name for name in COLOURS if name != "orange"]
     pairs = [(colour, shape) for colour in whole for shape in SHAPES]
     return [f"{DESCRIBE} In this image there is a {c} {s}, a {c} and a" for c, s in pairs]

@@ -13,7 +13,7 @@ from transformers.models.gemma3.image_processing_pil_gemma3 import Gemma3ImagePr
 from tests.tiny.body import Body, Parts, sentences
 
 WINDOW = 16
-"""Tokens; shorter than the picture."""
+"""Sliding window in tokens; shorter than the picture."""
 
 TURNS = ["<start_of_turn>", "<end_of_turn>"]
 IMAGE = {"boi_token": "<start_of_image>", "eoi_token": "<end_of_image>", "image_token": "<image_soft_token>"}
@@ -29,7 +29,7 @@ CHAT_TEMPLATE = (
 
 @cache
 def _core() -> str:
-    """A BPE in Gemma's manner, learned from the paper's words: spaces belong to words, newlines to each other."""
+    """A BPE like Gemma's, trained on the paper's words: spaces belong to words, and newlines merge."""
     core = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -59,7 +59,7 @@ def _tokenizer(template: bool) -> GemmaTokenizer:
 
 
 def gemma(body: Body, template: bool) -> Parts:
-    """Every second layer looks through a window, the others at everything; ``merge`` patches a side make a token.
+    """Every second layer has a sliding window, the others see everything; ``merge`` patches a side make a token.
 
     As in the published checkpoints, the residual stream is not as wide as all heads together.
     """

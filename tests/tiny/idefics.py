@@ -32,7 +32,7 @@ CHAT_TEMPLATE = (
 
 
 def idefics2(body: Body, template: bool) -> Parts:
-    """Eight latents; an image processor that quarters pictures unless it is told not to, as the published one."""
+    """Eight latents; the image processor splits pictures into quarters by default, as the published one does."""
     words = metaspace(IMAGE, CHAT_TEMPLATE if template else None)
     config = Idefics2Config(
         text_config=body.decoder("mistral", len(words), words.eos_token_id),
@@ -53,7 +53,7 @@ def idefics2(body: Body, template: bool) -> Parts:
 
 
 def idefics3(body: Body, template: bool) -> Parts:
-    """Of either architecture: their tokenizers differ, and only Idefics3's opens every sequence by itself."""
+    """A model of either architecture. Their tokenizers differ: only Idefics3's adds a first token by itself."""
     smol = body.family == "smolvlm"
     opening = "<|im_start|>" if smol else "<|begin_of_text|>"
     words = byte_level(

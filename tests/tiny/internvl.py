@@ -18,7 +18,7 @@ CHAT_TEMPLATE = (
 
 
 def internvl(body: Body, template: bool) -> Parts:
-    """Its image processor cuts tiles unless it is told not to."""
+    """The image processor splits pictures into tiles by default."""
     names = ("start_image_token", "end_image_token", "context_image_token", "video_token")
     words = byte_level(
         SPECIAL,

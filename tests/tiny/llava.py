@@ -20,7 +20,7 @@ CHAT_TEMPLATE = (
 
 @cache
 def _core() -> str:
-    """A BPE in Llama's manner, learned from the paper's words: spaces belong to words, unknown characters are bytes."""
+    """A BPE like Llama's, trained on the paper's words: spaces belong to words, unknown characters are bytes."""
     core = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>"))
     core.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -39,7 +39,7 @@ def _core() -> str:
 
 
 def metaspace(special: tuple[str, ...], template: str | None) -> LlamaTokenizer:
-    """With these special tokens beside Llama's own."""
+    """The tokenizer with these special tokens beside Llama's own."""
     core = json.loads(_core())["model"]
     made = LlamaTokenizer(vocab=core["vocab"], merges=[tuple(merge) for merge in core["merges"]], add_bos_token=True)
     made.add_special_tokens({"additional_special_tokens": list(special)})
@@ -48,7 +48,7 @@ def metaspace(special: tuple[str, ...], template: str | None) -> LlamaTokenizer:
 
 
 def llava(body: Body, template: bool) -> Parts:
-    """CLIP has two layers here; the decoder sees the first one's output, as published ones see the last but one's."""
+    """CLIP has two layers here; the decoder sees the output of the penultimate layer, as in published checkpoints."""
     words = metaspace(("<image>",), CHAT_TEMPLATE if template else None)
     config = LlavaConfig(
         text_config=dict(

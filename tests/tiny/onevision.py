@@ -19,7 +19,7 @@ CHAT_TEMPLATE = (
 
 
 def onevision(body: Body, template: bool) -> Parts:
-    """Of up to two by two tiles; a tile's last px fill no patch, as the published 384 px hold 27 patches of 14."""
+    """Up to two by two tiles; a tile's last px fill no patch, as in published tiles of 384 px with 27 patches of 14."""
     given = CHAT_TEMPLATE if template else None
     words = byte_level(SPECIAL, given, eos_token="<|im_end|>", pad_token="<|endoftext|>")
     side = body.image_px

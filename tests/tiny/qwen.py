@@ -40,7 +40,7 @@ CHAT_TEMPLATE = (
 
 @cache
 def _core(special: tuple[str, ...]) -> str:
-    """A byte-level BPE in Qwen2's manner, learned from the paper's words: common ones are one token, others are not."""
+    """A byte-level BPE like Qwen2's, trained on the paper's words: common words are one token, others are not."""
     core = Tokenizer(models.BPE())
     words = Regex(r" ?[A-Za-z]+| ?[0-9]|\s+| ?[^\sA-Za-z0-9]+")
     core.pre_tokenizer = pre_tokenizers.Sequence(
@@ -57,14 +57,14 @@ def _core(special: tuple[str, ...]) -> str:
 
 
 def byte_level(special: tuple[str, ...], template: str | None, **named: Any) -> PreTrainedTokenizerFast:
-    """With these special tokens; ``named`` says which of them are what."""
+    """The tokenizer with these special tokens; ``named`` gives their functions."""
     made = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(_core(special)), **named)
     made.chat_template = template
     return made
 
 
 def qwen(body: Body, template: bool) -> Parts:
-    """Of all three: they differ in the vision tower, and windows of 4x4 image tokens are its other attention.
+    """A model of any of the three: they differ in the vision tower; one has attention in windows of 4x4 image tokens.
 
     The third adds features of both layers of its tower to what the first two layers of the decoder return.
     """
@@ -97,7 +97,7 @@ def qwen(body: Body, template: bool) -> Parts:
 
 
 def _decoder(body: Body, words: PreTrainedTokenizerFast) -> dict[str, Any]:
-    """All of the configuration but the vision tower."""
+    """The configuration without the vision tower."""
     start, end, image, video = (words.get_vocab()[token] for token in SPECIAL[3:])
     half = body.d_head // 2
     return dict(

@@ -1,4 +1,4 @@
-"""What the tests need to know about each architecture: one row, and every test of families runs for it."""
+"""What the tests need to know about each architecture. A new row makes every test of families run for it."""
 
 from __future__ import annotations
 
@@ -43,29 +43,29 @@ class Row:
     """One architecture."""
 
     make: Callable[[Body, bool], Parts]
-    """A tiny model of it, with or without a chat template."""
+    """Makes a tiny model, with or without a chat template."""
     body: Body
-    """Its sizes, with the published checkpoints' patches."""
+    """The model's sizes, with the published checkpoints' patches."""
     conversation: str
-    """All that the decoder is told, with one image token, ``{user}`` and the assistant's first ``{words}``."""
+    """The decoder's whole text, with one image token, ``{user}`` and the assistant's first ``{words}``."""
     processor: Callable[..., Any]
-    """The processor that transformers has for it."""
+    """transformers' processor of the architecture."""
     image_processor: Any
     """The image processor that published checkpoints name."""
     around: Mapping[str, str] = field(default_factory=dict)
-    """What stands around the picture's tokens, and what of it is in the conversation as its template writes it."""
+    """Texts around the image tokens, each with the part of it that the conversation's template writes."""
     untiled: Mapping[str, bool] = field(default_factory=dict)
-    """How the processor is told to see the picture once and whole, where it has to be."""
-    told_apart: str = ""
-    """The argument that tells transformers' model which tokens are the picture's, where it wants to be told."""
+    """Arguments with which the processor does not split the picture."""
+    token_types: str = ""
+    """The argument that marks image tokens, if transformers' model needs it."""
     refuses_as: str = ""
-    """Its name in refusals of pictures smaller than a patch of 14 px, where it sees whole pictures however small."""
+    """The name in error messages about pictures smaller than a patch of 14 px, if whole pictures are seen."""
     real: tuple[tuple[str, str], ...] = ()
-    """Tokenizers that are at hand (``tests/tokenizers``), and published models that have them."""
+    """Available tokenizers (``tests/tokenizers``), each with a published model that has it."""
 
 
 def without_videos(cls: Any) -> Any:
-    """A processor of transformers that needs no torchvision, which it demands for videos alone."""
+    """A processor of transformers without its video part, which would need torchvision."""
 
     def init(self: Any, image_processor: Any = None, tokenizer: Any = None, **rest: Any) -> None:
         cls.__init__(self, image_processor, tokenizer, None, **rest)
@@ -80,7 +80,7 @@ CHATML = (
 FAKE, IDEFICS_END = "<fake_token_around_image>", "<end_of_utterance>\nAssistant: {words}"
 
 QWEN_GEOMETRY = Body(patch_px=14, merge=2, temporal=2)
-"""28-px image tokens made of 2x2 patches, each of two equal frames, as in the published checkpoints."""
+"""Image tokens of 28 px from 2x2 patches, each of two equal frames, as in the published checkpoints."""
 
 ROWS: Mapping[str, Row] = MappingProxyType(
     {
@@ -90,7 +90,7 @@ ROWS: Mapping[str, Row] = MappingProxyType(
             CHATML,
             without_videos(Qwen2VLProcessor),
             Qwen2VLImageProcessorPil,
-            told_apart="mm_token_type_ids",
+            token_types="mm_token_type_ids",
             real=(("qwen", "qwen2-vl-7b"),),
         ),
         "qwen2_5_vl": Row(
@@ -99,7 +99,7 @@ ROWS: Mapping[str, Row] = MappingProxyType(
             CHATML,
             without_videos(Qwen2_5_VLProcessor),
             Qwen2VLImageProcessorPil,
-            told_apart="mm_token_type_ids",
+            token_types="mm_token_type_ids",
             real=(("qwen", "qwen2.5-vl-7b"),),
         ),
         "llava": Row(
@@ -172,7 +172,7 @@ ROWS: Mapping[str, Row] = MappingProxyType(
             CHATML.partition("<|im_end|>\n")[2],
             without_videos(Qwen3VLProcessor),
             Qwen2VLImageProcessorPil,
-            told_apart="mm_token_type_ids",
+            token_types="mm_token_type_ids",
             real=(("qwen", "qwen3-vl-8b"),),
         ),
         "gemma3": Row(
@@ -183,9 +183,9 @@ ROWS: Mapping[str, Row] = MappingProxyType(
             partial(Gemma3Processor, image_seq_length=25),
             Gemma3ImageProcessorPil,
             around={"\n\n<start_of_image><image_soft_token><end_of_image>\n\n": "<start_of_image>"},
-            told_apart="token_type_ids",
+            token_types="token_type_ids",
             real=(("gemma3", "gemma-3-4b"),),
         ),
     }
 )
-"""By ``config.model_type``."""
+"""Rows by ``config.model_type``."""

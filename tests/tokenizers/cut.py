@@ -38,7 +38,7 @@ class Source:
     file: str
     """Pattern of its file in the folder of unpacked packages."""
     read: Callable[[Path], dict[str, Any]]
-    """Gives the content of a ``tokenizer.json``."""
+    """Returns the content of a ``tokenizer.json``."""
     settings: Mapping[str, Any]
     """``tokenizer_config.json``."""
     special: Mapping[str, int]
@@ -75,9 +75,9 @@ def from_javascript(file: Path) -> dict[str, Any]:
 
 
 def _base64(code: str, name: str) -> bytes:
-    found = re.search(rf'{name} = "([^"]+)"', code)
-    assert found is not None, name
-    return base64.b64decode(found[1])
+    match = re.search(rf'{name} = "([^"]+)"', code)
+    assert match is not None, name
+    return base64.b64decode(match[1])
 
 
 LLAMA = {
@@ -151,7 +151,7 @@ SOURCES: dict[str, Source] = {
 
 
 def with_special(full: Mapping[str, Any], special: Mapping[str, int]) -> dict[str, Any]:
-    """The tokenizer with these special tokens and no others; as pieces, too, so that ids may have gaps before them."""
+    """The tokenizer with only these special tokens; they are pieces, too, so that gaps before their ids are allowed."""
     model = {**full["model"], "vocab": {**full["model"]["vocab"], **special}}
     names = sorted(special, key=lambda name: special[name])
     flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
@@ -200,7 +200,7 @@ def load(folder: Path) -> Any:
 
 
 def compare(full: Any, small: Any, texts: Iterable[str]) -> None:
-    """Fails at the first text that they tokenise differently."""
+    """Fails at the first text that the two tokenizers tokenise differently."""
     for text in texts:
         a, b = (tokenizer(text, return_offsets_mapping=True) for tokenizer in (full, small))
         assert (a["input_ids"], a["offset_mapping"]) == (b["input_ids"], b["offset_mapping"]), text

@@ -1,4 +1,4 @@
-"""Real tokenizers, cut to what finst writes: every word of every prompt has its tokens, in every family's template."""
+"""Real tokenizers, cut to finst's texts: every word of every prompt has its tokens, in every family's template."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PIECES = {
     "mistral": {"cyan": ["▁cy", "an"], "hexagon": ["▁hex", "agon"]},
     "gemma3": {},
 }
-"""The words that are more than one token in a sentence; all others are one."""
+"""The words that are several tokens in a sentence; all others are one token."""
 
 FIRST = {
     ("qwen", "prefill"): {"red": 2518, "purple": 24932},
@@ -48,7 +48,7 @@ FIRST = {
     ("mistral", "prefill"): {"red": 2760},
     ("mistral", "user_turn"): {"red": 2760},
 }
-"""Ids in the whole vocabularies: of words with a space before them and, where a turn begins with them, without."""
+"""Ids in the whole vocabularies: of words after a space and, at the beginning of a turn, without one."""
 
 
 KNOWN = set(json.loads((HERE / "words.json").read_text(encoding="utf-8")))
@@ -56,7 +56,7 @@ KNOWN = set(json.loads((HERE / "words.json").read_text(encoding="utf-8")))
 
 @pytest.fixture(scope="module")
 def reader_of() -> Callable[[str, str], Reader]:
-    """Readers by tokenizer and published model, each made once."""
+    """Readers by tokenizer and published model; cached."""
     made: dict[tuple[str, str], Reader] = {}
 
     def reader(tokenizer: str, shape: str) -> Reader:
@@ -88,11 +88,11 @@ def pixels_of(reader: Reader, scene: Scene) -> Pixels:
 
 
 def covered(text: str) -> None:
-    """The cut is the whole tokenizer only on words that it was cut to."""
+    """Fails for words on which the cut tokenizer may differ from the whole one."""
     assert words([text]) <= KNOWN, "new words: cut the tokenizers again (tests/tokenizers/cut.py)"
 
 
-def said(reader: Reader, ids: Sequence[int], positions: Sequence[int]) -> str:
+def decoded(reader: Reader, ids: Sequence[int], positions: Sequence[int]) -> str:
     first, *_, last = *positions, positions[-1]
     assert list(positions) == list(range(first, last + 1))
     return "".join(token_texts(reader, ids[first - 1 : last + 1])[1:]).strip()
@@ -106,8 +106,8 @@ def test_words_of_several_tokens(name: str) -> None:
         pieces = tokenizer.convert_ids_to_tokens(tokenizer(sentence)["input_ids"])
         mark = "Ġ" if name == "qwen" else "▁"
         start = len(pieces) - 1 - pieces[::-1].index(f"{mark}a") + 1
-        found = pieces[start : pieces.index(f"{mark}star", start)] if word != "star" else pieces[start:-1]
-        assert found == PIECES[name].get(word, [mark + word]), word
+        parts = pieces[start : pieces.index(f"{mark}star", start)] if word != "star" else pieces[start:-1]
+        assert parts == PIECES[name].get(word, [mark + word]), word
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
@@ -121,24 +121,24 @@ def test_every_colour_and_shape_has_all_of_its_tokens_and_no_others(reader: Read
         assert len(tokens) == len(ids)
         for span in prompt.spans:
             positions = tokens.positions(span.role, span.object)
-            assert said(reader, ids, positions) == prompt.sentence[span.start : span.stop], encoded.text
+            assert decoded(reader, ids, positions) == prompt.sentence[span.start : span.stop], encoded.text
         assert ids.count(reader.config.image_token_id) == image_tokens(pixels_of(reader, scene))
         assert tokens.last == len(ids) - 1
         covered(encoded.text)
 
 
-def test_questions_name_what_they_ask_for(reader: Reader) -> None:
+def test_questions_have_their_spans(reader: Reader) -> None:
     for scene, prompt in islice(questions(), 0, None, 7):
         encoded = encode(reader, draw(scene), prompt)
         for span in prompt.spans:
             positions = encoded.tokens.positions(span.role, span.object)
-            assert said(reader, encoded.input_ids.tolist(), positions) == prompt.sentence[span.start : span.stop]
+            assert decoded(reader, encoded.input_ids.tolist(), positions) == prompt.sentence[span.start : span.stop]
         covered(encoded.text)
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
-def test_the_first_answer_token_is_the_first_generated_one(row: tuple[str, Reader], placement: Placement) -> None:
-    """Of the whole conversation with its answer, what stands where the prompt has ended."""
+def test_the_first_answer_token_is_the_first_generated_token(row: tuple[str, Reader], placement: Placement) -> None:
+    """It is the token after the prompt when the whole conversation with its answer is tokenised."""
     name, reader = row
     scene = next(scenes())
     prompt = scene_description(scene, [0], 1) if placement == "prefill" else colour_retrieval(scene, 0)
@@ -148,7 +148,7 @@ def test_the_first_answer_token_is_the_first_generated_one(row: tuple[str, Reade
         answer = both.tokens.positions("answer")
         assert both.input_ids[answer[0]] == token
         assert answer[0] == both.tokens.last + 1
-        assert said(reader, both.input_ids.tolist(), answer) == colour
+        assert decoded(reader, both.input_ids.tolist(), answer) == colour
     for colour, token in FIRST.get((name, placement), {}).items():
         assert first[colour] == token
 

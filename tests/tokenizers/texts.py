@@ -1,4 +1,4 @@
-"""All that finst can write in a conversation: what the cut tokenizers are cut to, and what they are tested on."""
+"""All texts that finst can write into a conversation: the tokenizers are cut to them and tested on them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from finst.scenes.shapes import COLOURS, SHAPES
 from finst.vlm.families import FAMILIES
 
 SPECIAL = r"<[^<> ]+>"
-"""What special tokens look like."""
+"""Pattern of special tokens."""
 
 PLACEMENTS: tuple[Placement, ...] = ("prefill", "user_turn")
 
@@ -27,11 +27,11 @@ TURNS = (
     "<bos><start_of_turn>user\n\n\n<start_of_image><image_soft_token><end_of_image>\n\n{}<end_of_turn>\n"
     "<start_of_turn>model\n",
 )
-"""Of published chat templates, beside those that ``render`` of finst's families writes."""
+"""Turns of published chat templates, beside those of the families' ``render``."""
 
 
 def scenes() -> Iterator[Scene]:
-    """Every colour with every shape, once as the first and once as the second of two objects above each other."""
+    """Every colour with every shape, once as the first and once as the second of two objects, one above the other."""
     shapes = list(SHAPES)
     for colour, other in zip(COLOURS, [*list(COLOURS)[1:], *list(COLOURS)[:1]], strict=True):
         for shape, another in zip(shapes, shapes[1:] + shapes[:1], strict=True):
@@ -39,7 +39,7 @@ def scenes() -> Iterator[Scene]:
 
 
 def descriptions(placement: Placement) -> Iterator[tuple[Scene, Prompt]]:
-    """A scene's description with its first object named, and with both of them in front of a third."""
+    """Descriptions that name the first object, and that name both objects before a third."""
     for scene in scenes():
         yield scene, scene_description(scene, [0], 1, placement)
     for scene in scenes():
@@ -50,7 +50,7 @@ def descriptions(placement: Placement) -> Iterator[tuple[Scene, Prompt]]:
 
 
 def questions() -> Iterator[tuple[Scene, Prompt]]:
-    """All that stand in the user's turn alone."""
+    """All prompts in the user's turn."""
     for scene in scenes():
         yield scene, colour_retrieval(scene, 0)
         yield scene, spatial_relation(scene, "above", 1)
@@ -58,12 +58,12 @@ def questions() -> Iterator[tuple[Scene, Prompt]]:
 
 
 def conversations() -> Iterator[str]:
-    """Whole texts, with their answers."""
+    """Whole conversations, with their answers."""
     turns = [*TURNS, *(family.render("{}") for family in FAMILIES)]
-    asked = [prompt for placement in PLACEMENTS for _, prompt in descriptions(placement)]
-    asked += [prompt for _, prompt in questions()]
+    prompts = [prompt for placement in PLACEMENTS for _, prompt in descriptions(placement)]
+    prompts += [prompt for _, prompt in questions()]
     for turn in turns:
-        for prompt in asked:
+        for prompt in prompts:
             opened = turn.replace("{}", prompt.user) + prompt.prefill
             yield opened + prompt.continuation(prompt.answer)
             yield f"{opened} {prompt.prefill}{prompt.continuation(prompt.answer)}"
@@ -71,6 +71,6 @@ def conversations() -> Iterator[str]:
 
 
 def words(texts: Iterable[str]) -> set[str]:
-    """What lies between spaces and special tokens: no token of the cut tokenizers reaches across these."""
+    """The parts between spaces and special tokens, across which no token of the cut tokenizers reaches."""
     parts = (part for text in texts for part in re.split(SPECIAL, text))
     return {word for part in parts for word in part.split(" ")}

@@ -28,7 +28,7 @@ from finst.vlm.families import supported
 from finst.vlm.families.base import DecoderInputs, decoder_inputs
 from finst.vlm.open import VLM, Reader, open_reader, open_vlm
 from finst.vlm.tokens import View
-from tests.tiny import FAMILIES, ROWS, checkpoint, told_apart
+from tests.tiny import FAMILIES, ROWS, checkpoint, token_types
 
 PLACEMENTS: tuple[Placement, ...] = ("prefill", "user_turn")
 SCENE = on_grid([("red", "square"), ("orange", "star")], [(0, 0), (0, 1)], Grid(1, 2))
@@ -38,7 +38,7 @@ ROLES = [
     ("square", "noun"),
     ("and", "comma"),
 ]
-"""Of the sentence but its last word."""
+"""Words and roles of the sentence's tokens, without its last word."""
 
 
 @pytest.fixture(scope="module", params=FAMILIES)
@@ -76,7 +76,7 @@ def inputs_of(vlm: VLM, contexts: list[Encoded]) -> DecoderInputs:
 
 @contextmanager
 def outputs_of(modules: Sequence[nn.Module]) -> Iterator[list[torch.Tensor]]:
-    """What the modules return (of tuples the first), in the order of their calls."""
+    """The outputs of the modules (the first entry of tuples), in the order of their calls."""
     kept: list[torch.Tensor] = []
 
     def keep(_: nn.Module, args: Any, output: Any) -> None:
@@ -97,7 +97,7 @@ def test_every_family_is_tested() -> None:
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("float64", 1e-10)])
 def test_every_layer_and_the_logits_are_the_plain_models(folder: Path, dtype: str, tolerance: float) -> None:
-    """Context by context: norms of transformers round float64 to float32, and other batches round otherwise."""
+    """Context by context: transformers' norms round float64 to float32, and other batches round differently."""
     vlm = open_vlm(str(folder), dtype=dtype)
     modules = [vlm.decoder.rotary_emb, *vlm.layers, vlm.model.get_output_embeddings()]
     answers = []
@@ -109,7 +109,7 @@ def test_every_layer_and_the_logits_are_the_plain_models(folder: Path, dtype: st
             hidden = vlm.decoder(**call).last_hidden_state
             answers.append(vlm.model.get_output_embeddings()(hidden)[0, -1])
         with torch.inference_mode(), outputs_of(modules) as theirs:
-            vlm.model(input_ids=ids, **context.image_inputs, **told_apart(vlm, ids))
+            vlm.model(input_ids=ids, **context.image_inputs, **token_types(vlm, ids))
         assert len(ours) == len(theirs) >= len(modules), "some have rotary tables for each kind of layer"
         for mine, other in zip(ours, theirs, strict=True):
             assert mine.shape == other.shape
@@ -133,7 +133,7 @@ def test_one_pass_of_the_vision_tower_serves_all_contexts(vlm: VLM) -> None:
 def test_tokens_and_pixels_are_those_of_transformers_own_processor(
     reader: Reader, family: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(processing_smolvlm, "num2words", str)  # a package that SmolVLM demands for videos alone
+    monkeypatch.setattr(processing_smolvlm, "num2words", str)  # a package that SmolVLM requires, only for videos
     row = ROWS[family]
     processor = row.processor(
         image_processor=row.image_processor.from_pretrained(reader.path, **row.untiled), tokenizer=reader.tokenizer
@@ -162,17 +162,17 @@ def noise(width: int, height: int) -> Picture:
 
 
 @pytest.mark.parametrize("size", [(168, 168), (280, 168), (150, 215)], ids=lambda size: "{}x{}".format(*size))
-def test_each_patch_is_where_the_map_says(vlm: VLM, size: tuple[int, int]) -> None:
-    """The image token that moves most with some pixels is the one that the map puts there, through the real resize.
+def test_each_patch_is_where_the_map_has_it(vlm: VLM, size: tuple[int, int]) -> None:
+    """The image token that changes most with some pixels is the one that the map has there, with the real resize.
 
-    In each view, among its own tokens. Where the map knows no patches, no token has the lead.
+    In each view, among the view's own tokens. Where the map has no patches, all tokens change.
     """
     picture, prompt = noise(*size), Prompt("What is this?", (), "user_turn", "")
     clean = encode(vlm.reader, picture, prompt)
     roles = clean.tokens.roles
     for index, view in enumerate(clean.tokens.views):
         changed = View.even((4, 4), view.window) if clean.tokens.unplaced else view
-        shown = [encode(vlm.reader, one, prompt) for one in blocks(picture, changed)]
+        shown = [encode(vlm.reader, inverted, prompt) for inverted in blocks(picture, changed)]
         embeds = inputs_of(vlm, [clean, *shown]).embeds
         positions = [pos for pos in clean.tokens.positions("image") if roles[pos].view == index]
         moved = (embeds[1:] - embeds[0])[:, positions].norm(dim=-1)
@@ -180,8 +180,8 @@ def test_each_patch_is_where_the_map_says(vlm: VLM, size: tuple[int, int]) -> No
             assert (moved / moved.sum(dim=-1, keepdim=True)).max() < 0.5
             assert moved.min() > 0.01
         else:
-            found = [roles[positions[k]].patch for k in moved.argmax(dim=-1).tolist()]
-            assert found == [divmod(k, view.grid[1]) for k in range(view.grid[0] * view.grid[1])]
+            patches = [roles[positions[k]].patch for k in moved.argmax(dim=-1).tolist()]
+            assert patches == [divmod(k, view.grid[1]) for k in range(view.grid[0] * view.grid[1])]
 
 
 def test_objects_lie_on_the_patches_that_change_with_them(vlm: VLM) -> None:
@@ -209,19 +209,19 @@ def test_objects_lie_on_the_patches_that_change_with_them(vlm: VLM) -> None:
 
 
 def conversation(family: str, prompt: Prompt) -> str:
-    """Spaces at its end belong to the words that are still to come."""
+    """The rendered conversation without spaces at its end, which belong to the next word."""
     return ROWS[family].conversation.format(user=prompt.user, words=prompt.prefill).rstrip(" ")
 
 
-def written(family: str, told: str) -> str:
+def written(family: str, text: str) -> str:
     """A conversation as its template writes it."""
     for token, kept in ROWS[family].around.items():
-        told = told.replace(token, kept)
-    return told
+        text = text.replace(token, kept)
+    return text
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
-def test_the_decoder_is_told_the_whole_conversation(reader: Reader, family: str, placement: Placement) -> None:
+def test_the_decoder_gets_the_whole_conversation(reader: Reader, family: str, placement: Placement) -> None:
     prompt = scene_description(SCENE, [0], 1, placement)
     encoded = encode(reader, draw(SCENE), prompt)
     tokens, image = encoded.tokens, encoded.tokens.positions("image")
@@ -234,9 +234,9 @@ def test_the_decoder_is_told_the_whole_conversation(reader: Reader, family: str,
     assert set(image) <= set(of_picture)
     assert of_picture == list(range(of_picture[0], of_picture[-1] + 1))
     texts = token_texts(reader, encoded.input_ids.tolist())
-    told = "".join(text for pos, text in enumerate(texts) if pos not in of_picture[1:])
-    assert told == conversation(family, prompt)
-    assert written(family, told).endswith(encoded.text)
+    whole = "".join(text for pos, text in enumerate(texts) if pos not in of_picture[1:])
+    assert whole == conversation(family, prompt)
+    assert written(family, whole).endswith(encoded.text)
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
@@ -244,11 +244,11 @@ def test_every_token_has_the_right_role(reader: Reader, family: str, placement: 
     prompt = scene_description(SCENE, [0], 1, placement)
     encoded = encode(reader, draw(SCENE), prompt)
     texts = token_texts(reader, encoded.input_ids.tolist())
-    told = [(text.strip(), role.kind) for text, role in zip(texts, encoded.tokens.roles, strict=True)]
-    start = told.index(("In", "text"))
-    assert told[start : start + len(ROLES)] == ROLES
+    words = [(text.strip(), role.kind) for text, role in zip(texts, encoded.tokens.roles, strict=True)]
+    start = words.index(("In", "text"))
+    assert words[start : start + len(ROLES)] == ROLES
     assert encoded.tokens.described(0) == (start + 6, start + 7)
-    before, after = told[:start], told[start + len(ROLES) :]
+    before, after = words[:start], words[start + len(ROLES) :]
     if placement == "prefill":
         assert after == [("a", "last")]
         assert "".join(text for text, kind in before if kind == "text") == prompt.instruction.replace(" ", "")
@@ -270,16 +270,16 @@ def test_a_word_of_several_tokens_has_them_all(reader: Reader, placement: Placem
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS)
-def test_answers_are_tokenised_as_they_would_be_said(reader: Reader, family: str, placement: Placement) -> None:
+def test_answers_are_tokenised_as_they_would_be_generated(reader: Reader, family: str, placement: Placement) -> None:
     prompt = scene_description(SCENE, [0], 1, placement)
     alone, both = (encode(reader, draw(SCENE), prompt, answer) for answer in (None, "blue star"))
     assert both.tokens.roles[: len(alone.tokens)] == alone.tokens.roles
     answer = both.tokens.positions("answer")
     assert answer[0] == alone.tokens.last + 1
     texts = token_texts(reader, both.input_ids.tolist())
-    said = "".join(texts[pos] for pos in answer)
-    assert said.strip() == "blue star"
-    assert (said[0] == " ") == (placement == "prefill" or ROWS[family].conversation.endswith(" {words}"))
+    answer_text = "".join(texts[pos] for pos in answer)
+    assert answer_text.strip() == "blue star"
+    assert (answer_text[0] == " ") == (placement == "prefill" or ROWS[family].conversation.endswith(" {words}"))
     assert both.input_ids[answer[0]] == first_tokens(reader, prompt, ["red", "blue"])[1]
 
 
@@ -315,13 +315,13 @@ def test_a_picture_that_is_cut_shows_its_middle(llava: Path) -> None:
         encode(reader, draw(scene), scene_description(scene, [0], 1))
 
 
-def test_pictures_in_a_batch_that_see_themselves_lie_in_one_place(tmp_path: Path) -> None:
+def test_image_tokens_that_see_each_other_are_at_the_same_positions_in_a_batch(tmp_path: Path) -> None:
     vlm = open_vlm(str(checkpoint(tmp_path, FAMILIES["gemma3"])))
     context = contexts_of(vlm.reader)[0]
     ids = torch.stack([context.input_ids, context.input_ids.roll(1)])
     family, pictures = vlm.reader.family, [context.image_inputs] * 2
     assert family.prepare(vlm.model, ids[:1], pictures[:1], vlm.device).blocks == ((5, 30),)
-    with pytest.raises(FinstError, match="lie at different tokens: expected the same ones in all contexts"):
+    with pytest.raises(FinstError, match="at different positions: expected the same in all contexts"):
         family.prepare(vlm.model, ids, pictures, vlm.device)
 
 
@@ -337,5 +337,5 @@ def test_gemma_sees_a_wide_picture_as_one_square(tmp_path: Path) -> None:
 
 def test_prefix_language_models_are_refused_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "paligemma"}))
-    with pytest.raises(FinstError, match=r"'paligemma' is not read: all tokens of its prompt see each other"):
+    with pytest.raises(FinstError, match=r"'paligemma' is not supported: all tokens of its prompt see each other"):
         open_reader(str(tmp_path))

@@ -1,4 +1,4 @@
-"""Where weights go: names, packages that may be missing, and what does not go together. No GPU is needed to say no."""
+"""Placement of weights: device names, missing packages, and settings that exclude each other. Needs no GPU."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def gpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two GPUs of 40 GiB, of which no tensor may be asked for."""
+    """Two simulated GPUs of 40 GiB, on which no tensor can be placed."""
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda index: (40 << 30, 40 << 30))
@@ -66,7 +66,7 @@ def _device_of(device_map: Mapping[str, Any], module_name: str) -> Any:
 
 @pytest.mark.usefixtures("gpus", "no_weights")
 def test_models_that_do_not_fit_are_refused() -> None:
-    message = r"device_map leaves \d+ modules outside of the GPUs, beginning with .*: expected GPUs with room for all"
+    message = r"device_map leaves \d+ modules outside of the GPUs, beginning with .*: expected GPUs with memory for all"
     with pytest.raises(FinstError, match=message):
         placed(SHAPES["qwen2.5-vl-32b"].config(), "float32", "auto", "auto")
     for device_map in ({"model": 0, "lm_head": "cpu"}, {"model": "disk", "lm_head": "disk"}):
@@ -96,7 +96,7 @@ def test_missing_packages_are_named(folder: Path, gpus: None) -> None:
         ({"revision": "v2"}, "no revision 'v2'"),
     ],
 )
-def test_what_does_not_go_together(folder: Path, options: dict[str, Any], message: str) -> None:
+def test_settings_that_exclude_each_other(folder: Path, options: dict[str, Any], message: str) -> None:
     with pytest.raises(FinstError, match=message):
         open_vlm(str(folder), **options)
 
@@ -111,10 +111,10 @@ def test_all_gpus_of_none(folder: Path) -> None:
 @pytest.mark.parametrize("quantization", ["8bit", "4bit"])
 def test_quantization_warns_of_coarse_scores(monkeypatch: pytest.MonkeyPatch, quantization: str) -> None:
     monkeypatch.setattr(module, "find_spec", lambda name: object())
-    with pytest.warns(PrecisionWarning, match=f"{quantization} weights change scores by more than many heads have"):
+    with pytest.warns(PrecisionWarning, match=f"{quantization} weights change scores by more than the scores"):
         place = placed(None, "bfloat16", "cuda:1", quantization=quantization)
     assert place.arguments["device_map"] == {"": "cuda:1"}
     settings = place.arguments["quantization_config"]
     assert (settings.load_in_8bit, settings.load_in_4bit) == (quantization == "8bit", quantization == "4bit")
-    with pytest.raises(FinstError, match="do not go with float64: expected float32, bfloat16 or float16"):
+    with pytest.raises(FinstError, match="do not work with float64: expected float32, bfloat16 or float16"):
         placed(None, "float64", "cuda", quantization=quantization)

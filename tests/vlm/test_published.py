@@ -1,4 +1,4 @@
-"""Shapes are those of the published models."""
+"""Shapes equal those of the published models."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ def test_as_many_parameters_as_the_published_model(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SHAPES)
-def test_about_as_many_parameters_as_the_name_says(name: str) -> None:
-    """Some names count the language model alone, to which a vision tower and a projector come."""
+def test_the_number_of_parameters_is_about_that_in_the_name(name: str) -> None:
+    """Some names count the language model alone, without vision tower and projector."""
     size = re.search(r"([\d.]+)([bm])$", name)
     assert size is not None
-    said = float(size[1]) * {"b": 1e9, "m": 1e6}[size[2]]
-    assert 0.9 * said <= parameters(name) <= 1.1 * said + 0.7e9
+    nominal = float(size[1]) * {"b": 1e9, "m": 1e6}[size[2]]
+    assert 0.9 * nominal <= parameters(name) <= 1.1 * nominal + 0.7e9
 
 
 def test_llava_13b() -> None:
-    """Its card gives 13.4 billion; what its decoder is larger by than the smaller one's follows from the sizes."""
+    """Its model card gives 13.4 billion; the difference from the smaller model follows from the decoders' sizes."""
 
     def decoder(layers: int, width: int, mlp: int) -> int:
         return layers * (4 * width**2 + 3 * width * mlp + 2 * width) + width + 2 * 32064 * width

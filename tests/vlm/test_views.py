@@ -1,4 +1,4 @@
-"""Pictures that a model sees twice, or as one block: what the map says of them is what the model is given."""
+"""Pictures in two views, or as one block: the token map matches the model's input."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ SCENE = on_grid([("red", "square"), ("blue", "star")], [(0, 0), (0, 1)], Grid(1,
 
 
 def gradient(width: int, height: int) -> np.ndarray:
-    """Its red is x and its green is y, in 255ths of the picture."""
+    """A picture whose red is x and whose green is y, in 255ths of the picture."""
     x, y = np.meshgrid((np.arange(width) + 0.5) / width, (np.arange(height) + 0.5) / height)
     return (255 * np.stack([x, y, np.zeros_like(x)], axis=-1)).round().astype(np.uint8)
 
 
 def seen_at(pixel_values: Tensor, patch: int, processor: Any) -> Tensor:
-    """[square, patch, (x, y)] in 255ths: the middle of what each patch of each square shows."""
+    """[square, patch, (x, y)] in 255ths: the middle of the part of the picture in each patch of each square."""
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (processor.image_mean, processor.image_std))
     levels = 255 * (pixel_values * std + mean)
     return torch.nn.functional.avg_pool2d(levels, patch)[:, :2].flatten(2).transpose(1, 2)
@@ -54,9 +54,9 @@ def seen_at(pixel_values: Tensor, patch: int, processor: Any) -> Tensor:
 def test_onevisions_patches_are_where_the_model_packs_them(
     size: tuple[int, int], tiled: tuple[int, int], blur: float
 ) -> None:
-    """At the published sizes: what reaches each token of a picture whose colours say where they are.
+    """At the published sizes: the pixels behind each token, of a picture whose colours encode positions.
 
-    To one level of grey, and a share ``blur`` of a patch where the model averages neighbours.
+    Up to one level of grey, and a share ``blur`` of a patch where the model averages neighbours.
     """
     config, processor = LlavaOnevisionConfig(), LlavaOnevisionImageProcessorPil()
     image = gradient(*size)

@@ -1,7 +1,7 @@
-"""What many contexts hold at a few positions of their own, and whether they are answered as expected, in one pass.
+"""Activations of many contexts at each context's own positions, and whether the expected answer is given, in one pass.
 
-``record`` keeps whole contexts for replaying, and ``reads.activations`` one set of positions for all contexts. Here
-every context has its own positions (the same role falls on different tokens), and nothing else is kept.
+``record`` keeps whole contexts for replaying, and ``reads.activations`` reads the same positions of all contexts. Here
+every context has its own positions (the same role is at different tokens), and nothing else is kept.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from finst.vlm.encode import Encoded
 from finst.vlm.open import VLM
 
 Sampleable = Literal["resid", "attn_out", "z", "q", "post_attention_norm"]
-"""All but the last are the engine's sites. ``post_attention_norm`` is the normalised residual stream between a layer's
-attention and its MLP, which some reproductions took for the residual stream."""
+"""The engine's sites, and ``post_attention_norm``: the normalised residual stream between a layer's attention and its
+MLP, which some reproductions used as the residual stream."""
 
 NORM = "post_attention_layernorm"
 """transformers' name for the norm before the MLP."""
@@ -35,7 +35,7 @@ NORM = "post_attention_layernorm"
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Sampled:
-    """Of every context, in the order given; on the CPU."""
+    """Activations and predictions of every context, in the order of the contexts; on the CPU."""
 
     values: Mapping[Sampleable, Float[Tensor, "context layer slot *_"]]
     """[context, layer, slot, d_model]; ``z`` and ``q`` have [context, layer, slot, head, d_head]."""
@@ -46,7 +46,7 @@ class Sampled:
     following: Int[Tensor, "context"]
     """The likeliest token after prompt and answer."""
     logits: Float[Tensor, "context vocab"] | None
-    """At the prompt's last token; None unless asked for."""
+    """Logits at the prompt's last token; None unless ``keep_logits``."""
 
 
 @torch.inference_mode()
@@ -59,12 +59,12 @@ def sampled(
     batch: int = 32,
     keep_logits: bool = False,
 ) -> Sampled:
-    """Some tensors of all layers at each context's own ``positions``, and what comes after the prompt.
+    """Some tensors of all layers at each context's own ``positions``, and the predictions after the prompt.
 
-    Contexts of equal length share passes of at most ``batch`` contexts, vision tower included; how they are put
-    together changes rounding only. Where a context was encoded with its answer, the tokens of the answer are part of
-    the pass: if each is the likeliest one after those before it, greedy decoding produces exactly these tokens, and the
-    other way round, so ``exact`` speaks for the whole generation. Without an answer ``exact`` is true.
+    Contexts of equal length share passes of at most ``batch`` contexts, vision tower included; which contexts share a
+    pass changes rounding only. The tokens of an answer that a context was encoded with are part of the pass. Greedy
+    decoding produces exactly these tokens if and only if each of them is the likeliest after those before it, so
+    ``exact`` holds for the whole answer. Without an answer ``exact`` is true.
 
     Raises FinstError for no contexts, an unknown tensor, positions outside a context, and a tensor that the
     architecture does not have.
@@ -83,11 +83,11 @@ def sampled(
                 passes.append(_pass(vlm, [contexts[i] for i in part], tensors, positions[part], keep_logits))
     back = torch.from_numpy(np.argsort(order))
     return Sampled(
-        {tensor: torch.cat([one.values[tensor] for one in passes])[back] for tensor in tensors},
-        torch.cat([one.predicted for one in passes])[back],
-        torch.cat([one.exact for one in passes])[back],
-        torch.cat([one.following for one in passes])[back],
-        torch.cat([one.logits for one in passes if one.logits is not None])[back] if keep_logits else None,
+        {tensor: torch.cat([result.values[tensor] for result in passes])[back] for tensor in tensors},
+        torch.cat([result.predicted for result in passes])[back],
+        torch.cat([result.exact for result in passes])[back],
+        torch.cat([result.following for result in passes])[back],
+        torch.cat([result.logits for result in passes if result.logits is not None])[back] if keep_logits else None,
     )
 
 
@@ -111,9 +111,11 @@ def _check(
     batch: int,
 ) -> None:
     if not contexts or len(contexts) != len(positions):
-        raise FinstError(f"expected positions for every context; got {len(contexts)} contexts, {len(positions)} rows")
+        raise FinstError(
+            f"expected one row of positions for every context; got {len(contexts)} contexts, {len(positions)} rows"
+        )
     if batch < 1:
-        raise FinstError(f"batch is {batch}: expected at least 1 context a pass")
+        raise FinstError(f"batch is {batch}: expected at least 1 context per pass")
     for tensor in tensors:
         check_tensor(vlm, tensor)
     lengths = np.array([len(context.tokens) for context in contexts])[:, None]
@@ -133,7 +135,7 @@ def _pass(
     positions: Int[np.ndarray, "context slot"],
     keep_logits: bool,
 ) -> Sampled:
-    """Contexts of one length."""
+    """One pass over contexts of equal length."""
     inputs = decoder_inputs(vlm, contexts)
     at = torch.from_numpy(positions).to(vlm.device)
     kept: dict[Sampleable, list[Tensor]] = {tensor: [] for tensor in tensors}
@@ -167,8 +169,8 @@ def _reading(
 
 def _keep(kept: list[Tensor], heads: Sequence[int], at: Int[Tensor, "context slot"], x: Tensor) -> None:
     rows = torch.arange(len(at), device=x.device)[:, None]
-    there = x[rows, at]
-    kept.append(there.reshape(*at.shape, *heads) if heads else there)
+    values = x[rows, at]
+    kept.append(values.reshape(*at.shape, *heads) if heads else values)
 
 
 def _with_answers(
@@ -178,19 +180,19 @@ def _with_answers(
     values: Mapping[Sampleable, Tensor],
     keep_logits: bool,
 ) -> Sampled:
-    """Compares each context's answer tokens with the likeliest ones; contexts may have answers of different lengths."""
+    """Compares each context's answer tokens with the likeliest tokens; answers may differ in length."""
     ends = [[*range(context.tokens.last, len(context.tokens))] for context in contexts]
-    rows = torch.tensor([row for row, own in enumerate(ends) for _ in own], device=hidden.device)
-    at = torch.tensor([pos for own in ends for pos in own], device=hidden.device)
+    rows = torch.tensor([row for row, positions in enumerate(ends) for _ in positions], device=hidden.device)
+    at = torch.tensor([pos for positions in ends for pos in positions], device=hidden.device)
     scores = logits(vlm, hidden[rows, at])
-    likeliest = [part.tolist() for part in scores.argmax(-1).cpu().split([len(own) for own in ends])]
-    wanted = [context.answer for context in contexts]
-    firsts = np.cumsum([0, *(len(own) for own in ends[:-1])])
+    likeliest = [part.tolist() for part in scores.argmax(-1).cpu().split([len(positions) for positions in ends])]
+    answers = [context.answer for context in contexts]
+    firsts = np.cumsum([0, *(len(positions) for positions in ends[:-1])])
     whole: Any = scores[torch.from_numpy(firsts).to(scores.device)].cpu() if keep_logits else None
     return Sampled(
         values,
-        torch.tensor([said[0] for said in likeliest]),
-        torch.tensor([said[:-1] == want for said, want in zip(likeliest, wanted, strict=True)]),
-        torch.tensor([said[-1] for said in likeliest]),
+        torch.tensor([tokens[0] for tokens in likeliest]),
+        torch.tensor([tokens[:-1] == answer for tokens, answer in zip(likeliest, answers, strict=True)]),
+        torch.tensor([tokens[-1] for tokens in likeliest]),
         whole,
     )

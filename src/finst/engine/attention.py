@@ -1,8 +1,8 @@
-"""How the engine gets between a decoder's queries and its ``o_proj`` without touching a module.
+"""An attention function through which the engine replaces a decoder's attention without changing a module.
 
-transformers looks attention functions up by name. Ours passes every call on to its ``sdpa`` function unless the call
-carries a probe, an object that the caller handed to the decoder (or to one layer) as a keyword argument and that
-transformers forwards untouched. All state of a call lives in its probe, so calls may overlap and threads may share a
+transformers looks attention functions up by name. This one calls transformers' ``sdpa`` function unless the call
+carries a probe: an object that the caller passes to the decoder (or to one layer) as a keyword argument, and that
+transformers forwards unchanged. All state of a call is in its probe, so calls may overlap and threads may share a
 model.
 """
 
@@ -32,7 +32,7 @@ PROBE = "finst_probe"
 
 @runtime_checkable
 class Probe(Protocol):
-    """Takes the place of attention in one decoder call or one layer call."""
+    """Replaces attention in one decoder call or one layer call."""
 
     def attend(
         self,
@@ -43,7 +43,7 @@ class Probe(Protocol):
         mask: Tensor | None,
         **kwargs: Any,
     ) -> Float[Tensor, "batch pos head d_head"]:
-        """Queries and keys come with their rotary positions applied. Returns z, which goes straight into ``o_proj``."""
+        """Attention for queries and keys after the rotary embedding. Returns z, which is the input of ``o_proj``."""
         ...
 
 
@@ -56,7 +56,7 @@ def _attention(
     return probe.attend(module, query, key, value, attention_mask, **kwargs), None
 
 
-def as_called(
+def matches_visibility(
     module: nn.Module,
     mask: Tensor | None,
     length: int,
@@ -66,10 +66,10 @@ def as_called(
     sliding_window: int | None = None,
     **_: Any,
 ) -> bool:
-    """Whether a call of attention lets tokens see what ``visible`` says, read as transformers' ``sdpa`` function does.
+    """Whether an attention call lets tokens see exactly what ``visible`` returns; reads arguments as ``sdpa`` does.
 
-    ``mask`` holds what each query may see of each key: booleans, or numbers to be added to scores, hugely negative
-    where nothing is to be seen. Without a mask, causality is the call's or else the module's setting.
+    ``mask`` has an entry for each query and key: a boolean, or a number that is added to the score (very negative
+    where the key is masked). Without a mask, causality is the call's setting, or else the module's.
     """
     if mask is None:
         causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
@@ -80,39 +80,39 @@ def as_called(
 
 
 def capturing() -> bool:
-    """Whether a graph is being made, which cannot wait for what a GPU computes."""
+    """Whether a CUDA graph is being captured; during capture the CPU cannot wait for results of the GPU."""
     return torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
 
 
 def _mask(*args: Any, **kwargs: Any) -> Tensor | None:
-    """None inside a graph: those are made only of calls that had no such mask before."""
+    """transformers' mask; None during capture, since only calls without such a mask are captured."""
     return None if capturing() else sdpa_mask(*args, **kwargs)
 
 
 AttentionInterface.register(NAME, _attention)
-# Without a mask function of the same name transformers builds no mask, and padded or windowed calls lose theirs.
+# Without a mask function of the same name transformers builds no mask, not even for padded or windowed calls.
 AttentionMaskInterface.register(NAME, _mask)
 
 
 @dataclass
 class _Uses:
-    """Who has switched a model's attention now, and what to restore when the last one leaves."""
+    """How many users have switched a model's attention, and what the last one restores."""
 
     count: int
     original: str | None
 
 
 _uses: WeakKeyDictionary[PreTrainedModel, _Uses] = WeakKeyDictionary()
-"""By model, since the setting is the model's: threads that share one must not restore it under each other."""
+"""Users by model: a thread must not restore the setting while another thread still uses it."""
 _lock = threading.Lock()
 
 
 @contextmanager
 def probing(model: PreTrainedModel) -> Iterator[None]:
-    """Probes work on ``model`` inside; its attention implementation is restored afterwards, also after an exception.
+    """Inside, ``model`` accepts probes; its attention implementation is restored at the end, also after an exception.
 
-    Only the text model's configuration is switched, which its attention modules read in every call: transformers'
-    ``set_attn_implementation`` would look through all modules of the model, which takes longer than a layer.
+    Only the text model's configuration is switched, which the attention modules read in every call. transformers'
+    ``set_attn_implementation`` would visit all modules of the model, which takes longer than a layer.
     """
     with _lock:
         config = model.config.get_text_config()

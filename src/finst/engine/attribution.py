@@ -1,26 +1,26 @@
-"""What a map of heads is to first order: attribution patching, from gradients instead of one run a head.
+"""Attribution patching: a map of heads to first order, from gradients instead of one run a head.
 
 With m = logit(a1*) - logit(a1) at the last token and d = x_source - x_clean at the patched positions, head h of layer
 l has the exact score m(x_h + d_h) - m(x), all else computed anew. Attribution patching (Nanda 2023, "Attribution
 patching: activation patching at industrial scale"; Syed et al. 2023, arXiv 2310.10348) takes <d_h, dm/dx_h> at the
-clean run: one gradient for all heads of all layers. It is blind to whatever saturates, such as a softmax that has
-chosen.
+clean run: one gradient for all heads of all layers. It misses effects that saturate, such as those of a softmax whose
+weight is almost all on one token.
 
 ``steps`` > 1 averages the gradient along a path (integrated gradients, Sundararajan et al. 2017, arXiv 1703.01365):
 
     score_h  ~  < d_h, sum_k w_k dm/dx_h (x_l + t_k d_l) >
 
-The path of the exact score moves head h alone, and would cost more than the exact map. This one moves all heads of
-layer l together, at the patched positions, and leaves what comes before as it is. So what it adds up to is known: in
-the limit of many steps, its sum over the heads of a layer is the exact effect of patching them together, and a head
-whose neighbours do not move gets its exact score. What is wrong in general is due to the neighbours' interactions
-alone. A path along the decoder's input embeddings (EAP-IG, Hanna et al. 2024, arXiv 2403.17806) asks for half-way
-contexts instead: right for a whole circuit, but it takes a head's gradient where everything else moves to the source
-too, and no patch of one head goes there. (On organism its ranks are farther from the exact map's than those of the
+A path that moves head h alone would give the exact score, and would cost more than the exact map. This path moves all
+heads of layer l together, at the patched positions, and leaves earlier layers unchanged. So the sum of the estimate is
+known: in the limit of many steps, its sum over the heads of a layer is the exact effect of patching them together, and
+a head whose neighbours do not move gets its exact score. All error comes from interactions between heads of a layer. A
+path along the decoder's input embeddings (EAP-IG, Hanna et al. 2024, arXiv 2403.17806) needs intermediate contexts
+instead. That is right for a whole circuit, but it takes a head's gradient where everything else moves to the source
+too, which no patch of a single head does. (On organism its ranks are farther from the exact map's than those of the
 plain estimate: docs/log.md, 2026-11-24.)
 
-The nodes are Gauss-Radau's with one end at t = 0: a single node is the plain estimate, n of them integrate
-polynomials up to degree 2n - 2 exactly, and the error falls faster than any power of n.
+The nodes are those of Gauss-Radau quadrature with one end at t = 0: a single node is the plain estimate, n nodes
+integrate polynomials up to degree 2n - 2 exactly, and the error falls faster than any power of n.
 """
 
 from __future__ import annotations
@@ -63,24 +63,25 @@ def attribution(
     site: HeadSite = "z",
     steps: int = 1,
 ) -> Float[Tensor, "layer head"]:
-    """The estimate, in logits, of the score that each head gets when ``site`` at ``positions`` becomes the source's.
+    """Estimated score of each head, in logits, when its ``site`` at ``positions`` becomes the source's.
 
-    ``answers`` are (a1, a1*). ``steps`` 1 takes one gradient at the clean run for all layers; more take as many nodes
-    on a path for each layer. The heads of ``k`` and ``v`` are KV heads. Weights get no gradients. See the module's
-    docstring for formula and sources. Raises FinstError for positions or answers that are not there, an unknown site,
-    fewer than one step, contexts of different lengths, and decoders that ``record`` or ``counterfactuals`` refuses.
+    ``answers`` are (a1, a1*). With ``steps`` 1 all layers share one gradient, at the clean run; more ``steps`` use as
+    many nodes on a path for each layer. The heads of ``k`` and ``v`` are KV heads. Weights get no gradients. See the
+    module's docstring for formula and sources. Raises FinstError for positions outside the context, answers outside
+    the vocabulary, an unknown site, fewer than one step, contexts of different lengths, and decoders that ``record``
+    or ``counterfactuals`` refuses.
     """
     if site not in HEAD_SITES:
         raise choice("site with heads", site, HEAD_SITES)
     if steps < 1 or len(answers) != 2:
         raise FinstError(
-            f"expected at least 1 step and the answers (a1, a1*); got {steps} steps, {len(answers)} answers"
+            f"expected at least 1 step and the answers (a1, a1*); got {steps} steps and {len(answers)} answers"
         )
     if not positions or len(set(positions)) < len(positions):
-        raise FinstError(f"expected at least one position, and none twice; got {list(positions)}")
+        raise FinstError(f"expected at least one position, without repeats; got {list(positions)}")
     both = record(vlm, [clean, source], sites=[site], positions=positions)
     check(vlm, both[0], unedited(), ())
-    # Gradients flow whatever the caller's mode is.
+    # Gradients are needed, whatever the caller's grad mode.
     with torch.inference_mode(False), torch.enable_grad(), arithmetic(vlm), probing(vlm.model):
         x, changed = both.sites[site].to(at_least_float32(vlm.dtype)).clone()
         tail = _Tail(vlm, both[0], tuple(positions), tuple(answers), site)
@@ -104,7 +105,7 @@ def _radau(count: int) -> tuple[list[float], list[float]]:
 
 @dataclass(frozen=True, eq=False)
 class _AfterPrefix:
-    """A probe: tokens attend to the recorded ones before them and to themselves, as far as they see them."""
+    """A probe: tokens attend to the recorded tokens before them and to each other, where the model lets them."""
 
     keys: Float[Tensor, "1 kv_head prefix d_head"]
     values: Float[Tensor, "1 kv_head prefix d_head"]
@@ -113,7 +114,7 @@ class _AfterPrefix:
     def attend(
         self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any
     ) -> Tensor:
-        """Attention by transformers' own function, which has a gradient; see ``finst.engine.attention.Probe``."""
+        """Attention by transformers' own function, which is differentiable; see ``finst.engine.attention.Probe``."""
         keys, values = (
             torch.cat([prefix.expand(len(own), -1, -1, -1), own], dim=2)
             for prefix, own in ((self.keys, key), (self.values, value))
@@ -126,7 +127,7 @@ class _AfterPrefix:
 
 @dataclass(frozen=True, eq=False)
 class _Tail:
-    """The clean run from the first patched token on, which alone can feel a patch; earlier tokens are recorded."""
+    """The clean run from the first patched token on. Only these tokens depend on a patch; earlier ones are recorded."""
 
     vlm: VLM
     clean: Recording
@@ -136,7 +137,7 @@ class _Tail:
     site: HeadSite
 
     def gradient_at_clean(self) -> Float[Tensor, "layer pos head d_head"]:
-        """How the preference for a1* feels the site, in all layers: one run, one gradient."""
+        """Gradient of the preference for a1* with respect to the site, in all layers, from one run."""
         kept: list[Tensor] = []
         with ExitStack() as taps:
             for layer in range(self.vlm.n_layers):
@@ -149,7 +150,7 @@ class _Tail:
     def gradient_along(
         self, layer: int, path: Float[Tensor, "node pos head d_head"]
     ) -> Float[Tensor, "node pos head d_head"]:
-        """The same in one layer, where the site at the patched positions is each node's of the ``path``."""
+        """The same in one layer, with the site at the patched positions set to each node of the ``path``."""
         path.requires_grad_()
 
         def write(x: Tensor) -> None:
@@ -186,7 +187,7 @@ class _Tail:
 
 
 def _from(first: int, kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """The recorded layer arguments for tokens from ``first`` on; what they see is the probe's business, so no mask."""
+    """The recorded layer arguments for tokens from ``first`` on, without a mask: the probe applies its own."""
     moved = {name: _tail_of(kwargs.get(name), first) for name in ("position_embeddings", "position_ids")}
     return {**kwargs, **moved, "attention_mask": None}
 

@@ -1,4 +1,4 @@
-"""Attention of rows that go on after a prefix they share, and the keys and values that each row keeps of its own."""
+"""Attention of rows that continue after a shared prefix, and the cache of each row's own keys and values."""
 
 from __future__ import annotations
 
@@ -25,12 +25,11 @@ def continued_attention(
     blocks: Blocks = (),
     window: int | None = None,
 ) -> Float[Tensor, "row new head d_head"]:
-    """Attention of each row's last ``new`` tokens to a shared prefix and to all tokens of its own.
+    """Attention of each row's last ``new`` tokens to a shared prefix and to all tokens of the row's own.
 
-    It is causal but for ``blocks``, none of which begins in the prefix and ends behind it, and looks through a
-    ``window`` if there is one (see ``finst.vlm.visibility``).
-    One softmax spans both. The prefix is met once by the queries of all rows and never copied. Scores are computed in
-    float32 at least.
+    Attention is causal except within ``blocks``, none of which crosses the end of the prefix, and is limited to a
+    ``window`` if one is given (see ``finst.vlm.visibility``). One softmax spans the prefix and the row. The queries of
+    all rows take the prefix's keys in one product, without a copy for each row. Scores are in float32 at least.
     """
     rows, heads, new, d_head = query.shape
     kv_heads, own, prefix = *key.shape[1:3], prefix_key.shape[1]
@@ -50,7 +49,7 @@ def continued_attention(
 
 @dataclass(eq=False)
 class Cache:
-    """Keys and values of each row's own tokens; every forward pass makes them longer."""
+    """Keys and values of each row's own tokens; every forward pass appends to them."""
 
     layers: dict[int, tuple[Float[Tensor, "row kv_head own d_head"], Float[Tensor, "row kv_head own d_head"]]] = field(
         default_factory=dict
@@ -59,7 +58,7 @@ class Cache:
     def extended(
         self, layer: int, key: Float[Tensor, "row kv_head new d_head"], value: Float[Tensor, "row kv_head new d_head"]
     ) -> tuple[Float[Tensor, "row kv_head own d_head"], Float[Tensor, "row kv_head own d_head"]]:
-        """All keys and values of a layer, the new ones last."""
+        """All keys and values of a layer, with the new ones appended."""
         if layer in self.layers:
             old_key, old_value = self.layers[layer]
             key, value = torch.cat([old_key, key], dim=2), torch.cat([old_value, value], dim=2)
@@ -67,7 +66,7 @@ class Cache:
         return key, value
 
     def keep(self, rows: Bool[Tensor, "row"]) -> None:
-        """Forgets the other rows."""
+        """Keeps some rows and drops the others."""
         self.layers = {
             layer: (key[rows.to(key.device)], value[rows.to(key.device)]) for layer, (key, value) in self.layers.items()
         }
@@ -75,24 +74,24 @@ class Cache:
 
 @dataclass(frozen=True, eq=False)
 class Continuation:
-    """A probe: every row attends to the shared prefix, to what it kept in ``cache``, and to its new tokens."""
+    """A probe: every row attends to the shared prefix, to its tokens in ``cache``, and to its new tokens."""
 
     prefix: Sequence[tuple[Float[Tensor, "kv_head prefix d_head"], Float[Tensor, "kv_head prefix d_head"]]]
-    """Keys and values of each layer, rotary positions applied."""
+    """Keys (after the rotary embedding) and values of each layer."""
     cache: Cache
     blocks: Blocks
-    visit: Callable[[int, Float[Tensor, "row new head d_head"]], None] | None
+    edit_z: Callable[[int, Float[Tensor, "row new head d_head"]], None] | None
     """Gets the layer and its z, and may change z in place."""
 
     def attend(
         self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any
     ) -> Tensor:
-        """Attention and then ``visit``; see ``finst.engine.attention.Probe``. Who sees whom is known here: no mask."""
+        """Attention and then ``edit_z``; ``mask`` is ignored, ``blocks`` replace it. See ``attention.Probe``."""
         layer: Any = module.layer_idx
         key, value = self.cache.extended(layer, key, value)
         prefix_key, prefix_value = self.prefix[layer]
         how = kwargs["scaling"], self.blocks, kwargs.get("sliding_window")
         z = continued_attention(query, key, value, prefix_key, prefix_value, *how)
-        if self.visit is not None:
-            self.visit(layer, z)
+        if self.edit_z is not None:
+            self.edit_z(layer, z)
         return z

@@ -1,4 +1,4 @@
-"""Which edits act when: rows over the generated tokens, and their edits sorted by forward pass."""
+"""Edits during decoding: edits repeated at generated tokens, and edits sorted by forward pass."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from finst.errors import FinstError
 def sustained(rows: Rows, length: int, steps: Sequence[int], from_position: int | None = None) -> Rows:
     """``rows`` with their edits at one position repeated at generated tokens.
 
-    ``length`` is the context's. ``steps`` counts generated tokens from 0: edits at ``from_position`` (default: the
-    context's last) come again at ``length + step`` for each of them. To act in every forward pass of ``generate`` up
-    to ``max_new_tokens``, edits need ``range(max_new_tokens - 1)``: the last token is never fed back.
+    ``length`` is the context's, in tokens. ``steps`` are indices of generated tokens, from 0: edits at
+    ``from_position`` (default: the context's last) are repeated at ``length + step`` for each of them. To edit every
+    forward pass of ``generate`` up to ``max_new_tokens``, give ``range(max_new_tokens - 1)``: the last token is never
+    fed back.
 
     Raises FinstError for steps below 0, and when rows have edits but none of them at ``from_position``.
     """
@@ -37,13 +38,13 @@ def sustained(rows: Rows, length: int, steps: Sequence[int], from_position: int 
 
 
 def _prolonged(block: Block, repeated: Int[np.ndarray, "edit"], positions: Int[np.ndarray, "step"]) -> Block:
-    """The block's edits, and after them the ``repeated`` ones at each of ``positions``."""
+    """The block's edits, followed by the ``repeated`` ones at each of ``positions``."""
     edits = np.concatenate([np.arange(len(block.pos)), np.tile(repeated, len(positions))])
     return picked(block, edits, np.concatenate([block.pos, np.repeat(positions, len(repeated))]))
 
 
 def picked(block: Block, edits: Int[np.ndarray, "edit"], positions: Int[np.ndarray, "edit"] | None = None) -> Block:
-    """Some of a block's edits, at other ``positions`` if they are given."""
+    """Some of a block's edits, at other ``positions`` if given."""
     return Block(
         block.row[edits],
         block.layer[edits],
@@ -54,13 +55,13 @@ def picked(block: Block, edits: Int[np.ndarray, "edit"], positions: Int[np.ndarr
     )
 
 
-def by_call(rows: Rows, length: int, calls: int) -> tuple[dict[Site, Block], ...]:
-    """The edits of each forward pass: the first is the whole context's, pass s + 1 is generated token s's."""
-    parts: tuple[dict[Site, Block], ...] = tuple({} for _ in range(calls))
+def by_step(rows: Rows, length: int, steps: int) -> tuple[dict[Site, Block], ...]:
+    """The edits of each forward pass: pass 0 takes the context, pass s + 1 takes generated token s."""
+    parts: tuple[dict[Site, Block], ...] = tuple({} for _ in range(steps))
     for site, block in rows.blocks.items():
-        call = np.maximum(block.pos - (length - 1), 0)
-        order = np.argsort(call, kind="stable")
-        bounds = np.searchsorted(call[order], np.arange(calls + 1))
+        step = np.maximum(block.pos - (length - 1), 0)
+        order = np.argsort(step, kind="stable")
+        bounds = np.searchsorted(step[order], np.arange(steps + 1))
         for part, (start, stop) in zip(parts, pairwise(bounds), strict=True):
             if start < stop:
                 part[site] = picked(block, order[start:stop])

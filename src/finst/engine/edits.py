@@ -1,4 +1,4 @@
-"""What is changed inside the model: edits, rows of edits, and rows as flat arrays."""
+"""Changes inside the model: edits, rows of edits, and rows as flat arrays."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ class Rows:
         return Rows(np.full(self.count, context), self.blocks)
 
     def __add__(self, other: Rows) -> Rows:
-        """These rows, then the other ones."""
+        """These rows, followed by the others."""
         blocks: dict[Site, Block] = {}
         for site in SITES:
             parts = [self.blocks[site]] if site in self.blocks else []
@@ -152,7 +152,7 @@ def _concatenated(blocks: Sequence[Block]) -> Block:
 
 
 def _stacked(values: Sequence[Float[Tensor, "_ _"]]) -> Float[Tensor, "edit width"]:
-    """On the accelerator when any of them is there; widths of 1 are widened when needed."""
+    """All values in one tensor: on the GPU when any of them is there; widths of 1 are expanded when needed."""
     device = next((value.device for value in values if value.device.type != "cpu"), torch.device("cpu"))
     width = max(value.shape[1] for value in values)
     wrong = sorted({value.shape[1] for value in values} - {1, width})
@@ -162,7 +162,7 @@ def _stacked(values: Sequence[Float[Tensor, "_ _"]]) -> Float[Tensor, "edit widt
 
 
 def unedited(count: int = 1) -> Rows:
-    """Rows without edits: they walk the whole way beside the edited ones and show the numerical noise."""
+    """Rows without edits. They are computed from layer 0 beside the edited rows and show the numerical noise."""
     return Rows(np.zeros(count, dtype=np.int64), {})
 
 

@@ -1,4 +1,4 @@
-"""Edited copies of one context that go on speaking, with their edits in every forward pass (see README.md here)."""
+"""Greedy decoding of edited copies of one context, with edits in every forward pass (see README.md here)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from finst.engine.attention import PROBE, probing
 from finst.engine.continuation import Cache, Continuation
-from finst.engine.decode_steps import by_call
+from finst.engine.decode_steps import by_step
 from finst.engine.edits import Block, Rows
 from finst.engine.greedy import Generated, Greedy, empty_generation, greedy
 from finst.engine.kernel_patching import fused
@@ -21,7 +21,7 @@ from finst.engine.memory import allowed, walk_bytes
 from finst.engine.precision import arithmetic, at_least_float32
 from finst.engine.readout import decoder_call, logits
 from finst.engine.record import Recording
-from finst.engine.site_ops import Visits, writes
+from finst.engine.site_ops import SiteOps, writes
 from finst.engine.sites import Site, heads_and_width, tapped
 from finst.engine.validation import check
 from finst.errors import FinstError
@@ -41,35 +41,35 @@ def generate(
     repetition_penalty: float = 1.0,
     max_memory: int | None = None,
 ) -> Generated:
-    """What each of ``rows`` says after ``clean``'s context, always the likeliest token, with its edits in every pass.
+    """Decodes each of ``rows`` greedily after ``clean``'s context, with the row's edits in every forward pass.
 
-    Positions of edits go on after the context: ``clean.length + s`` is generated token s (from 0) as it is fed back.
-    The last one never is, so ``clean.length + max_new_tokens - 2`` is the last position.
+    Positions of edits continue after the context: ``clean.length + s`` is generated token s (from 0) as it is fed back.
+    The last token is never fed back, so ``clean.length + max_new_tokens - 2`` is the last position.
 
     A row ends with a token of ``stop`` (ids; default: the checkpoint's) or after ``max_new_tokens``.
-    ``repetition_penalty`` works on prompt and generated tokens, as in transformers. ``max_memory`` bounds the working
-    memory in bytes (default: 1 GiB on the CPU, half of what is free on a GPU); rows that do not fit take turns.
+    ``repetition_penalty`` applies to prompt and generated tokens, as in transformers. ``max_memory`` bounds the working
+    memory in bytes (default: 1 GiB on the CPU, half of a GPU's free memory); rows that do not fit take turns.
 
     Raises FinstError when ``clean`` holds more than one context, for an edit outside the model or beyond the last
     position, ``max_new_tokens`` below 1, and an impossible ``stop`` or ``repetition_penalty``.
     """
     if len(clean) != 1:
-        raise FinstError(f"generation goes on from one clean context; the recording holds {len(clean)}")
+        raise FinstError(f"generation needs a recording of one clean context; this one holds {len(clean)}")
     choice = greedy(vlm, max_new_tokens, stop, repetition_penalty)
     check(vlm, clean, rows, (), generated=max_new_tokens - 1)
     edited = [clean.length - 1, *(int(block.pos.min(initial=clean.length)) for block in rows.blocks.values())]
     first = int(reached(clean.blocks, np.array(edited)).min())
     at_once = _rows_at_once(vlm, clean.length, clean.length - first, max_new_tokens, max_memory)
-    spoken = empty_generation(vlm, rows.count, max_new_tokens)
+    generated = empty_generation(vlm, rows.count, max_new_tokens)
     with arithmetic(vlm), probing(vlm.model), fused(vlm):
         for start in range(0, rows.count, at_once):
             part = slice(start, start + at_once)
-            _speak(vlm, clean, rows.take(np.arange(rows.count)[part]), first, choice, spoken[part])
-    return spoken
+            _decode(vlm, clean, rows.take(np.arange(rows.count)[part]), first, choice, generated[part])
+    return generated
 
 
 def _rows_at_once(vlm: VLM, length: int, width: int, new: int, max_memory: int | None) -> int:
-    """Rows that may go together: what each needs in the first pass, of ``width`` tokens, and keeps in the end."""
+    """Number of rows that fit together: by what a row needs in the first pass, of ``width`` tokens, and keeps after."""
     wide, once = at_least_float32(vlm.dtype).itemsize, walk_bytes(vlm, 0)
     hidden = walk_bytes(vlm, 1) - once
     scores = 3 * vlm.n_heads * (length + new) * wide
@@ -78,28 +78,28 @@ def _rows_at_once(vlm: VLM, length: int, width: int, new: int, max_memory: int |
     return max(1, (allowed(vlm, max_memory) - once) // (width * (hidden + scores) + (width + new) * kept + vocabulary))
 
 
-def _speak(vlm: VLM, clean: Recording, rows: Rows, first: int, choice: Greedy, spoken: Generated) -> None:
-    """Fills ``spoken`` with what the rows say; they share all tokens before ``first`` with the clean run."""
+def _decode(vlm: VLM, clean: Recording, rows: Rows, first: int, choice: Greedy, generated: Generated) -> None:
+    """Fills ``generated`` with the rows' tokens; the rows share all tokens before ``first`` with the clean run."""
     prefix = [(key[0, :, :first], value[0, :, :first]) for key, value in zip(clean.keys, clean.values, strict=True)]
     cache = Cache()
     live = np.arange(rows.count)
     embeds, *additions = (x[:, first:].expand(rows.count, -1, -1) for x in (clean.inputs[0], *clean.additions))
     inputs = DecoderInputs(embeds, _of_rows(clean.position_ids[..., first:], rows.count), tuple(additions))
-    for step, blocks in enumerate(by_call(rows, clean.length, spoken.tokens.shape[1])):
+    for step, blocks in enumerate(by_step(rows, clean.length, generated.tokens.shape[1])):
         start = first if step == 0 else clean.length + step - 1
-        visited = _visited(vlm, blocks, live, rows.count, start, inputs.embeds.shape[1])
-        hidden = _pass(vlm, inputs, visited, Continuation(prefix, cache, clean.blocks, _z(visited)))
+        ops = _ops(vlm, blocks, live, rows.count, start, inputs.embeds.shape[1])
+        hidden = _pass(vlm, inputs, ops, Continuation(prefix, cache, clean.blocks, _edit_z(ops)))
         here = torch.from_numpy(live).to(vlm.device)
-        said = torch.cat([clean.input_ids.expand(len(live), -1), spoken.tokens[here, :step]], dim=1)
-        chosen, spoken.logits[here, step] = choice.choose(logits(vlm, hidden), said)
-        spoken.tokens[here, step] = chosen
-        going = ~choice.ends(chosen)
-        live = live[going.cpu().numpy()]
+        previous = torch.cat([clean.input_ids.expand(len(live), -1), generated.tokens[here, :step]], dim=1)
+        chosen, generated.logits[here, step] = choice.choose(logits(vlm, hidden), previous)
+        generated.tokens[here, step] = chosen
+        unfinished = ~choice.ends(chosen)
+        live = live[unfinished.cpu().numpy()]
         if not len(live):
             return
-        if len(live) < len(going):
-            cache.keep(going)
-        embeds = vlm.model.get_input_embeddings()(chosen[going])[:, None]
+        if len(live) < len(unfinished):
+            cache.keep(unfinished)
+        embeds = vlm.model.get_input_embeddings()(chosen[unfinished])[:, None]
         inputs = DecoderInputs(embeds, _of_rows(clean.position_ids[..., -1:] + step + 1, len(live)))
 
 
@@ -107,32 +107,32 @@ def _of_rows(positions: Int[Tensor, "*axis 1 new"], count: int) -> Int[Tensor, "
     return positions.expand(*positions.shape[:-2], count, -1)
 
 
-def _z(visited: Mapping[Site, Visits]) -> Callable[[int, Tensor], None] | None:
-    return visited["z"].at if "z" in visited else None
+def _edit_z(ops: Mapping[Site, SiteOps]) -> Callable[[int, Tensor], None] | None:
+    return ops["z"].at if "z" in ops else None
 
 
-def _visited(
+def _ops(
     vlm: VLM, blocks: Mapping[Site, Block], live: Int[np.ndarray, "live"], count: int, start: int, width: int
-) -> dict[Site, Visits]:
-    """The edits of a pass that takes ``width`` tokens, from position ``start`` on, of those rows that are ``live``."""
+) -> dict[Site, SiteOps]:
+    """The edits of the ``live`` rows in a pass over ``width`` tokens from position ``start`` on."""
     place = np.full(count, -1)
     place[live] = np.arange(len(live))
-    visited: dict[Site, Visits] = {}
+    ops: dict[Site, SiteOps] = {}
     for site, block in blocks.items():
         here = block.take(place)
         tokens = here.row * width + here.pos - start
         edits = writes(here, tokens, vlm.n_layers, vlm.device)
-        visited[site] = Visits(heads_and_width(vlm, site), frozenset(here.layer.tolist()), (edits,))
-    return visited
+        ops[site] = SiteOps(heads_and_width(vlm, site), frozenset(here.layer.tolist()), (edits,))
+    return ops
 
 
 def _pass(
-    vlm: VLM, inputs: DecoderInputs, visited: Mapping[Site, Visits], probe: Continuation
+    vlm: VLM, inputs: DecoderInputs, ops: Mapping[Site, SiteOps], probe: Continuation
 ) -> Float[Tensor, "row d_model"]:
     """One pass through the decoder; each row's last hidden state before the final norm."""
     last: list[Tensor] = []
     with ExitStack() as taps:
-        for site, here in visited.items():
+        for site, here in ops.items():
             for layer in here.layers if site != "z" else ():
                 taps.enter_context(tapped(vlm, layer, site, partial(here.at, layer)))
         taps.enter_context(tapped(vlm, vlm.n_layers - 1, "resid", lambda x: last.append(x[:, -1])))

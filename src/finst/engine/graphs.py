@@ -1,8 +1,8 @@
-"""What ran before runs again without Python: functions of tensors as CUDA graphs.
+"""Repeated calls as CUDA graphs, which run without Python.
 
 A walk through a large model launches thousands of small kernels, and launching them from Python takes longer than
 running them. The second call of a function with a state of the same structure (everything but the contents of its
-tensors) is captured as a CUDA graph; from the third on the graph is replayed on the new contents.
+tensors) is captured as a CUDA graph; from the third call on the graph is replayed on the new contents.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ ResultT = TypeVar("ResultT")
 _DEVICE = "cuda"
 _COLLECTING = "transformers.utils.output_capturing"
 _SPARE = 8
-"""A graph is made when so many of its kind would fit into what is free."""
+"""A graph is captured only if this many graphs of its size would fit into free memory."""
 _KEPT = 4
-"""Graphs of a model that are kept, each with the memory of its walk; the one not used for longest goes first."""
+"""Graphs kept per model, each with the memory of its walk; the least recently used one is dropped first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,11 +44,11 @@ class _Captured:
 
 @dataclass(eq=False)
 class _Graphs:
-    """Of one model. Replays share their inputs and memory, so one thread at a time may use them."""
+    """The graphs of one model. Replays share their inputs and memory, so one thread at a time may use them."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     known: OrderedDict[Hashable, _Captured | Literal["ran", "unfit"]] = field(default_factory=OrderedDict)
-    """What has run, and what of it can only be run plainly."""
+    """By structure: the graph, ``ran`` after one call, or ``unfit`` for calls that no graph can replace."""
     pool: Any = None
 
 
@@ -63,13 +63,13 @@ def replayed(
     memory: int,
     fits: Callable[[ResultT], bool] = lambda _: True,
 ) -> ResultT:
-    """``function(state)``, without Python if it ran before on a state of the same structure.
+    """``function(state)``, replayed as a graph if it ran before on a state of the same structure.
 
     State and result nest dataclasses, tuples, lists and mappings of tensors, numpy arrays and plain values;
-    ``function`` must take every tensor but the model's weights from its state, and only read them. ``memory`` is what
-    it needs in bytes, and a graph keeps; ``fits`` looks at the first result and says whether a graph can give such
-    results. Runs plainly where graphs do not serve: off CUDA, on several devices, while somebody's hooks sit on the
-    model's modules (a graph would pass them by), where memory is short, and when the capture fails.
+    ``function`` must take every tensor but the model's weights from its state, and only read them. ``memory`` is the
+    number of bytes that the call needs and that a graph keeps; ``fits`` decides by the first result whether a graph can
+    give such results. Without CUDA, on several devices, while hooks of other code are on the model's modules (a graph
+    would skip them), when memory is short, and when the capture fails, the function is called as usual.
     """
     device = next(model.parameters()).device
     if device.type != _DEVICE or _hooked(model):
@@ -78,7 +78,7 @@ def replayed(
     try:
         key = (_name(function), _weights(model), _structure(state, tensors))
         hash(key)
-    except TypeError:  # the state holds something whose equality cannot be told
+    except TypeError:  # the state holds something that cannot be hashed
         return function(state)
     with _lock:
         graphs = _graphs.setdefault(model, _Graphs())
@@ -98,7 +98,7 @@ def replayed(
 
 
 def forget(model: nn.Module) -> None:
-    """Gives the memory of a model's graphs back."""
+    """Drops a model's graphs and frees their memory."""
     with _lock:
         _graphs.pop(model, None)
 
@@ -121,7 +121,7 @@ def _capture(
     try:
         with torch.cuda.graph(graph, pool=graphs.pool, capture_error_mode="thread_local"):
             result = function(_with_tensors(state, copies))
-    except RuntimeError:  # something in it waits for the GPU, or there is no memory for it
+    except RuntimeError:  # the function waits for the GPU, or memory ran out
         _give_up(graphs, stream)
         return "unfit"
     outputs: dict[int, Tensor] = {}
@@ -130,14 +130,14 @@ def _capture(
 
 
 def _give_up(graphs: _Graphs, stream: torch.cuda.Stream) -> None:
-    """Leaves torch as it was before a capture that failed, which it does not do itself.
+    """Restores torch's state after a failed capture, which torch does not do itself.
 
-    It would stay on the capture's stream, its allocator would wait for the capture's end before it gives cached memory
-    back, and so would its random numbers: theirs is the end of the next capture.
+    torch would stay on the capture's stream, and its allocator would free no cached memory before the capture ends. Its
+    random number generator would wait for that too; the end of another capture releases it.
     """
     torch.cuda.set_stream(stream)
     torch.cuda.synchronize()
-    with suppress(AttributeError, RuntimeError):  # versions without that call, and those that have made it themselves
+    with suppress(AttributeError, RuntimeError):  # versions without this call, and versions that make it themselves
         torch._C._cuda_endAllocateToPool(stream.device.index, graphs.pool)
     graphs.pool = None
     with torch.cuda.graph(torch.cuda.CUDAGraph(), capture_error_mode="thread_local"):
@@ -151,9 +151,9 @@ def _name(function: Callable[..., object]) -> str:
 
 
 def _hooked(model: nn.Module) -> bool:
-    """Whether anybody listens in: also accelerate, where layers are on several devices.
+    """Whether other code has hooks on the model, such as accelerate's where layers are on several devices.
 
-    transformers' own hooks, which stay once put there, hear only what it collects.
+    transformers' own hooks, which stay once they are registered, do not count: they only collect outputs.
     """
     return any(
         hasattr(module, "_hf_hook")
@@ -166,12 +166,12 @@ def _hooked(model: nn.Module) -> bool:
 
 
 def _weights(model: nn.Module) -> int:
-    """Changes when weights move: a graph holds their addresses."""
+    """A hash of the weights' addresses, which a graph holds: it changes when weights move."""
     return hash(tuple(parameter.data_ptr() for parameter in model.parameters()))
 
 
 def _structure(state: Any, tensors: dict[int, Tensor]) -> Hashable:
-    """Everything about ``state`` but its tensors' contents; collects the tensors, each once."""
+    """Everything about ``state`` except its tensors' contents; adds each tensor to ``tensors`` once."""
     if isinstance(state, Tensor):
         if state.device.type != _DEVICE:
             raise TypeError("tensors off the device cannot be inputs of a graph")
@@ -192,7 +192,7 @@ def _structure(state: Any, tensors: dict[int, Tensor]) -> Hashable:
 
 
 def _with_tensors(state: Any, copies: Mapping[int, Tensor]) -> Any:
-    """``state`` with each tensor's copy in its place."""
+    """``state`` with each tensor replaced by its copy."""
     if isinstance(state, Tensor):
         return copies[id(state)]
     if isinstance(state, tuple | list):

@@ -1,4 +1,4 @@
-"""The choice of tokens: which comes next, which ends a row, and what has come in the end."""
+"""Greedy decoding: which token comes next, which tokens end a row, and the result."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from finst.errors import FinstError
 from finst.vlm.open import VLM, Reader
 
 PADDING = -1
-"""Stands in ``Generated.tokens`` where a row has ended."""
+"""Fills ``Generated.tokens`` after the end of a row."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Generated:
-    """What was generated, row by row."""
+    """Generated tokens, row by row."""
 
     tokens: Int[Tensor, "row step"]
     """Token ids, the one that ended the row included; ``PADDING`` after it."""
     logits: Float[Tensor, "row step"]
-    """Of the tokens chosen, before any repetition penalty; nan where there is ``PADDING``."""
+    """The chosen tokens' logits, before any repetition penalty; nan where there is ``PADDING``."""
 
     def __getitem__(self, rows: slice) -> Generated:
         """Some of the rows; shares their memory."""
@@ -35,7 +35,7 @@ class Generated:
 
     @property
     def lengths(self) -> Int[Tensor, "row"]:
-        """Tokens of each row."""
+        """Number of tokens of each row."""
         return (self.tokens != PADDING).sum(dim=1)
 
     def texts(self, reader: Reader) -> list[str]:
@@ -46,19 +46,19 @@ class Generated:
 
 @dataclass(frozen=True, eq=False)
 class Greedy:
-    """The likeliest token, always."""
+    """Chooses the likeliest token."""
 
     stop: Int[Tensor, "stop"]
     """Tokens that end a row."""
     penalty: float
-    """Above 1, what was said before becomes less likely; at 1 nothing changes."""
+    """Above 1, tokens that are in the context or the row already become less likely; 1 changes nothing."""
 
     def choose(
-        self, logits: Float[Tensor, "row vocab"], said: Int[Tensor, "row pos"]
+        self, logits: Float[Tensor, "row vocab"], previous: Int[Tensor, "row pos"]
     ) -> tuple[Int[Tensor, "row"], Float[Tensor, "row"]]:
-        """Each row's next token (the lowest id among equals) after the tokens ``said``, and its logit."""
+        """Each row's next token (the lowest id among equals) after its ``previous`` tokens, and its logit."""
         scores = (
-            logits if self.penalty == 1 else RepetitionPenaltyLogitsProcessor(self.penalty)(cast(Any, said), logits)
+            logits if self.penalty == 1 else RepetitionPenaltyLogitsProcessor(self.penalty)(cast(Any, previous), logits)
         )
         chosen = scores.argmax(dim=-1)
         return chosen, logits.gather(1, chosen[:, None])[:, 0]
@@ -68,23 +68,23 @@ class Greedy:
         return torch.isin(tokens, self.stop)
 
 
-def cut_short(vlm: VLM, said: Generated) -> Bool[Tensor, "row"]:
-    """Rows that spoke as many tokens as they were allowed, and ended with none of the checkpoint's stop tokens."""
-    last = said.tokens[:, -1]
+def cut_short(vlm: VLM, generated: Generated) -> Bool[Tensor, "row"]:
+    """Rows that reached the maximum number of tokens without one of the checkpoint's stop tokens."""
+    last = generated.tokens[:, -1]
     return (last != PADDING) & ~torch.isin(last, torch.tensor(_ends(vlm), dtype=torch.long, device=last.device))
 
 
 def empty_generation(vlm: VLM, rows: int, max_new_tokens: int) -> Generated:
-    """Nothing said yet."""
+    """``PADDING`` in all rows, to be filled."""
     tokens = torch.full((rows, max_new_tokens), PADDING, device=vlm.device)
     return Generated(tokens, torch.full_like(tokens, torch.nan, dtype=at_least_float32(vlm.dtype)))
 
 
 def greedy(vlm: VLM, max_new_tokens: int, stop: Sequence[int] | None, repetition_penalty: float) -> Greedy:
-    """Rows end with the tokens ``stop``, or else with those that the checkpoint names.
+    """Greedy decoding whose rows end with the token ids ``stop`` (None: the checkpoint's end tokens).
 
-    Its ``generation_config.json`` comes before its ``config.json``, and this before its tokenizer. Raises FinstError
-    for no new token, ids outside the vocabulary, and a penalty that is not a positive number.
+    The checkpoint's are those of ``generation_config.json``, else of ``config.json``, else of the tokenizer. Raises
+    FinstError for ``max_new_tokens`` below 1, ids outside the vocabulary, and a penalty that is not a positive number.
     """
     if max_new_tokens < 1:
         raise FinstError(f"max_new_tokens must be at least 1; got {max_new_tokens}")
@@ -100,7 +100,7 @@ def greedy(vlm: VLM, max_new_tokens: int, stop: Sequence[int] | None, repetition
 
 def _ends(vlm: VLM) -> list[int]:
     for source in (vlm.model.generation_config, vlm.reader.config.get_text_config(), vlm.reader.tokenizer):
-        found = getattr(source, "eos_token_id", None)
-        if found is not None:
-            return [found] if isinstance(found, int) else list(found)
+        ids = getattr(source, "eos_token_id", None)
+        if ids is not None:
+            return [ids] if isinstance(ids, int) else list(ids)
     return []

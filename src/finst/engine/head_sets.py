@@ -16,10 +16,10 @@ from finst.vlm.to_device import to_device
 
 
 def each_layer(source: Float[Tensor, "layer all_pos *head_width"], positions: Sequence[int], site: Site = "z") -> Rows:
-    """One row for each layer: all of its heads' values at ``positions`` become the source context's.
+    """One row for each layer: the values of all of its heads at ``positions`` become the source context's.
 
-    ``source`` holds all positions of a site, with a head axis where the site has one. All heads' z of a layer together
-    are the whole of what its attention adds.
+    ``source`` holds all positions of a site, with a head axis where the site has one. Replacing the z of all heads of a
+    layer replaces all that its attention adds to the residual stream.
     """
     values = source if site in HEAD_SITES else source[:, :, None]
     layers, _, heads, width = values.shape
@@ -38,17 +38,18 @@ def head_sets(
 ) -> Rows:
     """Rows that edit the first K heads of a ranking, for each of ``ks``; [k] or [k, coefficient] in row-major order.
 
-    ``values`` holds, for each of ``positions``, what is written to each head; ``ranking`` the (layer, head) pairs, best
-    first. Without ``coefficients`` values are replaced (a sweep over k: paper, Figs 13, 29, 45, Table 1); with them
-    every row adds one coefficient times the values (the K x alpha grid of Fig 3b). K = 0 is an unedited row. Raises
-    FinstError when a K exceeds the ranking, the ranking names a head twice, or positions and values disagree.
+    ``values`` are written to each head at each of ``positions``; ``ranking`` holds (layer, head) pairs, best first.
+    Without ``coefficients`` values are replaced (a sweep over K: paper, Figs 13, 29, 45, Table 1); with them each row
+    adds one coefficient times the values (the K x alpha grid of Fig 3b). K = 0 is an unedited row. Raises FinstError
+    for a site without heads, a K that exceeds the ranking, a ranking that holds a head twice, and when the numbers of
+    positions and values differ.
     """
     if site not in HEAD_SITES:
         raise FinstError(f"head sets need a site with heads, one of {', '.join(HEAD_SITES)}; got {site!r}")
     if len(positions) != values.shape[1]:
-        raise FinstError(f"{len(positions)} positions need as many values a head; got {values.shape[1]}")
+        raise FinstError(f"{len(positions)} positions need as many values per head; got {values.shape[1]}")
     if len(np.unique(ranking, axis=0)) < len(ranking):
-        raise FinstError("the ranking names a head twice")
+        raise FinstError("the ranking holds a head twice: expected every head at most once")
     wrong = [k for k in ks if not 0 <= k <= len(ranking)]
     if wrong:
         raise FinstError(f"K must be in 0..{len(ranking)}, the number of ranked heads; got {wrong[0]}")

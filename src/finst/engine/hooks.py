@@ -1,4 +1,4 @@
-"""The plain way: one full forward pass a row, with hooks at the edited sites. The engine's slow twin."""
+"""The reference for the engine: one full forward pass a row, with hooks at the edited sites."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def counterfactuals(vlm: VLM, clean: Encoded, rows: Rows, answers: Sequence[int]
 
 @torch.inference_mode()
 def observe(vlm: VLM, clean: Encoded, rows: Rows, reads: Sequence[Read], answers: Sequence[int] | None) -> Observed:
-    """As ``finst.engine.counterfactuals.observe``, row by row; reads keep whole contexts before they choose."""
+    """As ``finst.engine.counterfactuals.observe``, row by row; a read keeps whole contexts until it is indexed."""
     seen: list[list[Tensor]] = [[] for _ in reads]
     hidden = []
     with arithmetic(vlm):
@@ -48,7 +48,7 @@ def observe(vlm: VLM, clean: Encoded, rows: Rows, reads: Sequence[Read], answers
             for read, values in zip(reads, seen, strict=True):
                 values.append(_chosen(kept, read))
         order = [range(rows.count) if read.rows is None else read.rows for read in reads]
-        taken = [torch.stack([values[row] for row in of]) for of, values in zip(order, seen, strict=True)]
+        taken = [torch.stack([values[row] for row in wanted]) for wanted, values in zip(order, seen, strict=True)]
         return Observed(answer_logits(vlm, torch.stack(hidden), answers), tuple(taken))
 
 
@@ -62,29 +62,29 @@ def generate(
     stop: Sequence[int] | None = None,
     repetition_penalty: float = 1.0,
 ) -> Generated:
-    """As ``finst.engine.generate.generate``, row by row; every token takes a pass over all tokens before it.
+    """As ``finst.engine.generate.generate``, row by row, with a pass over all previous tokens for every token.
 
     The vision tower runs once.
     """
     choice = greedy(vlm, max_new_tokens, stop, repetition_penalty)
-    spoken = empty_generation(vlm, rows.count, max_new_tokens)
+    generated = empty_generation(vlm, rows.count, max_new_tokens)
     with arithmetic(vlm):
         prompt = decoder_inputs(vlm, [clean])
         for row in range(rows.count):
-            said, inputs = clean.input_ids[None].to(vlm.device), prompt
+            previous, inputs = clean.input_ids[None].to(vlm.device), prompt
             for step in range(max_new_tokens):
-                with _edited(vlm, _so_far(rows.take(np.array([row])), said.shape[1])):
+                with _edited(vlm, _so_far(rows.take(np.array([row])), previous.shape[1])):
                     hidden = _last_hidden(vlm, inputs)
-                token, spoken.logits[row, step] = choice.choose(logits(vlm, hidden[None]), said)
-                spoken.tokens[row, step] = token
+                token, generated.logits[row, step] = choice.choose(logits(vlm, hidden[None]), previous)
+                generated.tokens[row, step] = token
                 if choice.ends(token):
                     break
-                said, inputs = torch.cat([said, token[None]], dim=1), _followed_by(vlm, inputs, token)
-    return spoken
+                previous, inputs = torch.cat([previous, token[None]], dim=1), _followed_by(vlm, inputs, token)
+    return generated
 
 
 def _so_far(row: Rows, length: int) -> Rows:
-    """The edits of a row whose tokens are there already."""
+    """The edits of a row at its first ``length`` tokens."""
     blocks = {site: picked(block, np.flatnonzero(block.pos < length)) for site, block in row.blocks.items()}
     return replace(row, blocks=blocks)
 
@@ -99,7 +99,7 @@ def _followed_by(vlm: VLM, inputs: DecoderInputs, token: Int[Tensor, "1"]) -> De
 def apply_edits(
     x: Float[Tensor, "pos head_width"], block: Block, layer: int, width: int
 ) -> Float[Tensor, "pos head_width"]:
-    """What a site holds, with one row's edits of a layer applied one after the other, replacements first."""
+    """A site's values with one row's edits of a layer applied one by one, replacements first."""
     edited = x.clone()
     here = [int(edit) for edit in np.flatnonzero(block.layer == layer)]
     for edit in sorted(here, key=lambda index: bool(block.adds[index])):
@@ -114,7 +114,7 @@ def apply_edits(
 
 @contextmanager
 def _edited(vlm: VLM, row: Rows) -> Iterator[None]:
-    """Hooks that make the decoder's calls those of one edited row."""
+    """Inside, hooks apply one row's edits in the decoder's calls."""
     with ExitStack() as taps:
         for site, block in row.blocks.items():
             for layer in sorted(set(block.layer.tolist())):

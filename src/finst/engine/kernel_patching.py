@@ -1,10 +1,10 @@
-"""Norms, gates and rotary positions of transformers' layers as single kernels, on GPUs, while the engine runs a model.
+"""Norms, gates and rotary embeddings of transformers' layers as fused kernels, on GPUs, while the engine runs a model.
 
-In transformers each is a chain of operations, every one a pass over memory; together they take as long as the matrix
-products between them. What a kernel can do is found by how it is built: a class's ``forward`` or a function of its
-module of Python. Both are run on random numbers, and if they agree the original is wrapped, once a process. One that
-computes anything else (Gemma's norms multiply by 1 + weight) stays as it is. A wrapped call goes on to the original
-unless its thread is inside ``fused``: models that others run are what they were.
+In transformers each is a chain of operations, and each operation is a pass over memory; together they take as long as
+the matrix products. ``_prepare`` looks for parts that a kernel may replace: the ``forward`` of a class, or a function
+of the class's Python module. It runs both on random numbers and wraps the original if the results agree, once a
+process. A part that computes something else (Gemma's norms multiply by 1 + weight) stays as it is. A wrapped function
+calls the original unless its thread is inside ``fused``, so models that other code runs do not change.
 """
 
 from __future__ import annotations
@@ -25,40 +25,40 @@ from torch import Tensor, nn
 from finst.vlm.open import VLM
 
 FORMATS = (torch.bfloat16, torch.float16, torch.float32)
-"""Of numbers that kernels take."""
+"""Number formats that the kernels take."""
 
 Kernel = Callable[..., Any]
-"""Takes what the original takes, and returns what it returns, or None for what no kernel is for."""
+"""Same arguments and result as the original; None for arguments that the kernel does not take."""
 
 _thread = threading.local()
 _lock = threading.Lock()
 _prepared: WeakSet[nn.Module] = WeakSet()
-"""Models whose parts have been looked at."""
+"""Models whose parts have been searched."""
 _compared: set[tuple[Any, str]] = set()
-"""Classes and modules of Python, with the name in them that has been compared."""
+"""Compared originals: the class or Python module, and the name in it."""
 
 
 @cache
 def kernels() -> Any:
-    """The module of that name; None where there is no GPU or no triton."""
-    there = torch.cuda.is_available() and find_spec("triton") is not None
-    return import_module("finst.engine.kernels") if there else None
+    """The module ``finst.engine.kernels``; None without a GPU or triton."""
+    available = torch.cuda.is_available() and find_spec("triton") is not None
+    return import_module("finst.engine.kernels") if available else None
 
 
 def fusing(*tensors: Tensor) -> bool:
-    """Whether kernels, which have no gradient and run on the current GPU, may take these tensors here and now."""
+    """Whether kernels may take these tensors now: inside ``fused``, on the current GPU, and with no gradient needed."""
     inside = getattr(_thread, "depth", 0) > 0 and not torch.is_grad_enabled()
     return inside and all(x.is_cuda and x.dtype in FORMATS and current(x.device) for x in tensors)
 
 
 def current(device: torch.device) -> bool:
-    """Whether a GPU is the one that kernels are launched on: of several that share a model, one at a time is."""
+    """Whether kernels are launched on this GPU: when several share a model, only one is current at a time."""
     return device.index == torch.cuda.current_device()
 
 
 @contextmanager
 def fused(vlm: VLM) -> Iterator[None]:
-    """Inside, calls of this thread use kernels for those parts of models on GPUs that have any."""
+    """Inside, this thread's calls use the fused kernels for those parts of the model that have one (GPUs only)."""
     if vlm.device.type != "cuda" or vlm.dtype not in FORMATS or kernels() is None:
         yield
         return
@@ -74,16 +74,16 @@ def _prepare(vlm: VLM) -> None:
     with _lock:
         if vlm.model in _prepared:
             return
-        of_kind = {type(module): module for module in vlm.model.modules()}
-        for kind, module in of_kind.items():
+        modules = {type(module): module for module in vlm.model.modules()}
+        for kind, module in modules.items():
             kernel, width = _kernel_of(module)
             if kernel is not None:
                 x = _numbers(vlm, 3, width)
                 _offer(kind, "forward", kernel, (module, x))
-        for written in {sys.modules[kind.__module__] for kind in of_kind}:
+        for source in {sys.modules[kind.__module__] for kind in modules}:
             for name, kernel, heads, turns in _FUNCTIONS:
-                if hasattr(written, name):
-                    _offer(written, name, kernel, tuple(_numbers(vlm, *size) for size in (heads, heads, turns, turns)))
+                if hasattr(source, name):
+                    _offer(source, name, kernel, tuple(_numbers(vlm, *size) for size in (heads, heads, turns, turns)))
         _prepared.add(vlm.model)
 
 
@@ -93,41 +93,41 @@ def _numbers(vlm: VLM, *shape: int) -> Tensor:
 
 
 def _offer(owner: Any, name: str, kernel: Kernel, arguments: tuple[Any, ...]) -> None:
-    """Wraps ``owner.name`` if the kernel does the same with the arguments."""
+    """Wraps ``owner.name`` if the kernel returns the same for the arguments."""
     if (owner, name) in _compared:
         return
     _compared.add((owner, name))
     original = getattr(owner, name)
     try:
-        expected, given = original(*arguments), kernel(*arguments)
-    except (TypeError, RuntimeError):  # built otherwise than its name tells
+        expected, computed = original(*arguments), kernel(*arguments)
+    except (TypeError, RuntimeError):  # the original has the name but other arguments
         return
-    if given is not None and _alike(expected, given):
+    if computed is not None and _alike(expected, computed):
         setattr(owner, name, _either(original, kernel, len(arguments)))
 
 
-def _alike(expected: Any, given: Any) -> bool:
-    """Up to the rounding of some operations."""
+def _alike(expected: Any, computed: Any) -> bool:
+    """Whether the results are equal up to the rounding of a few operations."""
     if isinstance(expected, tuple):
-        return all(_alike(*pair) for pair in zip(expected, given, strict=True))
+        return all(_alike(*pair) for pair in zip(expected, computed, strict=True))
     most = 8 * torch.finfo(expected.dtype).eps * expected.abs().max()
-    return expected.dtype == given.dtype and bool(((expected - given).abs() <= most).all())
+    return expected.dtype == computed.dtype and bool(((expected - computed).abs() <= most).all())
 
 
 def _either(original: Callable[..., Any], kernel: Kernel, count: int) -> Callable[..., Any]:
-    """The kernel for calls like the one that was compared, with ``count`` arguments and none by name."""
+    """Takes the kernel for calls like the compared one: ``count`` positional arguments, no keyword arguments."""
 
     @wraps(original)
     def call(*args: Any, **kwargs: Any) -> Any:
         alike = getattr(_thread, "depth", 0) and len(args) == count and not kwargs
-        done = kernel(*args) if alike else None
-        return original(*args, **kwargs) if done is None else done
+        result = kernel(*args) if alike else None
+        return original(*args, **kwargs) if result is None else result
 
     return call
 
 
 def _kernel_of(module: Any) -> tuple[Kernel | None, int]:
-    """What may take the place of the ``forward`` of its class, and the width of what it takes."""
+    """The kernel that may replace the ``forward`` of the module's class, and the width of its input."""
     name = type(module).__name__
     if name.endswith("RMSNorm") and isinstance(getattr(module, "weight", None), Tensor):
         return _rms_norm, module.weight.shape[-1]
@@ -157,7 +157,7 @@ def _quick_gelu(_: nn.Module, x: Tensor) -> Tensor | None:
 
 
 def _rotary(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor] | None:
-    """Heads in the second axis, as transformers has them unless told otherwise."""
+    """Rotary embedding of [context, head, pos, d_head], transformers' default order."""
     suits = cos.dim() == 3 and q.dim() == 4 and cos.dtype == q.dtype and cos.shape[-1] == q.shape[-1]
     if not suits or not fusing(q, k, cos):
         return None
@@ -165,7 +165,7 @@ def _rotary(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Ten
 
 
 def _vision_rotary(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor) -> tuple[Tensor, Tensor] | None:
-    """Positions first, then heads; in float32 whatever the format."""
+    """Rotary embedding of [pos, head, d_head], computed in float32 whatever the dtype."""
     if q.dim() != 3 or cos.dim() != 2 or cos.shape[-1] != q.shape[-1] or not fusing(q, k, cos):
         return None
     turned = [kernels().rotary(x.transpose(0, 1)[None], cos.float()[None], sin.float()[None]) for x in (q, k)]
@@ -176,4 +176,4 @@ _FUNCTIONS: tuple[tuple[str, Kernel, tuple[int, ...], tuple[int, ...]], ...] = (
     ("apply_rotary_pos_emb", _rotary, (1, 4, 3, 16), (1, 3, 16)),
     ("apply_rotary_pos_emb_vision", _vision_rotary, (3, 4, 20), (3, 20)),
 )
-"""transformers' names, the kernels, and sizes to compare with: of what is turned, and of the cosines."""
+"""transformers' function names, their kernels, and the shapes to compare with: of q and k, and of cos and sin."""

@@ -1,6 +1,7 @@
-"""What stands between a layer's matrix products, one pass over memory each; needs a GPU and triton, which torch brings.
+"""The operations between a layer's matrix products as fused kernels, each one pass over memory.
 
-Each rounds where the chain of torch operations rounds that it stands for. ``fusion.py`` puts them in place.
+Needs a GPU and triton, which torch installs. A kernel rounds where the torch operations round that it replaces.
+``kernel_patching.py`` puts the kernels in place.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 _ANY_NUMBER = ("tokens", "of_context", "width")
-"""Arguments whose values are no reason to compile anew."""
+"""Arguments whose values do not make triton compile again."""
 _BLOCK = 1024
 _TOKENS = 16
-"""Of one program of ``own_and_shared``, which takes one head of them."""
+"""Tokens that one program of ``own_and_shared`` takes, for one head."""
 
 
 def _jit(function: Callable[..., None]) -> Any:
-    """Compiled once for all numbers of tokens, and without what type checkers in tests wrap around it."""
+    """Compiles once for all numbers of tokens. Unwraps the function: tests put a type checker around it."""
     plain = inspect.unwrap(function)
     return triton.jit(
         plain, do_not_specialize=[name for name in _ANY_NUMBER if name in inspect.signature(plain).parameters]
@@ -220,9 +221,10 @@ def own_and_shared(
     width: int,
     scaling: float,
 ) -> Float[Tensor, "token head d_head"]:
-    """Causal attention of rows of ``width`` tokens to themselves, merged with what they see of a shared prefix.
+    """Causal attention of rows of ``width`` tokens to themselves, merged with their attention to a shared prefix.
 
-    ``shared`` and ``shared_lse`` are output and log-sum-exp of the latter. All in float32 but for what is returned.
+    ``shared`` and ``shared_lse`` are the output and the log-sum-exp of the attention to the prefix. Everything is
+    computed in float32; the result has the dtype of ``query``.
     """
     heads, tokens, cols = query.shape
     query, key, value, shared = (x if x.stride(-1) == 1 else x.contiguous() for x in (query, key, value, shared))

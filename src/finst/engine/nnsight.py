@@ -1,4 +1,4 @@
-"""The same by nnsight traces: an independent reference, and the baseline of the benchmark."""
+"""Counterfactuals by nnsight traces: an independent reference, and the baseline of the benchmark."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from finst.vlm.open import VLM
 
 
 def traced(vlm: VLM) -> Any:
-    """The decoder, wrapped by nnsight; raises FinstError, naming the extra to install, when nnsight is not there.
+    """The decoder, wrapped by nnsight. Raises FinstError, naming the extra to install, when nnsight is not installed.
 
-    nnsight puts its own ``forward`` on every module that it wraps. It gets a twin of the module tree that shares all
-    weights, so that the model itself stays as it is for everybody else.
+    nnsight replaces the ``forward`` of every module that it wraps. It gets a copy of the module tree that shares all
+    weights, so that the model itself does not change.
     """
     try:
         import nnsight
@@ -64,14 +64,14 @@ def counterfactuals(vlm: VLM, clean: Encoded, rows: Rows, answers: Sequence[int]
 def _edited(decoder: Any, vlm: VLM, inputs: DecoderInputs, row: Rows) -> Float[Tensor, "d_model"]:
     """One trace with a row's edits; the last token's hidden state before the final norm."""
     paths = vlm.reader.family.site_modules
-    visits = [
+    edits = [
         (layer, site, block, heads_and_width(vlm, site)[1])
         for layer in range(vlm.n_layers)
         for site, block in sorted(row.blocks.items(), key=lambda item: SITES.index(item[0]))
         if layer in block.layer
     ]
     with decoder.trace(**decoder_call(vlm, inputs)):
-        for index, site, block, width in visits:
+        for index, site, block, width in edits:
             layer = decoder.layers[index]
             if site == "z":
                 projection = layer.self_attn.o_proj

@@ -1,4 +1,4 @@
-"""In which arithmetic a model runs: what its number format says, whatever the process's settings are."""
+"""The arithmetic that a model runs in: that of its number format, whatever the process's settings."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _HALF_A_STEP = 1 << 15
 def arithmetic(vlm: VLM) -> Iterator[None]:
     """Everything inside is computed in the model's own number format.
 
-    float64: throughout; normalisation layers of transformers work in float32 whatever the model's dtype, which would
-    leave float64 runs with float32 noise. float32: no TF32, which torch allows in convolutions unless told otherwise,
-    and in matrix products when told so. ``bf16x3`` and ``bf16x6``: float32, with the products of linear layers by
-    ``split_linear``. The first and the last hold for the current thread only.
+    float64: throughout. (transformers' normalisation layers use float32 whatever the model's dtype, which would leave
+    float64 runs with float32 noise.) float32: without TF32, which torch allows in convolutions by default and in matrix
+    products by a setting. ``bf16x3`` and ``bf16x6``: float32, with ``split_linear`` for linear layers. The settings
+    for float64, ``bf16x3`` and ``bf16x6`` are those of the current thread only.
     """
     with ExitStack() as stack:
         if vlm.dtype == torch.float64:
@@ -46,7 +46,7 @@ def at_least_float32(dtype: torch.dtype) -> torch.dtype:
 
 
 class _StayDouble(TorchFunctionMode):
-    """Leaves float64 tensors as they are where code asks for float32."""
+    """Leaves float64 tensors unchanged where code converts to float32."""
 
     def __torch_function__(self, func: Callable, types: Any, args: tuple = (), kwargs: dict | None = None) -> Any:
         kwargs = kwargs or {}
@@ -58,7 +58,7 @@ class _StayDouble(TorchFunctionMode):
 
 
 class _SplitProducts(TorchFunctionMode):
-    """Sends the float32 products of linear layers to ``split_linear``, which has no gradient, unless one is wanted."""
+    """Replaces float32 linear layers by ``split_linear``, which has no gradient, while gradients are off."""
 
     def __init__(self, parts: int) -> None:
         super().__init__()
@@ -77,10 +77,11 @@ def split_linear(
     *,
     parts: int,
 ) -> Float[Tensor, "*batch outer"]:
-    """A linear layer in float32 by products of bfloat16 parts, which tensor cores multiply exactly and add in float32.
+    """A float32 linear layer by products of bfloat16 parts, which tensor cores multiply exactly and add in float32.
 
-    Every number is the sum of ``parts`` bfloat16 numbers (up to 2^-17 of it for 2 parts, exact for 3). All products of
-    parts i and j with i + j < ``parts`` are taken, 3 or 6 of them, side by side in one matrix product.
+    Every number is split into ``parts`` bfloat16 numbers whose sum it is (up to a relative error of 2^-17 for 2 parts,
+    exactly for 3). All products of parts i and j with i + j < ``parts`` are taken, 3 or 6 of them, side by side in one
+    matrix product.
     """
     rows = input.reshape(-1, input.shape[-1])
     pairs = [(i, total - i) for total in reversed(range(parts)) for i in range(total + 1)]
@@ -96,9 +97,9 @@ def split_linear(
 def linear_by_parts(
     x: Float[Tensor, "row inner"], weight: Float[Tensor, "outer inner"], bias: Float[Tensor, "outer"] | None
 ) -> Float[Tensor, "row outer"]:
-    """A linear layer with bfloat16 weights on float32 numbers, exact products added in float32, weights read once.
+    """A linear layer with bfloat16 weights and float32 input: exact products, added in float32, weights read once.
 
-    Each number is the sum of three bfloat16 numbers, which stand one below the other.
+    Each input is the sum of three bfloat16 numbers, which are stacked as rows.
     """
     parts = split_side_by_side(x, [0, 1, 2]).view(3 * len(x), -1)  # [row, part] as rows
     product = torch.mm(parts, weight.mT, out_dtype=torch.float32) if x.is_cuda else parts.float() @ weight.float().mT
@@ -107,10 +108,10 @@ def linear_by_parts(
 
 
 def split_side_by_side(x: Float[Tensor, "row col"], order: list[int]) -> Float[Tensor, "row cols"]:
-    """Bfloat16 parts of float32 numbers, the largest being part 0, one block of columns for each entry of ``order``."""
+    """Bfloat16 parts of float32 numbers (part 0 is the largest), one block of columns for each entry of ``order``."""
     parts, rest = [], x
     for _ in range(max(order) + 1):
-        # The upper half of a float32's bits, rounded, is a bfloat16.
+        # The upper half of the bits of a float32, rounded, is a bfloat16.
         part = ((rest.contiguous().view(torch.int32) + _HALF_A_STEP) & _UPPER_HALF).view(torch.float32)
         parts.append(part.bfloat16())
         rest = rest - part
@@ -118,14 +119,14 @@ def split_side_by_side(x: Float[Tensor, "row col"], order: list[int]) -> Float[T
 
 
 def _splitter(device: torch.device) -> Callable[[Tensor, list[int]], Tensor]:
-    """One kernel for GPUs: weights are split anew in every call, and there memory is what takes the time."""
+    """One fused kernel on GPUs: weights are split in every call, and memory traffic is what takes the time there."""
     if device.type == "cuda" and find_spec("triton") is not None:
         return import_module("finst.engine.split_kernel").split_side_by_side
     return split_side_by_side
 
 
 class _SharedSetting:
-    """Float32 products without TF32, for as long as anybody wants them: the setting is the process's."""
+    """Float32 products without TF32 while any user is inside; the setting belongs to the whole process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -133,7 +134,7 @@ class _SharedSetting:
         self._before: tuple[str, str] = ("", "")
 
     def enter(self) -> None:
-        """The first to come notes what to restore."""
+        """The first user stores the setting and changes it."""
         with self._lock:
             if not self._users:
                 self._before = (str(torch.backends.cuda.matmul.fp32_precision), _convolutions().fp32_precision)
@@ -141,7 +142,7 @@ class _SharedSetting:
             self._users += 1
 
     def leave(self) -> None:
-        """The last to leave restores it."""
+        """The last user restores the setting."""
         with self._lock:
             self._users -= 1
             if not self._users:

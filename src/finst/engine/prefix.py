@@ -1,4 +1,4 @@
-"""Attention of many rows that share the prefixes of a few contexts."""
+"""Attention of many rows that share their contexts' prefixes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from finst.vlm.families.base import Blocks
 from finst.vlm.visibility import visible
 
 NARROW = 32
-"""Tokens of rows that one kernel takes, on GPUs: each meets all of its row one by one."""
+"""Longest rows, in tokens, for which a fused kernel is used on GPUs; it loops over the keys of a row."""
 
 
 def prefix_attention(
@@ -32,13 +32,12 @@ def prefix_attention(
     blocks: Blocks = (),
     window: int | None = None,
 ) -> Float[Tensor, "token head d_head"]:
-    """Attention of rows of ``width`` tokens, as many after each context's prefix, context after context.
+    """Attention of rows of ``width`` tokens after their contexts' prefixes; the same number of rows for each context.
 
-    It is causal but for ``blocks``, none of which begins in the prefix and ends behind it, and looks through a
-    ``window`` if there is one (see ``finst.vlm.visibility``).
-    A context's tokens meet its prefix together and every row meets itself; with o and l the output and the
-    log-sum-exp of the scores of either part, softmax over both is sigma(l_prefix - l_own) o_prefix +
-    sigma(l_own - l_prefix) o_own. No key is copied for a row.
+    Attention is causal except within ``blocks``, none of which crosses the end of the prefix, and is limited to a
+    ``window`` if one is given (see ``finst.vlm.visibility``). All tokens of a context take its prefix in one call, and
+    each row takes itself in another. With o and l the output and the log-sum-exp of the scores of either part, softmax
+    over both is sigma(l_prefix - l_own) o_prefix + sigma(l_own - l_prefix) o_own. No key is copied for a row.
     """
     heads, tokens, d_head = query.shape
     group, first = heads // len(key), prefix_key.shape[2]
@@ -68,9 +67,9 @@ def _own_attention(
     seen: Bool[Tensor, "width width"],
     scaling: float,
 ) -> tuple[Float[Tensor, "token head d_head"], Float[Tensor, "token head"]]:
-    """What rows see of themselves, and the log-sum-exp of those scores.
+    """Attention of rows to themselves, and the log-sum-exp of its scores.
 
-    The queries of all heads that share a KV head stand one behind the other, so that its keys are not copied for them.
+    The queries of all heads that share a KV head are concatenated, so that its keys are not copied for each head.
     """
     kv_heads, tokens, d_head = key.shape
     width = len(seen)
@@ -89,24 +88,24 @@ def _own_attention(
 
 @dataclass(frozen=True, eq=False)
 class SharedPrefix:
-    """A probe: every row attends to its clean run before its own first token and to itself from there on."""
+    """A probe: every row attends to the clean run before its own first token, and to itself from there on."""
 
     keys: Float[Tensor, "context kv_head pos d_head"]
     values: Float[Tensor, "context kv_head pos d_head"]
     bundles: tuple[Bundle, ...]
     blocks: Blocks
-    visit: Callable[[Float[Tensor, "token head d_head"]], None] | None
+    edit_z: Callable[[Float[Tensor, "token head d_head"]], None] | None
     """Gets z and may change it in place."""
 
     def attend(
         self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any
     ) -> Tensor:
-        """Attention, bundle by bundle, and then ``visit``; see ``finst.engine.attention.Probe``."""
+        """Attention, bundle by bundle, and then ``edit_z``; see ``finst.engine.attention.Probe``."""
         how = kwargs["scaling"], self.blocks, kwargs.get("sliding_window")
         parts = [self._bundle(bundle, query[0], key[0], value[0], *how) for bundle in self.bundles]
         z = parts[0].contiguous() if len(parts) == 1 else torch.cat(parts)
-        if self.visit is not None:
-            self.visit(z)
+        if self.edit_z is not None:
+            self.edit_z(z)
         return z[None]
 
     def _bundle(

@@ -1,4 +1,4 @@
-"""Attention kernels that also return the log-sum-exp of the scores, by which separate parts of a softmax are merged."""
+"""Attention kernels that also return the log-sum-exp of the scores, with which parts of a softmax are merged."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def attention_with_lse(
 ) -> tuple[Float[Tensor, "batch head query d_head"], Float[Tensor, "batch head query"]]:
     """Softmax attention and log(sum(exp(scores))), by torch's fused kernel for the device and dtype.
 
-    Query i sees the keys of row i mod width of ``seen``: queries of several heads one behind the other. One that sees
-    none gets a hugely negative log-sum-exp, and some finite output.
+    Query i sees the keys of row i mod width of ``seen``, so that the queries of several heads can be concatenated. A
+    query that sees no key gets a very negative log-sum-exp and an arbitrary finite output.
 
     Scores and the log-sum-exp are in float32 at least. torch's float32 kernel for CUDA multiplies in three TF32
     products, which keeps float32's precision.
@@ -50,7 +50,7 @@ def plain_attention_with_lse(
     scaling: float,
     seen: Bool[Tensor, "width key"] | None = None,
 ) -> tuple[Float[Tensor, "batch head query d_head"], Float[Tensor, "batch head query"]]:
-    """As ``attention_with_lse``, by two matrix products: where no fused kernel serves, and its slow twin."""
+    """As ``attention_with_lse``, by two matrix products: its reference, and the fallback without a fused kernel."""
     dtype = at_least_float32(query.dtype)
     scores = (query.to(dtype) * scaling) @ key.to(dtype).mT
     bias = _bias(query, key, seen)
@@ -65,7 +65,7 @@ def _bias(
     key: Float[Tensor, "batch head key d_head"],
     seen: Bool[Tensor, "width key"] | None,
 ) -> Float[Tensor, "batch head query key"] | None:
-    """Hugely negative where a query does not see a key; rows of memory as long as CUDA's kernel wants them."""
+    """Very negative where a query does not see a key, else 0; rows are padded in memory as CUDA's kernel needs."""
     if seen is None:
         return None
     (width, keys), queries = seen.shape, query.shape[2]

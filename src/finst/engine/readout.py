@@ -20,7 +20,7 @@ from finst.vlm.open import VLM
 from finst.vlm.to_device import to_device
 
 _VOCAB_BLOCK = 1 << 15
-"""Tokens whose head weights are held in float32 at a time."""
+"""Number of tokens whose unembedding weights are converted to float32 at a time."""
 
 
 def prepared(vlm: VLM, contexts: Sequence[Encoded]) -> Prepared:
@@ -34,28 +34,28 @@ def prepared(vlm: VLM, contexts: Sequence[Encoded]) -> Prepared:
 
 
 def decoder_inputs(vlm: VLM, contexts: Sequence[Encoded]) -> DecoderInputs:
-    """Embeddings with the image features in place, and positions, of contexts of equal length."""
+    """Embeddings, image features included, and positions of contexts of equal length."""
     return family_inputs(vlm.reader.family, vlm.model, prepared(vlm, contexts))
 
 
 def decoder_call(vlm: VLM, inputs: DecoderInputs) -> dict[str, Any]:
-    """The keyword arguments of one call of the decoder, which keeps no cache."""
+    """The keyword arguments of one decoder call without a cache."""
     more = vlm.reader.family.decoder_arguments(vlm.model, inputs)
     return {"inputs_embeds": inputs.embeds, "position_ids": inputs.position_ids, "use_cache": False, **more}
 
 
 def hidden_of(args: tuple, kwargs: dict[str, Any]) -> Float[Tensor, "batch pos d_model"]:
-    """The hidden states among the arguments that a decoder layer was called with."""
+    """The hidden states among the arguments of a decoder layer's call."""
     return args[0] if args else kwargs["hidden_states"]
 
 
 def output_of(output: Any) -> Float[Tensor, "batch pos *features"]:
-    """The hidden states in what a decoder layer, or a module in it, returned."""
+    """The hidden states in the result of a decoder layer or of a module in it."""
     return output[0] if isinstance(output, tuple) else output
 
 
 def logits(vlm: VLM, hidden: Float[Tensor, "row d_model"]) -> Float[Tensor, "row vocab"]:
-    """Final norm and head, both in float32 at least, for the whole vocabulary."""
+    """Final norm and unembedding, both in float32 at least, for the whole vocabulary."""
     final = _normed(vlm, hidden)
     head = vlm.model.get_output_embeddings()
     if head.weight.is_cuda and head.weight.dtype == torch.bfloat16 and not torch.is_grad_enabled():
@@ -67,7 +67,7 @@ def logits(vlm: VLM, hidden: Float[Tensor, "row d_model"]) -> Float[Tensor, "row
 def answer_logits(
     vlm: VLM, hidden: Float[Tensor, "row d_model"], answers: Sequence[int] | None
 ) -> Float[Tensor, "row answer"]:
-    """As ``logits``, for the ``answers`` (token ids) alone; None asks for the whole vocabulary."""
+    """As ``logits``, for the ``answers`` (token ids) only; None is the whole vocabulary."""
     if answers is None:
         return logits(vlm, hidden)
     head = vlm.model.get_output_embeddings()
@@ -82,7 +82,7 @@ def answer_logits(
 def decoded(
     vlm: VLM, hidden: Float[Tensor, "*at d_model"], answers: Sequence[int] | None
 ) -> Float[Tensor, "*at answer"]:
-    """The answers' logits (None: the whole vocabulary's) that what the last layer puts out at any token stands for."""
+    """The answers' logits (None: the whole vocabulary's) of outputs of the last layer, at any tokens."""
     with arithmetic(vlm):
         return answer_logits(vlm, hidden.flatten(0, -2), answers).unflatten(0, hidden.shape[:-1])
 
@@ -94,7 +94,7 @@ def _normed(vlm: VLM, hidden: Float[Tensor, "row d_model"]) -> Float[Tensor, "ro
 def _head(
     head: nn.Linear, x: Float[Tensor, "row d_model"], tokens: slice | Int[Tensor, "token"]
 ) -> Float[Tensor, "row token"]:
-    """The head's rows for some tokens of the vocabulary, in the dtype of ``x``."""
+    """The unembedding for some tokens of the vocabulary, in the dtype of ``x``."""
     x = x.to(head.weight.device)
     bias = None if head.bias is None else head.bias[tokens].to(x.dtype)
     return functional.linear(x, head.weight[tokens].to(x.dtype), bias)

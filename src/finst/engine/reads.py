@@ -1,4 +1,4 @@
-"""What is looked at inside the model: in whole contexts, and in counterfactual runs."""
+"""Reading activations: in whole contexts, and in counterfactual runs."""
 
 from __future__ import annotations
 
@@ -44,37 +44,37 @@ class Observed:
 
     logits: Float[Tensor, "row answer"]
     reads: tuple[Float[Tensor, "_ _ _ *_"], ...]
-    """For each read [row, layer, pos, head, d_head], or [row, layer, pos, d_model] at sites without heads."""
+    """One tensor a read: [row, layer, pos, head, d_head], or [row, layer, pos, d_model] at sites without heads."""
 
 
 @dataclass(frozen=True, eq=False)
-class Cells:
+class ReadCells:
     """A read as flat arrays, one entry for each (row, layer, pos), in that order."""
 
     row: Int[np.ndarray, "cell"]
     layer: Int[np.ndarray, "cell"]
     pos: Int[np.ndarray, "cell"]
     index: Int[np.ndarray, "cell"]
-    """Where the entry goes among all that the read returns."""
+    """The entry's place in what the read returns."""
 
-    def take(self, place: Int[np.ndarray, "row"]) -> Cells:
+    def take(self, place: Int[np.ndarray, "row"]) -> ReadCells:
         """The entries of those rows whose ``place`` is not negative, with that place for their row."""
         kept = np.flatnonzero(place[self.row] >= 0)
-        return Cells(place[self.row[kept]], self.layer[kept], self.pos[kept], self.index[kept])
+        return ReadCells(place[self.row[kept]], self.layer[kept], self.pos[kept], self.index[kept])
 
 
-def cells(read: Read, count: int) -> Cells:
+def cells(read: Read, count: int) -> ReadCells:
     """The entries of a read of ``count`` rows."""
     rows = range(count) if read.rows is None else read.rows
     axes = [np.array(axis, dtype=np.int64) for axis in (rows, read.layers, read.positions)]
     row, layer, pos = (grid.ravel() for grid in np.meshgrid(*axes, indexing="ij"))
-    return Cells(row, layer, pos, np.arange(len(row)))
+    return ReadCells(row, layer, pos, np.arange(len(row)))
 
 
 def shaped(
     values: Float[Tensor, "cell head width"], read: Read, count: int
 ) -> Float[Tensor, "row layer pos *head_width"]:
-    """The entries of a read of ``count`` rows on its axes, without a head axis at sites that have none."""
+    """The entries of a read of ``count`` rows, on the read's axes; no head axis at sites without heads."""
     rows = count if read.rows is None else len(read.rows)
     grid = values.view(rows, len(read.layers), len(read.positions), *values.shape[1:])
     return grid if read.site in HEAD_SITES else grid.squeeze(-2)
@@ -84,9 +84,9 @@ def shaped(
 def reading(
     vlm: VLM, sites: Sequence[Site], positions: Sequence[int] | None = None
 ) -> Iterator[Mapping[Site, list[Float[Tensor, "context pos head width"]]]]:
-    """Keeps some sites of every layer from the decoder calls that this thread makes inside.
+    """Keeps some sites of every layer, at ``positions`` (None: all), from the decoder calls that this thread makes.
 
-    Only the ``positions`` asked for (None: all) are kept. Raises FinstError for an unknown site.
+    Raises FinstError for an unknown site.
     """
     kept: dict[Site, list[Tensor]] = {}
     with ExitStack() as taps:
@@ -106,7 +106,7 @@ def _keep(kept: list[Tensor], shape: tuple[int, int], positions: Sequence[int] |
 
 
 def stacked(kept: Mapping[Site, Sequence[Tensor]]) -> dict[Site, Activations]:
-    """What ``reading`` kept of one call, with a layer axis, without a head axis at sites that have none."""
+    """The values that ``reading`` kept of one call, with a layer axis; no head axis at sites without heads."""
     activations: dict[Site, Activations] = {}
     for site, layers in kept.items():
         whole = torch.stack([layer.to(layers[0].device) for layer in layers], dim=1)
@@ -125,7 +125,7 @@ def check_positions(positions: Sequence[int] | None, length: int) -> None:
 def activations(
     vlm: VLM, contexts: Sequence[Encoded], sites: Sequence[Site], positions: Sequence[int] | None = None
 ) -> dict[Site, Activations]:
-    """Some sites at some ``positions`` (None: all) of contexts of equal length, and nothing else kept.
+    """Some sites at some ``positions`` (None: all) of contexts of equal length. Nothing else is kept.
 
     Raises FinstError for contexts of different lengths, an unknown site, or a position outside the contexts.
     """

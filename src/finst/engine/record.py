@@ -1,4 +1,4 @@
-"""One pass through the unmodified model that keeps what is needed to replay any part of it."""
+"""Recording: part pass through the unmodified model that keeps all that is needed to replay any part of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-from finst.engine.attention import PROBE, as_called, capturing, probing
+from finst.engine.attention import PROBE, capturing, matches_visibility, probing
 from finst.engine.graphs import replayed
 from finst.engine.kernel_patching import fused
 from finst.engine.memory import recording_bytes
@@ -27,36 +27,35 @@ from finst.vlm.families.base import Blocks, Prepared, decoder_inputs
 from finst.vlm.open import VLM
 
 REPLAYED_TOKENS = 1 << 11
-"""Batches of at most as many tokens are replayed as graphs on GPUs; larger ones keep a GPU busy anyway."""
+"""Batches of at most this many tokens are replayed as CUDA graphs; larger ones keep the GPU busy without."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Recording:
-    """What happened inside the decoder in a batch of contexts of equal length."""
+    """Activations and arguments of the decoder in a batch of contexts of equal length."""
 
     z: Float[Tensor, "context layer pos head d_head"]
     """Every head's output (its slice of ``o_proj``'s input)."""
     logits: Float[Tensor, "context vocab"]
     """At the last token; final norm and head in float32 at least."""
     inputs: tuple[Float[Tensor, "context pos d_model"], ...]
-    """What each layer gets from the one before: its input, but for ``additions``; on that layer's device, as its keys
-    and values are."""
+    """Each layer's input, before ``additions`` are added to it; on the layer's device, as are its keys and values."""
     keys: tuple[Float[Tensor, "context kv_head pos d_head"], ...]
-    """Each layer's keys, rotary positions applied."""
+    """Each layer's keys, after the rotary embedding."""
     values: tuple[Float[Tensor, "context kv_head pos d_head"], ...]
     layer_kwargs: tuple[Mapping[str, Any], ...]
     """The keyword arguments that each layer was called with."""
     input_ids: Int[Tensor, "context pos"]
     position_ids: Int[Tensor, "*axis context pos"]
-    """Of every token, as the decoder was given them; some models count along several axes."""
+    """Every token's position as the decoder gets it; some models count along several axes."""
     output: Float[Tensor, "context pos d_model"]
     """The last layer's output, before the final norm."""
     additions: tuple[Float[Tensor, "context pos d_model"], ...]
-    """What is added to the output of the first layers, layer by layer, before the next one gets it."""
+    """Image features that some models add to the output of the first layers, part tensor a layer."""
     blocks: Blocks
     """Tokens that see each other, later ones included."""
     sites: Mapping[Site, Activations]
-    """The sites that were asked for, at the positions that were asked for."""
+    """The requested sites, at the requested positions."""
 
     def __len__(self) -> int:
         return len(self.z)
@@ -65,20 +64,20 @@ class Recording:
         """The recording of one context, still with a leading context axis of length 1."""
         if not -len(self) <= context < len(self):
             raise IndexError(f"context {context} of a recording of {len(self)}")
-        one = slice(context % len(self), context % len(self) + 1)
+        part = slice(context % len(self), context % len(self) + 1)
         return replace(
             self,
-            z=self.z[one],
-            logits=self.logits[one],
-            inputs=tuple(x[one] for x in self.inputs),
-            keys=tuple(x[one] for x in self.keys),
-            values=tuple(x[one] for x in self.values),
-            input_ids=self.input_ids[one],
-            position_ids=self.position_ids[..., one, :],
-            output=self.output[one],
-            additions=tuple(x[one] for x in self.additions),
-            sites={site: x[one] for site, x in self.sites.items()},
-            layer_kwargs=tuple({k: _of_context(v, one, len(self)) for k, v in kw.items()} for kw in self.layer_kwargs),
+            z=self.z[part],
+            logits=self.logits[part],
+            inputs=tuple(x[part] for x in self.inputs),
+            keys=tuple(x[part] for x in self.keys),
+            values=tuple(x[part] for x in self.values),
+            input_ids=self.input_ids[part],
+            position_ids=self.position_ids[..., part, :],
+            output=self.output[part],
+            additions=tuple(x[part] for x in self.additions),
+            sites={site: x[part] for site, x in self.sites.items()},
+            layer_kwargs=tuple({k: _of_context(v, part, len(self)) for k, v in kw.items()} for kw in self.layer_kwargs),
         )
 
     @property
@@ -87,18 +86,18 @@ class Recording:
         return self.z.shape[2]
 
 
-def _of_context(argument: Any, one: slice, contexts: int) -> Any:
+def _of_context(argument: Any, part: slice, contexts: int) -> Any:
     """One context's part of a layer's argument: tensors with a leading context axis, alone or in tuples."""
     if isinstance(argument, tuple):
-        return tuple(_of_context(part, one, contexts) for part in argument)
+        return tuple(_of_context(entry, part, contexts) for entry in argument)
     if isinstance(argument, Tensor) and argument.dim() and len(argument) == contexts:
-        return argument[one]
+        return argument[part]
     return argument
 
 
 @dataclass(eq=False)
 class _Recorder:
-    """Keeps what passes by; attention itself is transformers' own."""
+    """A probe that keeps all it sees; attention itself is transformers' own."""
 
     blocks: Blocks
 
@@ -113,10 +112,10 @@ class _Recorder:
     def attend(
         self, module: nn.Module, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **kwargs: Any
     ) -> Tensor:
-        if not (capturing() or as_called(module, mask, query.shape[2], self.blocks, **kwargs)):
+        if not (capturing() or matches_visibility(module, mask, query.shape[2], self.blocks, **kwargs)):
             raise FinstError(
                 f"{type(module).__name__} lets tokens see later ones, or not all earlier ones: expected a causal "
-                "decoder, in which tokens before an edit stay as they were (window: "
+                "decoder, in which an edit does not change the tokens before it (window: "
                 f"{kwargs.get('sliding_window')}; tokens that see each other: {self.blocks or None})"
             )
         z, _ = sdpa_attention_forward(module, query, key, value, mask, **kwargs)
@@ -125,8 +124,8 @@ class _Recorder:
         self.values.append(value)
         return z
 
-    # Hooks sit on shared modules and fire for other threads' calls too: each heeds only calls that carry its recorder.
-    # torch notes that a hook wants keyword arguments after it has put it there, so another thread may call it without.
+    # Hooks are on shared modules and run in other threads' calls too; they ignore calls that carry another recorder.
+    # torch registers a hook before it notes that the hook wants keyword arguments: other threads may call it without.
     def before_layer(self, _: nn.Module, args: tuple, kwargs: dict[str, Any] | None = None) -> None:
         if kwargs is not None and kwargs.get(PROBE) is self:
             self.stream += [] if self.stream else [hidden_of(args, kwargs)]
@@ -144,38 +143,38 @@ def record(
 ) -> Recording:
     """Runs the contexts (of equal length) through the model in one batch.
 
-    ``sites`` names what is to be kept beside ``z``, at ``positions`` (None: all). Raises FinstError for contexts of
-    different lengths, an unknown site, a position outside the contexts, and for a decoder whose tokens see other ones
-    than the engine reckons with.
+    ``sites`` are kept beside ``z``, at ``positions`` (None: all). Raises FinstError for contexts of different lengths,
+    an unknown site, a position outside the contexts, and for a decoder whose attention mask is not the one that the
+    engine assumes.
     """
     with arithmetic(vlm), probing(vlm.model), fused(vlm):
-        given = prepared(vlm, contexts)
-        check_positions(positions, given.input_ids.shape[1])
+        batch = prepared(vlm, contexts)
+        check_positions(positions, batch.input_ids.shape[1])
         run = partial(_recorded, vlm)
-        if not sites and given.input_ids.numel() <= REPLAYED_TOKENS:
-            memory = 2 * recording_bytes(vlm, given.input_ids.numel())
-            return replayed(vlm.model, run, _Given(given, vlm.parts), memory, _captured_alike)
+        if not sites and batch.input_ids.numel() <= REPLAYED_TOKENS:
+            memory = 2 * recording_bytes(vlm, batch.input_ids.numel())
+            return replayed(vlm.model, run, _RecordingInputs(batch, vlm.parts), memory, _captured_alike)
         with reading(vlm, sites, positions) as kept:
-            recording = run(_Given(given, vlm.parts))
+            recording = run(_RecordingInputs(batch, vlm.parts))
         return replace(recording, sites=stacked(kept))
 
 
 @dataclass(frozen=True, eq=False)
-class _Given:
-    """All that a recording depends on beside the model."""
+class _RecordingInputs:
+    """All that a recording depends on apart from the model's weights."""
 
     contexts: Prepared
     parts: int
-    """As the model says; here because it makes another graph."""
+    """``VLM.parts``; part of the state because another value needs another graph."""
 
 
 def _captured_alike(recording: Recording) -> bool:
-    """Whether a graph would have the same masks: none, or those that the family makes for blocks."""
+    """Whether a graph would use the same masks: none, or those that the family makes for blocks."""
     return bool(recording.blocks) or all(kwargs.get("attention_mask") is None for kwargs in recording.layer_kwargs)
 
 
-def _recorded(vlm: VLM, given: _Given) -> Recording:
-    contexts, hooks = given.contexts, list[RemovableHandle]()
+def _recorded(vlm: VLM, state: _RecordingInputs) -> Recording:
+    contexts, hooks = state.contexts, list[RemovableHandle]()
     inputs = decoder_inputs(vlm.reader.family, vlm.model, contexts)
     batch, length, _ = inputs.embeds.shape
     recorder = _Recorder(contexts.blocks, inputs.embeds.new_empty(batch, vlm.n_layers, length, vlm.n_heads, vlm.d_head))

@@ -1,9 +1,9 @@
-"""Which row takes part where: the plan of one walk through the layers, made before any tensor moves.
+"""Which rows are computed in which layers: the plan of one walk through the layers, made before any tensor moves.
 
 Rows of one clean context with the same first touched (edited or read) position form a group; each carries the
-positions from there to the end. Within a group rows stand in the order of their first step, so those that have joined
-are always the first ones. All tokens of all groups lie on one axis, group after group, row after row. Groups that begin
-at the same position stand together, so that attention can take them in one bundle.
+positions from there to the end. Within a group the rows are in the order of their first step, so the rows that have
+joined come first. All tokens of all groups lie on one axis, group after group, row after row. Groups with the same
+first position lie next to each other, so that attention can take them in one bundle.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from finst.engine.edits import Rows
-from finst.engine.reads import Cells
+from finst.engine.reads import ReadCells
 from finst.engine.sites import Site, step_of
 
 
@@ -27,18 +27,18 @@ class Group:
     context: int
     first: int
     width: int
-    """Positions that each of its rows carries."""
+    """Number of positions that each of its rows carries."""
     rows: Int[np.ndarray, "row"]
     joined: Int[np.ndarray, "step"]
-    """Rows that take part in each step."""
+    """Number of rows that take part in each step."""
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """Groups side by side on the token axis of a layer, with the same first position and number of rows."""
+    """Neighbouring groups on the token axis of a layer, with the same first position and number of rows."""
 
     contexts: slice
-    """Their clean contexts, one after the other."""
+    """The groups' clean contexts, in order."""
     first: int
     width: int
     start: int
@@ -46,20 +46,20 @@ class Bundle:
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
-    """One layer of the walk, or what comes after the last one."""
+class WalkStep:
+    """One layer of the walk, or the output after the last layer."""
 
     bundles: tuple[Bundle, ...]
     sources: Int[np.ndarray, "token"] | None
-    """Where each token's hidden state comes from: its place in the step before, or (behind all of those) its place
-    among all tokens of all clean contexts. None when no row joins, so that all stay where they are."""
+    """Where each token's hidden state comes from: an index into the tokens of the previous step followed by all tokens
+    of all clean contexts. None when no row joins, so that the tokens are those of the previous step."""
     places: Int[np.ndarray, "token"]
-    """Each token's place among all tokens of all clean contexts, context after context."""
+    """Each token's index among all tokens of all clean contexts, context after context."""
 
 
 @dataclass(frozen=True, eq=False)
 class Touches:
-    """Where rows are edited or read, and so which of their layers and tokens have to be computed."""
+    """Where rows are edited or read; this decides which of their layers and tokens must be computed."""
 
     context: Int[np.ndarray, "row"]
     edited: Bool[np.ndarray, "row"]
@@ -70,15 +70,15 @@ class Touches:
 
 @dataclass(frozen=True, eq=False)
 class Schedule:
-    """The plan of a walk: a step for each layer and one for what comes after the last."""
+    """The plan of a walk: a step for each layer and one for the output after the last."""
 
     groups: tuple[Group, ...]
-    steps: tuple[Step, ...]
+    steps: tuple[WalkStep, ...]
     starts: Int[np.ndarray, "step group"]
-    """Where each group begins on the token axis of each step."""
+    """The first index of each group on the token axis of each step."""
     group_of: Int[np.ndarray, "row"]
     rank: Int[np.ndarray, "row"]
-    """Each row's place in its group."""
+    """Each row's index in its group."""
 
     @cached_property
     def _widths(self) -> Int[np.ndarray, "group"]:
@@ -91,18 +91,18 @@ class Schedule:
     def tokens(
         self, row: Int[np.ndarray, "touch"], step: Int[np.ndarray, "touch"], pos: Int[np.ndarray, "touch"]
     ) -> Int[np.ndarray, "touch"]:
-        """Places on the token axes of the steps."""
+        """Indices on the token axes of the steps."""
         group = self.group_of[row]
         return self.starts[step, group] + self.rank[row] * self._widths[group] + pos - self._firsts[group]
 
     @property
     def last(self) -> Int[np.ndarray, "row"]:
-        """Each row's last token after the last layer."""
+        """The index of each row's last token after the last layer."""
         return self.starts[-1, self.group_of] + (self.rank + 1) * self._widths[self.group_of] - 1
 
 
-def touches(rows: Rows, reads: Sequence[tuple[Site, Cells]] = ()) -> Touches:
-    """Of all edits and reads together: a read makes its rows join early enough to be read."""
+def touches(rows: Rows, reads: Sequence[tuple[Site, ReadCells]] = ()) -> Touches:
+    """The touches of all edits and reads; a read makes its rows join early enough to be read."""
     parts = [(step_of(site, block.layer), block) for site, block in (*rows.blocks.items(), *reads)]
     none = np.zeros(0, dtype=np.int64)
     edited = np.zeros(rows.count, dtype=bool)
@@ -119,13 +119,13 @@ def touches(rows: Rows, reads: Sequence[tuple[Site, Cells]] = ()) -> Touches:
 
 def first_layers(touched: Touches, n_layers: int) -> Int[np.ndarray, "row"]:
     """First step of each row; 0 without edits, so that an unedited row takes part in everything."""
-    born = np.where(touched.edited, n_layers, 0)
-    np.minimum.at(born, touched.row, touched.step)
-    return born
+    first_step = np.where(touched.edited, n_layers, 0)
+    np.minimum.at(first_step, touched.row, touched.step)
+    return first_step
 
 
 def firsts(touched: Touches, length: int) -> Int[np.ndarray, "row"]:
-    """First touched position of each row; without edits, that of the row that begins earliest."""
+    """First touched position of each row; for a row without edits, the earliest of all rows."""
     first = np.full(len(touched.edited), length - 1)
     np.minimum.at(first, touched.row, touched.pos)
     return np.where(touched.edited, first, first.min(initial=length - 1))
@@ -133,15 +133,15 @@ def firsts(touched: Touches, length: int) -> Int[np.ndarray, "row"]:
 
 def plan(touched: Touches, n_layers: int, length: int) -> Schedule:
     """The schedule for contexts of ``length`` tokens."""
-    born, first = first_layers(touched, n_layers), firsts(touched, length)
+    first_step, first = first_layers(touched, n_layers), firsts(touched, length)
     groups: list[Group] = []
-    rank = np.zeros(len(born), dtype=np.int64)
+    rank = np.zeros(len(first_step), dtype=np.int64)
     keys, group_of = np.unique(np.stack([first, touched.context]), axis=1, return_inverse=True)
     for index, (start, context) in enumerate(keys.T):
         members = np.flatnonzero(group_of == index)
-        members = members[np.argsort(born[members], kind="stable")]
+        members = members[np.argsort(first_step[members], kind="stable")]
         rank[members] = np.arange(len(members))
-        joined = np.searchsorted(born[members], np.arange(n_layers + 1), side="right")
+        joined = np.searchsorted(first_step[members], np.arange(n_layers + 1), side="right")
         groups.append(Group(int(context), int(start), length - int(start), members, joined))
     lengths = np.array([group.joined * group.width for group in groups], dtype=np.int64).reshape(len(groups), -1).T
     starts = np.concatenate([np.zeros((len(lengths), 1), dtype=np.int64), lengths.cumsum(axis=1)], axis=1)
@@ -149,7 +149,7 @@ def plan(touched: Touches, n_layers: int, length: int) -> Schedule:
     return Schedule(tuple(groups), steps, starts, group_of.reshape(-1), rank)
 
 
-def _step(groups: list[Group], starts: Int[np.ndarray, "step edge"], step: int, length: int) -> Step:
+def _step(groups: list[Group], starts: Int[np.ndarray, "step edge"], step: int, length: int) -> WalkStep:
     places, sources, joins = [], [], False
     behind = int(starts[step - 1, -1]) if step else 0
     for index, group in enumerate(groups):
@@ -160,7 +160,7 @@ def _step(groups: list[Group], starts: Int[np.ndarray, "step edge"], step: int, 
         sources += [np.arange(here_before.start, here_before.stop), np.tile(own + behind, new)]
         joins = joins or new > 0
     none = np.zeros(0, dtype=np.int64)
-    return Step(
+    return WalkStep(
         _bundles(groups, starts[step], step),
         np.concatenate([none, *sources]) if joins else None,
         np.concatenate([none, *places]),
@@ -173,30 +173,30 @@ def _bundles(groups: list[Group], edges: Int[np.ndarray, "edge"], step: int) -> 
         start, stop = (int(edge) for edge in edges[index : index + 2])
         if start == stop:
             continue
-        one = Bundle(slice(group.context, group.context + 1, 1), group.first, group.width, start, stop)
-        wider = _together(bundles[-1], one) if bundles else None
-        bundles = [*bundles[:-1], wider] if wider else [*bundles, one]
+        single = Bundle(slice(group.context, group.context + 1, 1), group.first, group.width, start, stop)
+        wider = _merged(bundles[-1], single) if bundles else None
+        bundles = [*bundles[:-1], wider] if wider else [*bundles, single]
     return tuple(bundles)
 
 
-def _together(bundle: Bundle, one: Bundle) -> Bundle | None:
-    """A bundle and the group behind it as one, if they are alike and the contexts still follow at equal distances."""
+def _merged(bundle: Bundle, single: Bundle) -> Bundle | None:
+    """A bundle and the single group after it as one bundle; None unless they are alike and contexts equally spaced."""
     contexts = range(*bundle.contexts.indices(bundle.contexts.stop))
     per_context = (bundle.stop - bundle.start) // len(contexts)
-    if (bundle.first, per_context) != (one.first, one.stop - one.start):
+    if (bundle.first, per_context) != (single.first, single.stop - single.start):
         return None
-    distance = one.contexts.start - contexts[-1]
+    distance = single.contexts.start - contexts[-1]
     if len(contexts) > 1 and distance != contexts.step:
         return None
     return Bundle(
-        slice(contexts.start, one.contexts.stop, distance), bundle.first, bundle.width, bundle.start, one.stop
+        slice(contexts.start, single.contexts.stop, distance), bundle.first, bundle.width, bundle.start, single.stop
     )
 
 
 def chunks(touched: Touches, n_layers: int, length: int, max_tokens: int) -> Iterator[Int[np.ndarray, "row"]]:
-    """Splits rows so that none of the parts carries more than ``max_tokens`` tokens (but at least one row).
+    """Splits rows into parts that carry at most ``max_tokens`` tokens each (but at least one row).
 
-    Rows that join at about the same layer stay together: the later ones skip the layers before.
+    Rows that join at about the same layer go together, so that a part of late rows skips the earlier layers.
     """
     order = np.argsort(first_layers(touched, n_layers), kind="stable")
     carried = (length - firsts(touched, length))[order]

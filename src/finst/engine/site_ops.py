@@ -1,4 +1,4 @@
-"""What a walk does at one site: writes the edits and then takes the reads, layer by layer."""
+"""The operations of a walk at one site: writing edits and then taking reads, layer by layer."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from finst.engine.edits import Block
-from finst.engine.reads import Cells
+from finst.engine.reads import ReadCells
 from finst.engine.schedule import Schedule
 from finst.engine.sites import Site, step_of, with_heads
 from finst.vlm.to_device import to_device
@@ -19,7 +19,7 @@ from finst.vlm.to_device import to_device
 
 @dataclass(frozen=True, eq=False)
 class _Writes:
-    """Edits in the order of their layers, in a layer replacements first; on the device of the model's inputs."""
+    """Edits sorted by layer, replacements before additions; on the device of the model's inputs."""
 
     bounds: Int[np.ndarray, "two_layers_and_one"]
     """Layer l replaces between bounds 2l and 2l + 1, and adds between 2l + 1 and 2l + 2."""
@@ -39,14 +39,14 @@ class _Writes:
 
 
 @dataclass(frozen=True, eq=False)
-class _Looks:
-    """A read's entries in the order of their layers; on the device of the model's inputs."""
+class _Reads:
+    """A read's entries sorted by layer; on the device of the model's inputs."""
 
     bounds: Int[np.ndarray, "layers_and_one"]
     tokens: Int[Tensor, "cell"]
     index: Int[Tensor, "cell"]
     seen: Float[Tensor, "all_cells head width"]
-    """What the read returns, filled bit by bit."""
+    """The read's result, filled layer by layer."""
 
     def at(self, layer: int, x: Float[Tensor, "token head width"]) -> None:
         """Takes a layer's entries from ``x``."""
@@ -57,24 +57,24 @@ class _Looks:
 
 
 @dataclass(frozen=True, eq=False)
-class Visits:
+class SiteOps:
     """All edits and reads at one site in one walk."""
 
     shape: tuple[int, int]
-    """Heads and entries a head."""
+    """Number of heads and entries per head."""
     layers: frozenset[int]
-    """Those in which there is something to do."""
-    parts: tuple[_Writes | _Looks, ...]
-    """The edits, if any, and then the reads."""
+    """Layers with an edit or a read."""
+    parts: tuple[_Writes | _Reads, ...]
+    """The edits, if there are any, and then the reads."""
 
     def at(self, layer: int, x: Float[Tensor, "..."]) -> None:
-        """Writes into what passes through the site (in place) and reads from it."""
+        """Writes the edits into the values at the site (in place), then reads from them."""
         for part in self.parts if layer in self.layers else ():
             part.at(layer, with_heads(x, *self.shape))
 
 
 def writes(block: Block, tokens: Int[np.ndarray, "edit"], n_layers: int, device: torch.device) -> _Writes:
-    """A block's edits for values whose token axis has them at ``tokens``."""
+    """A block's edits, at the indices ``tokens`` of the token axis."""
     turn = 2 * block.layer + block.adds
     order = np.argsort(turn, kind="stable")
     placed = to_device(np.stack([order, tokens[order], block.head[order]]), device)
@@ -82,29 +82,29 @@ def writes(block: Block, tokens: Int[np.ndarray, "edit"], n_layers: int, device:
     return _Writes(bounds, placed[1], placed[2], block.value.to(device)[placed[0]])
 
 
-def _looks(
-    cells: Cells, tokens: Int[np.ndarray, "cell"], n_layers: int, seen: Float[Tensor, "all_cells head width"]
-) -> _Looks:
+def _reads(
+    cells: ReadCells, tokens: Int[np.ndarray, "cell"], n_layers: int, seen: Float[Tensor, "all_cells head width"]
+) -> _Reads:
     order = np.argsort(cells.layer, kind="stable")
     placed = to_device(np.stack([tokens[order], cells.index[order]]), seen.device)
-    return _Looks(np.searchsorted(cells.layer[order], np.arange(n_layers + 1)), placed[0], placed[1], seen)
+    return _Reads(np.searchsorted(cells.layer[order], np.arange(n_layers + 1)), placed[0], placed[1], seen)
 
 
-def visits(
+def site_ops(
     site: Site,
     shape: tuple[int, int],
     block: Block | None,
-    reads: Sequence[tuple[Cells, Float[Tensor, "_ head width"]]],
+    reads: Sequence[tuple[ReadCells, Float[Tensor, "_ head width"]]],
     schedule: Schedule,
     device: torch.device,
-) -> Visits:
-    """The edits and reads of a walk's rows at one site, with a place on the walk's token axis."""
+) -> SiteOps:
+    """The edits and reads of a walk's rows at one site, with their indices on the walk's token axis."""
 
-    def tokens(part: Block | Cells) -> Int[np.ndarray, "touch"]:
+    def tokens(part: Block | ReadCells) -> Int[np.ndarray, "touch"]:
         return schedule.tokens(part.row, step_of(site, part.layer), part.pos)
 
     n_layers = len(schedule.steps) - 1
     touched = [cells.layer for cells, _ in reads] + ([] if block is None else [block.layer])
     edits = () if block is None else (writes(block, tokens(block), n_layers, device),)
-    looks = tuple(_looks(cells, tokens(cells), n_layers, seen) for cells, seen in reads)
-    return Visits(shape, frozenset(np.concatenate(touched).tolist()), (*edits, *looks))
+    taken = tuple(_reads(cells, tokens(cells), n_layers, seen) for cells, seen in reads)
+    return SiteOps(shape, frozenset(np.concatenate(touched).tolist()), (*edits, *taken))

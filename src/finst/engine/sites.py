@@ -1,4 +1,4 @@
-"""Where the engine reads and writes: seven places in every decoder layer, and the way to each."""
+"""Where the engine reads and writes: seven sites in every decoder layer, and the hooks that reach them."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from finst.vlm.open import VLM
 Site = Literal["q", "k", "v", "z", "attn_out", "mlp_out", "resid"]
 """In the order in which a layer computes them.
 
-``q``, ``k``, ``v``: projections before rotary positions, after ``q_norm`` and ``k_norm`` where there are any; ``k`` and
-``v`` have KV heads. ``z``: a head's output, its slice of ``o_proj``'s input. ``attn_out``: ``o_proj``'s output.
-``mlp_out``: the MLP's output. Some architectures (Gemma 3) norm these two once more before they are added to the
-residual stream; the sites lie before those norms. ``resid``: what the layer returns, as in transformers'
-``hidden_states``; image features that some architectures (Qwen3-VL) add between layers come after it, and are always
-those of a row's own context.
+``q``, ``k``, ``v``: projections before the rotary embedding, after ``q_norm`` and ``k_norm`` where a model has them;
+``k`` and ``v`` have KV heads. ``z``: a head's output, its slice of ``o_proj``'s input. ``attn_out``: ``o_proj``'s
+output. ``mlp_out``: the MLP's output. Some architectures (Gemma 3) norm these two again before they are added to the
+residual stream; the sites lie before those norms. ``resid``: the layer's output, as in transformers'
+``hidden_states``. Image features that some architectures (Qwen3-VL) add between layers come after it; they are always
+those of the row's own context.
 """
 
 SITES: tuple[Site, ...] = get_args(Site)
@@ -31,30 +31,30 @@ HEAD_SITES: tuple[Site, ...] = ("q", "k", "v", "z")
 
 
 def heads_and_width(vlm: VLM, site: Site) -> tuple[int, int]:
-    """Heads and entries a head; one "head" of d_model entries at sites without heads."""
+    """Number of heads and entries per head; one "head" of d_model entries at sites without heads."""
     if site not in HEAD_SITES:
         return 1, vlm.reader.config.get_text_config().hidden_size
     return (vlm.n_kv_heads if site in ("k", "v") else vlm.n_heads), vlm.d_head
 
 
 def step_of(site: Site, layer: Int[np.ndarray, "touch"]) -> Int[np.ndarray, "touch"]:
-    """The first layers that must be computed anew when ``site`` changes in ``layer``.
+    """The first layer that must be recomputed when ``site`` changes in ``layer``.
 
-    A layer's output is the next one's input: the layer itself has nothing to do when only its output is replaced.
+    A layer's output is the next layer's input, so a layer whose output alone is replaced need not run.
     """
     return layer + (site == "resid")
 
 
 def with_heads(x: Float[Tensor, "..."], heads: int, width: int) -> Float[Tensor, "token head width"]:
-    """What a module takes or returns, as a view with one axis for all tokens of all contexts and one for heads."""
+    """A module's input or output as a view with one axis for all tokens of all contexts and one for heads."""
     return x.view(-1, heads, width)
 
 
 @contextmanager
 def tapped(vlm: VLM, layer: int, site: Site, function: Callable[[Tensor], None]) -> Iterator[None]:
-    """Hands ``function`` what passes through a site in calls of this thread; it may change it in place.
+    """Passes the values at a site to ``function``, which may change them in place, in this thread's calls.
 
-    The hook sits on a module that other threads may use at the same time, and leaves their calls alone.
+    The hook is on a module that other threads may use at the same time; it ignores their calls.
     """
     thread = threading.get_ident()
 

@@ -1,4 +1,4 @@
-"""Splitting float32 numbers into bfloat16 parts in one pass over memory; needs a GPU and triton, which torch brings."""
+"""Splits float32 numbers into bfloat16 parts in one pass over memory; needs a GPU and triton, which torch installs."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def _split(x, out, cols, code: tl.constexpr, blocks: tl.constexpr, block: tl.con
         rest = rest - value
 
 
-_kernel: Any = triton.jit(inspect.unwrap(_split))  # without what type checkers in tests wrap around it
+_kernel: Any = triton.jit(inspect.unwrap(_split))  # unwrapped: tests put a type checker around functions
 
 
 def split_side_by_side(x: Float[Tensor, "row col"], order: list[int]) -> Float[Tensor, "row cols"]:
-    """As ``finst.engine.precision.split_side_by_side``, which is its slow twin."""
+    """The same as ``finst.engine.precision.split_side_by_side``, its slower reference, in one kernel."""
     rows, cols = x.shape
     out = torch.empty(rows, len(order) * cols, dtype=torch.bfloat16, device=x.device)
     code = sum(part * 4**place for place, part in enumerate(order))

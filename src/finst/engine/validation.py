@@ -1,4 +1,4 @@
-"""Refusals of rows and reads that do not fit the model and the context."""
+"""Checks that rows and reads fit the model and the contexts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from finst.vlm.open import VLM
 def check(vlm: VLM, clean: Recording, rows: Rows, reads: Sequence[Read], generated: int = 0) -> None:
     """Raises FinstError for rows or reads that do not fit the model and the contexts.
 
-    ``generated`` counts the tokens that come after the context and can be edited as well.
+    ``generated`` is the number of tokens after the context that can be edited as well.
     """
     _check_range("a row's clean context", rows.context, len(clean))
     for site, block in rows.blocks.items():

@@ -17,10 +17,10 @@ Features = tuple[str, str]
 
 
 def features(rng: np.random.Generator, count: int, entropy: Entropy) -> list[Features]:
-    """``count`` distinct (colour, shape) pairs.
+    """``count`` random, distinct (colour, shape) pairs.
 
-    low takes them from 2x2 values (up to 4 objects) or 3x3 values (up to 9); high repeats a value only when there are
-    more objects than values.
+    low uses 2x2 values (up to 4 objects) or 3x3 values (up to 9); high repeats a value only when there are more objects
+    than values; any uses all conjunctions. Raises FinstError when there are not enough pairs or ``entropy`` is unknown.
     """
     colours, shapes = list(COLOURS), list(SHAPES)
     if entropy == "low":
@@ -45,7 +45,10 @@ def features(rng: np.random.Generator, count: int, entropy: Entropy) -> list[Fea
 
 
 def grid_scene(rng: np.random.Generator, grid: Grid, count: int, entropy: Entropy = "any", jitter_px: int = 0) -> Scene:
-    """``count`` objects in random cells, each moved by up to ``jitter_px`` px along both axes."""
+    """``count`` objects in random cells, each shifted by up to ``jitter_px`` px along both axes.
+
+    Raises FinstError for more objects than cells, and for a jitter at which objects may touch.
+    """
     if not 1 <= count <= len(grid.cells):
         raise FinstError(f"a {grid.rows}x{grid.cols} grid holds 1 to {len(grid.cells)} objects, not {count}")
     if not 0 <= jitter_px < OBJECT_PX // 2:
@@ -59,9 +62,9 @@ def grid_scene(rng: np.random.Generator, grid: Grid, count: int, entropy: Entrop
 
 
 def free_scene(rng: np.random.Generator, width: int, height: int, count: int, entropy: Entropy = "any") -> Scene:
-    """``count`` objects anywhere on the canvas, not overlapping.
+    """``count`` objects at random, non-overlapping places on a canvas of ``width`` x ``height`` px.
 
-    Raises FinstError when they do not fit after many tries.
+    Raises FinstError when no such places were found in many tries.
     """
     if min(width, height) < OBJECT_PX:
         raise FinstError(f"an object of {OBJECT_PX} px does not fit on {width}x{height} px")
@@ -79,10 +82,11 @@ def free_scene(rng: np.random.Generator, width: int, height: int, count: int, en
 def balanced(rng: np.random.Generator, values: int, trials: int, roles: int) -> Int[np.ndarray, "trial role"]:
     """Values 0..values-1 for each role of each trial: distinct within a trial, and equally often in every role.
 
-    "Equally often" is exact when ``trials`` is a multiple of ``values`` and otherwise within one.
+    "Equally often" is exact when ``trials`` is a multiple of ``values``, otherwise within one. Raises FinstError for
+    more roles than values.
     """
     if roles > values:
-        raise FinstError(f"{roles} distinct values were asked for and only {values} exist")
+        raise FinstError(f"{roles} roles need as many distinct values: expected at most {values}")
     blocks = []
     for _ in range(-(-trials // values)):
         labels = rng.permutation(values)
@@ -95,8 +99,8 @@ def balanced(rng: np.random.Generator, values: int, trials: int, roles: int) -> 
 class MediationPair:
     """The contexts of one sample of causal mediation (paper, section "Causal mediation", Fig 1d).
 
-    Object 0 is described, object 1 is the target. ``swapped`` is ``clean`` with the two in each other's place;
-    ``changed`` is ``clean`` with other features for the target, at the same place.
+    Object 0 is described, object 1 is the target. ``swapped`` is ``clean`` with the two objects' places exchanged;
+    ``changed`` is ``clean`` with another colour and shape for the target, at the same place.
     """
 
     clean: Scene
@@ -107,8 +111,8 @@ class MediationPair:
 def mediation_pairs(count: int, seed: int) -> tuple[MediationPair, ...]:
     """``count`` pairs on the 2x2 canvas, two objects side by side.
 
-    Counterbalanced: the described object stands left and right, and the row is upper and lower, equally often (all
-    four within one); every colour and every shape is equally often described, target and new target.
+    Counterbalanced: the described object is left or right, in the upper or lower row, equally often (all four within
+    one pair). Every colour and every shape is equally often that of the described object, target and new target.
     """
     rng = np.random.default_rng(seed)
     grid = Grid(2, 2)

@@ -1,4 +1,4 @@
-"""From a scene to pixels, anti-aliased, the same bytes every time."""
+"""Draws scenes: anti-aliased pixels, the same bytes every time."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from finst.scenes.shapes import COLOURS, coverage
 def draw(scene: Scene) -> Picture:
     """Draws the objects in order on white.
 
-    A mask holds the pixels of which its object covers at least half, and nothing in front of it does. Raises FinstError
-    for a colour or shape that is not drawn.
+    A mask holds the pixels of which its object covers at least half and no object in front of it does. Raises
+    FinstError for a colour or shape that is not one of ``shapes.COLOURS`` and ``shapes.SHAPES``.
     """
     image = np.full((scene.height, scene.width, 3), 255.0)
     masks = np.zeros((len(scene.objects), scene.height, scene.width), dtype=bool)

@@ -1,4 +1,4 @@
-"""What is shown: objects, each a colour and a kind, at places in a picture."""
+"""Scenes: objects, each with a colour and a shape, at places in a picture."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ OBJECT_PX = 56
 
 @dataclass(frozen=True)
 class Grid:
-    """Objects of ``OBJECT_PX`` with gaps of ``OBJECT_PX`` between and around them.
+    """Cells for objects of ``OBJECT_PX``, with gaps of ``OBJECT_PX`` between and around them.
 
-    Every object then lies on whole 28-px patches; 2x2 gives the paper's 280x280 px canvas and 3x3 its 392x392 px.
+    So every object covers whole 28-px patches; 2x2 gives the paper's 280x280 px canvas and 3x3 its 392x392 px.
     """
 
     rows: int
@@ -41,12 +41,12 @@ class Grid:
 
     @property
     def width(self) -> int:
-        """Of the canvas, in px."""
+        """Width of the canvas in px."""
         return OBJECT_PX * (2 * self.cols + 1)
 
     @property
     def height(self) -> int:
-        """Of the canvas, in px."""
+        """Height of the canvas in px."""
         return OBJECT_PX * (2 * self.rows + 1)
 
     @property
@@ -55,7 +55,7 @@ class Grid:
         return tuple((row, col) for row in range(self.rows) for col in range(self.cols))
 
     def box(self, cell: Cell, dx: int = 0, dy: int = 0) -> Box:
-        """The box of an object in ``cell``, moved by ``dx``, ``dy`` px."""
+        """The box of an object in ``cell``, shifted by ``dx``, ``dy`` px. Raises FinstError for another cell."""
         if cell not in self.cells:
             raise FinstError(f"cell {cell} is not on the {self.rows}x{self.cols} grid")
         left, top = OBJECT_PX * (2 * cell[1] + 1) + dx, OBJECT_PX * (2 * cell[0] + 1) + dy
@@ -66,8 +66,8 @@ class Grid:
 class Obj:
     """One object. ``cell`` is None when it was placed freely.
 
-    ``colour`` and ``shape`` are words: what ``draw`` draws is of ``shapes.COLOURS`` and ``shapes.SHAPES``, and renders
-    show other things, such as a white duck.
+    ``colour`` and ``shape`` are words. ``draw`` needs those of ``shapes.COLOURS`` and ``shapes.SHAPES``; renders show
+    other things, such as a white duck.
     """
 
     colour: str
@@ -77,12 +77,12 @@ class Obj:
 
     @property
     def name(self) -> str:
-        """``"red circle"``: as prompts and answers say it."""
+        """Colour and shape as prompts and answers write them: ``"red circle"``."""
         return f"{self.colour} {self.shape}"
 
     @property
     def mask(self) -> Bool[np.ndarray, "box_height box_width"]:
-        """Pixels of the object's own box of which the drawn shape covers at least half.
+        """Pixels, within the object's box, of which the drawn shape covers at least half.
 
         Raises FinstError for a shape that ``draw`` does not draw.
         """
@@ -116,7 +116,7 @@ class Scene:
         return replace(self, objects=(*self.objects[:index], changed, *self.objects[index + 1 :]))
 
     def swapped(self, first: int, second: int) -> Scene:
-        """The same scene with two objects in each other's place; indices keep naming the same objects."""
+        """The same scene with the places of two objects exchanged; indices belong to the same objects as before."""
         a, b = self.objects[first], self.objects[second]
         moved = self.with_object(first, box=b.box, cell=b.cell)
         return moved.with_object(second, box=a.box, cell=a.cell)
@@ -124,7 +124,7 @@ class Scene:
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A scene as pixels: what every renderer returns and what encoding takes."""
+    """A scene as pixels: the result of all renderers and the input of encoding."""
 
     scene: Scene
     image: UInt8[np.ndarray, "height width 3"]

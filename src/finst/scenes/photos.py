@@ -1,6 +1,6 @@
-"""Pictures that nobody placed objects in: a folder of photographs, with COCO's annotations where they lie beside it.
+"""Photographs in a folder, with COCO's annotations where the folder has them.
 
-Drawn scenes go the same way, for models that know nothing else.
+Drawn scenes have the same interface, for models that know only drawings.
 """
 
 from __future__ import annotations
@@ -23,32 +23,32 @@ from finst.scenes.draw import draw
 from finst.scenes.object import Grid, Picture, Scene
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-"""Of the files that are taken for photographs, in any case."""
+"""Endings of the files that are read as photographs, in upper or lower case."""
 
 COCO_PICTURES = "val2017"
 COCO_ANNOTATIONS = "annotations/instances_val2017.json"
-"""Where the archives of COCO 2017 unpack to."""
+"""The paths to which the archives of COCO 2017 unpack."""
 
 _DAMAGE = (OSError, SyntaxError, ValueError, TypeError, KeyError, EOFError, struct.error, Image.DecompressionBombError)
-"""What Pillow raises for files that are no whole picture."""
+"""The exceptions that Pillow raises for damaged files."""
 
 
 @runtime_checkable
 class Photograph(Protocol):
-    """One picture of a set. Pixels come when they are asked for."""
+    """One picture of a set. Pixels are loaded when ``picture`` is called."""
 
     @property
     def name(self) -> str:
-        """Of this picture among its set."""
+        """The picture's name, unique in its set."""
         ...
 
     @property
     def categories(self) -> tuple[str, ...] | None:
-        """Names of what is known to be there; None where nobody has said."""
+        """The annotated categories in the picture; None without annotations."""
         ...
 
     def picture(self) -> Picture:
-        """Pixels. Raises FinstError when the file is damaged."""
+        """The picture's pixels. Raises FinstError when the file is damaged."""
         ...
 
 
@@ -60,11 +60,11 @@ class Photo:
     """Its path within the folder."""
     file: Path
     px: int
-    """The longer side is made no longer than this, the aspect kept."""
+    """Longest side in px: larger photographs are shrunk to it, with their aspect ratio kept."""
     categories: tuple[str, ...] | None = None
 
     def picture(self) -> Picture:
-        """Turned as its EXIF data say, in RGB, with no objects. Raises FinstError when the file is damaged."""
+        """The photograph in RGB, rotated by its EXIF data, without objects. Raises FinstError for a damaged file."""
         try:
             with Image.open(self.file) as opened:
                 image = ImageOps.exif_transpose(opened).convert("RGB")
@@ -89,27 +89,28 @@ class DrawnPhoto:
         return tuple(obj.name for obj in self.scene.objects)
 
     def picture(self) -> Picture:
-        """As ``draw`` draws it."""
+        """The drawing of the scene by ``draw``."""
         return draw(self.scene)
 
 
 def drawn_photos(count: int, seed: int) -> tuple[DrawnPhoto, ...]:
-    """``count`` scenes of two to four objects of different colours and shapes in random cells of the 3x3 grid."""
+    """``count`` scenes of two to four objects, of different colours and shapes, in random cells of the 3x3 grid."""
     rng = np.random.default_rng([seed, 3])
     scenes = (grid_scene(rng, Grid(3, 3), int(rng.integers(2, 5)), "high") for _ in range(count))
     return tuple(DrawnPhoto(f"drawn {index}", scene) for index, scene in enumerate(scenes))
 
 
 def read_photos(folder: Path, px: int) -> tuple[Photo, ...]:
-    """The photographs in a folder and the folders in it, by name; none is opened yet.
+    """The photographs in a folder and its subfolders, sorted by name; files are opened later.
 
-    A folder with COCO's ``val2017`` and ``annotations/instances_val2017.json`` gives those of the former in which at
-    least two categories are annotated. Raises FinstError for no folder, no photographs, and damaged annotations.
+    From a folder with COCO's ``val2017`` and ``annotations/instances_val2017.json`` come the photographs of the former
+    with at least two annotated categories. ``px`` is their longest side. Raises FinstError for a folder that does not
+    exist or holds no photographs, and for damaged annotations.
     """
     if not folder.is_dir():
         raise FinstError(
-            f"{folder} is no folder: expected {DRAWN!r}, a folder of photographs ({', '.join(ENDINGS)}), or one with "
-            f"COCO's {COCO_PICTURES} and {COCO_ANNOTATIONS}"
+            f"{folder} is no folder: expected {DRAWN!r}, a folder of photographs ({', '.join(ENDINGS)}), or a folder "
+            f"with COCO's {COCO_PICTURES} and {COCO_ANNOTATIONS}"
         )
     annotations = folder / COCO_ANNOTATIONS
     known = annotations.is_file() and (folder / COCO_PICTURES).is_dir()
@@ -119,8 +120,10 @@ def read_photos(folder: Path, px: int) -> tuple[Photo, ...]:
         raise FinstError(f"{within} holds no photographs: expected files that end with {', '.join(ENDINGS)}")
     if not known:
         return tuple(Photo(name, files[name], px) for name in sorted(files))
-    of = read_categories(annotations)
-    photos = tuple(Photo(name, files[name], px, of[name]) for name in sorted(files) if len(of.get(name, ())) >= 2)
+    categories = read_categories(annotations)
+    photos = tuple(
+        Photo(name, files[name], px, categories[name]) for name in sorted(files) if len(categories.get(name, ())) >= 2
+    )
     if not photos:
         raise FinstError(
             f"none of the {len(files)} photographs in {within} has two categories in {annotations.name}: expected the "
@@ -136,25 +139,29 @@ def _is_photograph(path: Path) -> bool:
 def read_categories(annotations: Path) -> Mapping[str, tuple[str, ...]]:
     """Names of the categories in every picture, by the picture's file name, from COCO's JSON of instances.
 
-    Raises FinstError when the file is none of these.
+    Raises FinstError for another file.
     """
     try:
         data = json.loads(annotations.read_text(encoding="utf-8"))
-        names = {one["id"]: str(one["name"]) for one in data["categories"]}
-        files = {one["id"]: str(one["file_name"]) for one in data["images"]}
-        found: defaultdict[str, set[str]] = defaultdict(set)
-        for one in data["annotations"]:
-            found[files[one["image_id"]]].add(names[one["category_id"]])
+        names = {category["id"]: str(category["name"]) for category in data["categories"]}
+        files = {image["id"]: str(image["file_name"]) for image in data["images"]}
+        by_file: defaultdict[str, set[str]] = defaultdict(set)
+        for instance in data["annotations"]:
+            by_file[files[instance["image_id"]]].add(names[instance["category_id"]])
     except (ValueError, KeyError, TypeError) as cause:
         raise FinstError(
             f"{annotations} is not COCO's JSON of instances: expected categories, images and annotations that name "
             "each other"
         ) from cause
-    return {file: tuple(sorted(categories)) for file, categories in found.items()}
+    return {file: tuple(sorted(categories)) for file, categories in by_file.items()}
 
 
 def photos_of(source: str, count: int, px: int, seed: int) -> Sequence[Photograph]:
-    """``count`` pictures, or all if the folder ``source`` has fewer: drawn from it by seed, in the order of names."""
+    """``count`` random pictures of the folder ``source`` (all, if it has fewer), sorted by name; or drawn scenes.
+
+    ``source`` is the path of a folder or ``DRAWN``; ``px`` is the longest side of photographs. Raises FinstError as
+    ``read_photos`` does.
+    """
     if source == DRAWN:
         return drawn_photos(count, seed)
     every = read_photos(Path(source).expanduser(), px)

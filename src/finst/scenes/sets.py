@@ -1,7 +1,7 @@
-"""The paper's sets of scenes for representational analyses: place and features of objects are independent by design.
+"""The paper's sets of scenes for representational analyses, in which objects' places and features are independent.
 
-Every trial shows some objects; all but one are described, in some order, and the last is to be named. At every step of
-that (the first described object, the second, ..., the named one) each object stands in each cell equally often.
+In every trial all objects but one are described, in some order, and the last is to be named. At each step of that order
+(the first described object, the second, ..., the named one) each object is in each cell equally often.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ NAMED: tuple[Features, ...] = (
 """The paper's six named objects (section "Scenes")."""
 
 LATTICE = Grid(3, 3)
-"""Of the PCA set and of the frame set."""
+"""The grid of the PCA set and of the frame set."""
 
 CENTRE: Cell = (1, 1)
-"""The lattice's cell that all four arrangements of the frame set occupy."""
+"""The lattice cell that all four arrangements of the frame set share."""
 
 QUADRANTS: tuple[Cell, ...] = ((0, 0), (0, 1), (1, 0), (1, 1))
 """The lattice cell at the top left of each 2x2 arrangement of the frame set."""
@@ -40,19 +40,19 @@ QUADRANTS: tuple[Cell, ...] = ((0, 0), (0, 1), (1, 0), (1, 1))
 COUNTED: tuple[Features, ...] = tuple(
     product(("red", "blue", "green", "yellow"), ("triangle", "square", "circle", "cross"))
 )
-"""The objects of the counting set."""
+"""The objects from which the counting set draws."""
 
 COUNTS = range(3, 9)
-"""How many of them a picture shows."""
+"""Numbers of objects in a picture of the counting set."""
 
 
 @dataclass(frozen=True)
 class Staged:
-    """A scene and the order in which its objects come up."""
+    """A scene and the order in which its objects are mentioned."""
 
     scene: Scene
     order: tuple[int, ...]
-    """Indices of objects: the described ones as they are mentioned, then the target."""
+    """Indices of objects: the described objects in order of mention, then the target."""
 
     @property
     def stages(self) -> tuple[Obj, ...]:
@@ -72,9 +72,9 @@ class Staged:
 
 
 def absolute(obj: Obj) -> Cell:
-    """The lattice cell of an object. Raises FinstError for one that was placed freely."""
+    """The lattice cell of an object. Raises FinstError for an object that was placed freely."""
     if obj.cell is None:
-        raise FinstError(f"the {obj.name} stands in no cell: expected objects on a grid")
+        raise FinstError(f"the {obj.name} is in no cell: expected objects on a grid")
     return obj.cell
 
 
@@ -83,9 +83,10 @@ def counterbalanced(
 ) -> tuple[Staged, ...]:
     """``per_pair`` trials for every (object, cell), with N objects in N cells: N x N x ``per_pair`` trials.
 
-    Consecutive N trials have one target, and N arrangements that are a Latin square: every object is once in every
-    cell. Over consecutive N x N trials, at each step of the order of mention (not only for the target), every object
-    stands once in every cell. Arrangements and orders are random otherwise, and new in every trial.
+    Each N consecutive trials have the same target and N arrangements that form a Latin square: every object is once in
+    every cell. Over N x N consecutive trials, at each step of the order of mention (not only for the target), every
+    object is once in every cell. Apart from that, arrangements and orders are random and new in every trial. Raises
+    FinstError unless there are as many cells as objects, at least 2, and ``per_pair`` is at least 1.
     """
     count = len(objects)
     if len(cells) != count or count < 2:
@@ -98,7 +99,7 @@ def counterbalanced(
 def _block(
     objects: Sequence[Features], cells: Sequence[Cell], grid: Grid, rng: np.random.Generator
 ) -> Iterator[Staged]:
-    """Every object in every cell once at every step."""
+    """N x N trials with every object once in every cell at every step."""
     count = len(objects)
     targets = np.repeat(rng.permutation(count), count)
     places = np.concatenate([_latin_square(count, rng) for _ in range(count)])
@@ -108,7 +109,7 @@ def _block(
 
 
 def _latin_square(count: int, rng: np.random.Generator) -> Int[np.ndarray, "arrangement object"]:
-    """Places of the objects in so many arrangements, each object once in each place."""
+    """Places of ``count`` objects in as many arrangements, each object once in each place."""
     rows, columns = rng.permutation(count), rng.permutation(count)
     return rng.permutation(count)[(rows[:, None] + columns) % count]
 
@@ -118,8 +119,8 @@ def _orders(
 ) -> Int[np.ndarray, "trial step"]:
     """Orders of mention, the target last, with every (object, place) once at every step.
 
-    Trials and (object, place) are the two sides of a graph in which a trial is joined to its described objects where
-    they stand. Every node has N - 1 edges, so the graph falls apart into N - 1 perfect matchings (Kőnig): the steps.
+    Consider the bipartite graph of trials and (object, place) pairs, in which each trial is joined to its described
+    objects at their places. Every node has N - 1 edges, so the edges are N - 1 perfect matchings (Kőnig): the steps.
     """
     count = places.shape[1]
     left = {
@@ -136,7 +137,7 @@ def _orders(
 
 
 def _perfect_matching(edges: Mapping[int, Sequence[Cell]]) -> dict[Cell, int]:
-    """A trial for every pair, each trial once, in a regular graph (augmenting paths); earlier edges are preferred."""
+    """A trial for every pair, each trial once, in a regular graph (by augmenting paths); prefers earlier edges."""
     taken: dict[Cell, int] = {}
 
     def place(trial: int, tried: set[Cell]) -> bool:
@@ -156,13 +157,14 @@ def _perfect_matching(edges: Mapping[int, Sequence[Cell]]) -> dict[Cell, int]:
 def all_arrangements(
     objects: Sequence[Features], cells: Sequence[Cell], grid: Grid, times: int, rng: np.random.Generator
 ) -> tuple[Staged, ...]:
-    """Every arrangement ``times`` times, each time with one target and the others in random order: 24 of four objects.
+    """Every arrangement ``times`` times, with a random order of mention: 24 arrangements of four objects.
 
-    The set of a public reproduction; which object comes up when, and where, is as balanced as chance has it.
+    The set of a public reproduction. The order of mention is random, so it is balanced only on average. Raises
+    FinstError unless 2 to 4 objects have as many cells, and ``times`` is at least 1.
     """
     if len(cells) != len(objects) or not 2 <= len(cells) <= 4:
         raise FinstError(
-            f"all arrangements are taken of 2 to 4 objects in as many cells (24 at most), not of {len(objects)} in "
+            f"all arrangements need 2 to 4 objects in as many cells (24 at most), not {len(objects)} in "
             f"{len(cells)}: expected a 2x2 grid"
         )
     if times < 1:
@@ -185,8 +187,8 @@ def unique_objects(
     """The base design and the entropy sets (Figs 1c, 6, 7): as many objects as cells.
 
     low: all conjunctions of 2x2 values on a 2x2 grid and of 3x3 values on a 3x3 grid; high: as distinct as possible.
-    Which values, the seed fixes. The paper has 100 trials a pair on 2x2 (1,600) and 50 on 3x3 (4,050). ``per_pair`` is
-    of every arrangement where all of them are taken.
+    The seed chooses the values. The paper has 100 trials per (object, cell) pair on 2x2 (1,600) and 50 on 3x3 (4,050).
+    With ``arrangements`` "all", ``per_pair`` is the number of trials per arrangement.
     """
     rng = np.random.default_rng(seed)
     design = counterbalanced if arrangements == "counterbalanced" else all_arrangements
@@ -197,12 +199,15 @@ def unique_objects(
 
 
 def _recoloured(trial: Staged, named: Sequence[Features], grid: Grid) -> Staged:
-    """The same places and order with other objects."""
+    """The same places and order of mention with other objects."""
     return replace(trial, scene=on_grid(named, [absolute(obj) for obj in trial.scene.objects], grid))
 
 
 def pca_set(per_pair: int, seed: int) -> tuple[Staged, ...]:
-    """The six named objects in the outer columns of a 3x3 lattice (Fig 1b). The paper has 200 trials a pair: 7,200."""
+    """The six named objects in the outer columns of a 3x3 lattice (Fig 1b).
+
+    The paper has 200 trials per (object, cell) pair, 7,200 in all.
+    """
     cells = [cell for cell in LATTICE.cells if cell[1] != CENTRE[1]]
     return counterbalanced(NAMED, cells, LATTICE, per_pair, np.random.default_rng(seed))
 
@@ -210,8 +215,8 @@ def pca_set(per_pair: int, seed: int) -> tuple[Staged, ...]:
 def frame_set(per_pair: int, seed: int) -> tuple[Staged, ...]:
     """Four unique objects in a 2x2 arrangement in each quadrant of a 3x3 lattice (Figs 2, 8, 13, 26-29).
 
-    The lattice's centre is a cell of all four: the bottom right of the first, the top left of the last. 4 x 16 x
-    ``per_pair`` trials (number not stated in the paper); blocks of 16 take turns between the quadrants.
+    The lattice's centre belongs to all four: the bottom right of the first, the top left of the last. There are 4 x 16
+    x ``per_pair`` trials (number not stated in the paper), in blocks of 16 that alternate between the quadrants.
     """
     rng = np.random.default_rng(seed)
     objects = features(rng, 4, "high")
@@ -225,8 +230,10 @@ def frame_set(per_pair: int, seed: int) -> tuple[Staged, ...]:
 
 
 def counting_set(count: int, seed: int) -> tuple[Scene, ...]:
-    """``count`` pictures of 3 to 8 different objects in random cells of a 3x3 grid (Fig 46; the public reproduction has
-    100). Numbers take turns, so each is equally frequent (within one)."""
+    """``count`` pictures of 3 to 8 different objects in random cells of a 3x3 grid (Fig 46).
+
+    The public reproduction has 100. All numbers of objects are equally frequent (within one picture).
+    """
     rng = np.random.default_rng(seed)
     sizes = np.concatenate([rng.permutation(COUNTS) for _ in range(-(-count // len(COUNTS)))])[:count]
     return tuple(_counted(rng, size) for size in sizes.tolist())

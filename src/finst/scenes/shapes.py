@@ -1,4 +1,4 @@
-"""The colours and the outlines of the paper's objects, and how much of each pixel an outline covers."""
+"""Colours and outlines of the paper's objects, and the share of each pixel that an outline covers."""
 
 from __future__ import annotations
 
@@ -66,14 +66,14 @@ OUTLINES: dict[str, list[Point]] = {
     "diamond": _regular(4, 0.0),
     "hexagon": _regular(6, 0.0),
 }
-"""Corner points of each shape, y down, in any unit: drawing stretches them to fill the object's box."""
+"""Corner points of each shape, y downwards, in any unit: they are scaled to fill the object's box."""
 
 SHAPES: tuple[str, ...] = tuple(OUTLINES)
 
 
 @lru_cache(maxsize=256)
 def coverage(shape: str, height: int, width: int) -> Float[np.ndarray, "height width"]:
-    """Share of each pixel of a ``height`` x ``width`` px box that the shape's outline covers, in [0, 1] (read-only).
+    """Share, in [0, 1], of each pixel of a ``height`` x ``width`` px box that the shape covers (a read-only array).
 
     Raises FinstError for a shape that has no outline.
     """

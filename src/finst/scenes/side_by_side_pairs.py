@@ -1,4 +1,4 @@
-"""Pictures with two things, one left and one right: drawn here, rendered, or read from a folder (Fig 3)."""
+"""Pictures of two things side by side: drawn here, rendered, or read from a folder (Fig 3)."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from finst.scenes.draw import draw
 from finst.scenes.object import Picture, Scene
 
 SIDES = ("left", "right")
-"""The index of an object in a sided picture's scene: object 0 stands left of object 1."""
+"""The sides of objects 0 and 1 of such a picture's scene: object 0 is left of object 1."""
 
 
 @runtime_checkable
 class TwoThingPicture(Protocol):
-    """A picture of two things. Words and places are known at once; pixels come when they are asked for."""
+    """A picture of two things. Words and places are known at once; pixels are loaded when ``picture`` is called."""
 
     @property
     def name(self) -> str:
-        """Of this picture among its set."""
+        """The picture's name, unique in its set."""
         ...
 
     @property
     def environment(self) -> str:
-        """Where the things stand, such as ``beach``; ``white`` for drawings."""
+        """The things' surroundings, such as ``beach``; ``white`` for drawings."""
         ...
 
     @property
     def things(self) -> tuple[Features, Features]:
-        """(colour, kind) of the left and of the right one; colours differ."""
+        """(colour, kind) of the left and of the right thing; the colours differ."""
         ...
 
     def picture(self) -> Picture:
-        """Pixels, masks and boxes; object 0 is the left one. Raises FinstError when the file is damaged."""
+        """Pixels, masks and boxes; object 0 is the left thing. Raises FinstError when the file is damaged."""
         ...
 
 
@@ -53,14 +53,14 @@ class DrawnSided:
         return left, right
 
     def picture(self) -> Picture:
-        """As ``draw`` draws it."""
+        """The drawing of the scene by ``draw``."""
         return draw(self.scene)
 
 
 def drawn_sided(count: int, seed: int) -> Sequence[DrawnSided]:
-    """``count`` drawings on the 2x2 canvas, every picture beside its mirror image: the same two objects swapped.
+    """``count`` drawings on the 2x2 canvas, each followed by its mirror image: the same two objects swapped.
 
-    So every colour, every shape and every conjunction stands left and right equally often (exactly, for even counts).
+    So every colour, shape and conjunction is left and right equally often (exactly, for even counts).
     """
     pairs = mediation_pairs(-(-count // 2), seed)
     scenes = [scene for pair in pairs for scene in (pair.clean, pair.swapped)][:count]

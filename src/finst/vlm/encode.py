@@ -1,4 +1,4 @@
-"""From a picture and a prompt to tensors and roles. Needs a tokenizer and an image processor, but no weights."""
+"""Encodes a picture and a prompt as tensors and token roles. Needs a tokenizer and an image processor, no weights."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Offsets = Sequence[tuple[int, int]]
 """Characters [start, stop) of each token; may include the space before a word."""
 
 _USER = "\ue000"
-"""Stands for the user's words while the template is rendered: a private character that no template contains."""
+"""Stands for the user's text while the template is rendered: a private-use character that no template contains."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,27 +32,27 @@ class Encoded:
 
     input_ids: Int[Tensor, "pos"]
     image_inputs: dict[str, Tensor]
-    """What the vision tower takes, as the checkpoint's image processor made it."""
+    """The vision tower's inputs, from the checkpoint's image processor."""
     tokens: TokenMap
     text: str
-    """The whole conversation, with one placeholder for the picture; what a tokenizer puts before it is not here."""
+    """The whole conversation, with one placeholder for the picture, without the token that a tokenizer puts first."""
 
     @property
     def prompt(self) -> Encoded:
-        """The same without its answer; ``text`` stays as it is."""
+        """The context without its answer; ``text`` is unchanged."""
         stop = self.tokens.last + 1
         tokens = replace(self.tokens, roles=self.tokens.roles[:stop])
         return replace(self, input_ids=self.input_ids[:stop], tokens=tokens)
 
     @property
     def answer(self) -> list[int]:
-        """The tokens after the prompt; none where the context was encoded without an answer."""
+        """The ids of the tokens after the prompt; empty for a context that was encoded without an answer."""
         return self.input_ids[self.tokens.last + 1 :].tolist()
 
 
 @dataclass(frozen=True)
 class _Text:
-    """A rendered conversation and the characters in it that a prompt wrote."""
+    """A rendered conversation, split into the template's text and the prompt's."""
 
     before: str
     user: str
@@ -82,25 +82,25 @@ def _render(reader: Reader, prompt: Prompt) -> _Text:
         rendered = str(reader.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
     if rendered.count(_USER) != 1 or rendered.count(placeholder) != 1:
         raise FinstError(
-            f"the chat template of {reader.id} does not render one picture and one text: expected exactly one "
-            f"{placeholder} and the user's words once, got {rendered.replace(_USER, 'USER')!r}"
+            f"the chat template of {reader.id} does not render one picture and one text: expected {placeholder} and "
+            f"the user's text exactly once each, got {rendered.replace(_USER, 'USER')!r}"
         )
     before, between = rendered.split(_USER)
     return _Text(before, prompt.user, between + _gap(between, prompt.prefill), prompt.prefill)
 
 
 def _gap(before: str, words: str) -> str:
-    """A space before the assistant's words, where the opening of the turn (such as ``ASSISTANT:``) leaves none."""
+    """A space before the assistant's text, unless the opening of the turn (such as ``ASSISTANT:``) ends with one."""
     return " " if words and not before[-1:].isspace() and not words[0].isspace() else ""
 
 
 def _continuation(text: str, prompt: Prompt, answer: str) -> str:
-    said = prompt.continuation(answer)
-    return _gap(text, said) + said
+    continuation = prompt.continuation(answer)
+    return _gap(text, continuation) + continuation
 
 
 def _tokenise(reader: Reader, text: str) -> tuple[list[int], Offsets]:
-    """With the token that opens every sequence of some tokenizers, unless the template has written it already."""
+    """Ids and offsets, with the token that some tokenizers put first unless the template contains it already."""
     opening = reader.tokenizer.bos_token
     opened = opening is not None and text.startswith(opening)
     out = reader.tokenizer(text, add_special_tokens=not opened, return_offsets_mapping=True)
@@ -108,7 +108,7 @@ def _tokenise(reader: Reader, text: str) -> tuple[list[int], Offsets]:
 
 
 def token_texts(reader: Reader, ids: Sequence[int]) -> tuple[str, ...]:
-    """What each token adds to a text, for people to read; alone, Llama's tokens would lose the space before a word."""
+    """The text that each token adds to the tokens before it. (Decoded alone, Llama's tokens lose a leading space.)"""
     decode = partial(reader.tokenizer.decode, clean_up_tokenization_spaces=False)
     pairs = pairwise([[], *([token] for token in ids)])
     return tuple(decode(before + token)[len(decode(before)) :] for before, token in pairs)
@@ -126,8 +126,8 @@ def _text_role(token: tuple[int, int], text: _Text, prompt: Prompt) -> Role:
         span = prompt.spans[shares.index(max(shares))]
         return Role(span.role, span.object)
     written = ((text.user_start, text.user), (text.prefill_start, text.prefill))
-    spoken = any(_overlap(token, start, start + len(words)) for start, words in written)
-    return Role("text" if spoken else "template")
+    in_prompt = any(_overlap(token, start, start + len(words)) for start, words in written)
+    return Role("text" if in_prompt else "template")
 
 
 def _roles(
@@ -152,11 +152,11 @@ def _roles(
 
 
 def encode(reader: Reader, picture: Picture, prompt: Prompt, answer: str | None = None) -> Encoded:
-    """Tensors and roles of one context; with ``answer``, its tokens follow the prompt's.
+    """Tensors and token roles of one context. If ``answer`` is given, its tokens follow the prompt's.
 
     The conversation is the checkpoint's own template with the picture and ``prompt.user`` in the user's turn and
     ``prompt.prefill`` after the opening of the assistant's turn. Raises FinstError when the picture does not suit the
-    model, the model cuts an object off, the template has no place for one picture, picture and prompt have more
+    model, the model crops an object, the template does not take one picture and one text, picture and prompt have more
     positions than the decoder, or the answer changes how the prompt is tokenised.
     """
     pixels = reader.family.pixels(reader.config, reader.image_processor, picture.image)
@@ -172,8 +172,8 @@ def encode(reader: Reader, picture: Picture, prompt: Prompt, answer: str | None 
     image_id = reader.config.image_token_id
     if ids.count(image_id) != len(pixels.roles):
         raise FinstError(
-            f"{reader.id} does not read {placeholder} as its image token {image_id}: the tokenizer does not belong to "
-            "the configuration"
+            f"{reader.id} does not read {placeholder} as its image token {image_id}: expected the tokenizer that "
+            "belongs to the configuration"
         )
     roles = _roles(ids, offsets, wide, prompt, image_id, pixels.roles, len(prompt_ids) - 1)
     coverage = np.concatenate([patch_coverage(picture.masks, view) for view in pixels.views], axis=1)
@@ -183,13 +183,13 @@ def encode(reader: Reader, picture: Picture, prompt: Prompt, answer: str | None 
 
 
 def _picture_text(family: Family, pixels: Pixels) -> str:
-    """What is tokenised in the place of the one placeholder."""
+    """The text that replaces the placeholder before tokenisation: one image token for each role."""
     before, after = pixels.around
     return before + (family.image_token or family.image_placeholder) * len(pixels.roles) + after
 
 
 def _check_length(reader: Reader, length: int) -> None:
-    """Raises FinstError for more positions, image tokens included, than the decoder was made for."""
+    """Raises FinstError for more positions, image tokens included, than the decoder takes."""
     limit = getattr(reader.config.get_text_config(), "max_position_embeddings", None)
     if limit is not None and length > limit:
         raise FinstError(
@@ -199,7 +199,7 @@ def _check_length(reader: Reader, length: int) -> None:
 
 
 def _check_in_view(reader: Reader, picture: Picture, view: View) -> None:
-    """Raises FinstError when pixels of an object lie outside of what the model sees of the picture."""
+    """Raises FinstError when pixels of an object lie outside the part of the picture that the model sees."""
     left, top, right, bottom = view.window
     in_view = patch_coverage(picture.masks, view) @ view.areas
     for obj, px, shown in zip(picture.scene.objects, picture.masks.sum(axis=(1, 2)), in_view, strict=True):
@@ -225,9 +225,9 @@ def _continued(
 
 
 def first_tokens(reader: Reader, prompt: Prompt, answers: Sequence[str]) -> list[int]:
-    """The id of each answer's first token exactly where it would be generated.
+    """The id of each answer's first token, tokenised after the prompt as it would be generated.
 
-    Raises FinstError when two answers begin with the same token, for then no logit tells them apart.
+    Raises FinstError when two answers begin with the same token, since one logit cannot distinguish them.
     """
     text = _render(reader, prompt).whole
     prompt_ids, _ = _tokenise(reader, text)
@@ -245,7 +245,7 @@ def first_tokens(reader: Reader, prompt: Prompt, answers: Sequence[str]) -> list
 
 
 def unsayable(reader: Reader, words: Iterable[str]) -> list[str]:
-    """Those of the words that the tokenizer knows nothing of, not even letter by letter: it would write the same
-    unknown token for all of them."""
+    """The words that the tokenizer cannot encode, not even letter by letter: it would give its unknown token for all of
+    them."""
     unknown = reader.tokenizer.unk_token_id
     return [word for word in words if unknown in reader.tokenizer(f" {word}", add_special_tokens=False)["input_ids"]]

@@ -1,4 +1,4 @@
-"""Names of models: which can be one at all, decided without importing torch, so that a typing error is quick to see."""
+"""Names of models: checked without importing torch, so that a misspelt name is refused quickly."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ BUILTIN: Mapping[str, str] = MappingProxyType(
         "planted-counting": "planted",
     }
 )
-"""Models that come with the package: the folder of each under ``builtin``, or the package there that makes it.
+"""Models that come with finst: the checkpoint's folder under ``builtin``, or the package there that builds it.
 
-Such a package has a module ``checkpoint`` with ``folder(name)``.
+Such a package has a module ``checkpoint`` with a function ``folder(name)``.
 """
 
 
 def is_folder(model: str) -> bool:
-    """Whether the name is that of a folder on this machine."""
+    """Whether ``model`` is the path of a folder on this machine."""
     return bool(model) and os.path.isdir(Path(model).expanduser())  # Path.is_dir raises for a name that is too long
 
 
 def check_name(model: str) -> None:
-    """Raises FinstError for what is no built-in model, no folder, and not of the form of a hub id."""
+    """Raises FinstError for a name that is no built-in model, no folder, and not of the form of a hub id."""
     if model in BUILTIN or is_folder(model):
         return
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", model) or model.startswith("."):
@@ -39,7 +39,7 @@ def check_name(model: str) -> None:
 
 
 def unknown_model(model: str, reason: str) -> FinstError:
-    """The error for a model that is not there."""
+    """The error for a model that does not exist."""
     return FinstError(
         f"unknown model {model!r} ({reason}): expected a built-in model ({', '.join(BUILTIN)}), a folder with "
         "config.json and model*.safetensors, or a Hugging Face hub id such as Qwen/Qwen2-VL-2B-Instruct"

@@ -1,4 +1,4 @@
-"""Finding, checking and loading a model. All that can be wrong is said before any weight is read."""
+"""Finding, checking and loading a model. Errors are raised before weights are read, where possible."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from finst.vlm.families import FAMILIES, family_of
 from finst.vlm.families.base import Family
 from finst.vlm.names import BUILTIN, check_name, is_folder, unknown_model
 from finst.vlm.placement import DTYPES as DTYPES
-from finst.vlm.placement import EVERYWHERE, DeviceMap, Placement, Quantization, placed
+from finst.vlm.placement import EVERYWHERE, DeviceMap, Quantization, WeightPlacement, placed
 from finst.vlm.placement import PARTS as PARTS
 from finst.vlm.placement import placement as placement
 from finst.vlm.spec import ModelSpec
@@ -37,12 +37,12 @@ _WEIGHTS = ("model*.safetensors", "model*.safetensors.index.json")
 
 @dataclass(frozen=True, eq=False)
 class Reader:
-    """Everything about a checkpoint but its weights."""
+    """Everything about a checkpoint except its weights."""
 
     id: str
-    """The name it was asked for by."""
+    """The name by which it was opened."""
     path: Path
-    """The folder that holds it."""
+    """The checkpoint's folder."""
     revision: str | None
     """The hub's commit; None for folders and built-in models."""
     config: Any = field(repr=False)
@@ -58,13 +58,13 @@ class VLM:
     reader: Reader
     model: Any = field(repr=False)
     parts: int = 0
-    """Bfloat16 parts by which float32 linear layers multiply (dtypes ``bf16x3``, ``bf16x6``); 0 for plain products."""
+    """Number of bfloat16 parts of float32 linear layers (dtypes ``bf16x3``, ``bf16x6``); 0 for plain products."""
     quantization: Quantization | None = None
-    """Weights that bitsandbytes keeps in fewer bits; None for those of the checkpoint."""
+    """How bitsandbytes quantised the weights; None for the checkpoint's own."""
 
     @property
     def decoder(self) -> Any:
-        """The text model inside."""
+        """The text model."""
         return self.reader.family.decoder(self.model)
 
     @property
@@ -74,32 +74,32 @@ class VLM:
 
     @property
     def n_layers(self) -> int:
-        """Layers of the decoder."""
+        """Number of decoder layers."""
         return len(self.layers)
 
     @property
     def n_heads(self) -> int:
-        """Query heads a layer."""
+        """Number of query heads per layer."""
         return self.reader.config.get_text_config().num_attention_heads
 
     @property
     def n_kv_heads(self) -> int:
-        """Heads of keys and values a layer; each serves ``n_heads / n_kv_heads`` query heads."""
+        """Number of KV heads per layer; each serves ``n_heads / n_kv_heads`` query heads."""
         return self.reader.config.get_text_config().num_key_value_heads
 
     @property
     def d_head(self) -> int:
-        """Width of a head's output."""
+        """Number of entries of a head's output."""
         return cast(Any, self.layers[0]).self_attn.head_dim
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are; of a model on several devices, where its inputs go and its results arrive."""
+        """The model's device; for a model on several devices, the one of its inputs and results."""
         return self.model.get_input_embeddings().weight.device
 
     @cached_property
     def devices(self) -> tuple[torch.device, ...]:
-        """All devices that the decoder's layers are on, in the order of the layers."""
+        """All devices of the decoder's layers, in the order of the layers."""
         return tuple(dict.fromkeys(next(layer.parameters()).device for layer in self.layers))
 
     @property
@@ -109,7 +109,7 @@ class VLM:
 
     @cached_property
     def weights_hash(self) -> str:
-        """sha256 over the contents of the weight files, in the order of their names."""
+        """SHA-256 of the contents of the weight files, in the order of their names."""
         digest = hashlib.sha256()
         for file in weight_files(self.reader.path):
             with file.open("rb") as stream:
@@ -119,8 +119,8 @@ class VLM:
 
 
 def model_spec(vlm: VLM) -> ModelSpec:
-    """The settings that name an open model, in the number format and on the device that it has."""
-    formats = {name: (known, PARTS.get(name, 0)) for name, known in DTYPES.items()}
+    """The spec that opens this model again: its name, revision, number format and device."""
+    formats = {name: (dtype, PARTS.get(name, 0)) for name, dtype in DTYPES.items()}
     plain_format = next(name for name, entry in formats.items() if entry == (vlm.dtype, vlm.parts))
     dtype: Any = vlm.quantization or plain_format
     device = str(vlm.device) if len(vlm.devices) == 1 else EVERYWHERE
@@ -128,13 +128,13 @@ def model_spec(vlm: VLM) -> ModelSpec:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a checkpoint, by name."""
+    """The safetensors files of a checkpoint, sorted by name."""
     return sorted(folder.glob("model*.safetensors"))
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No progress bars, log lines or warnings from transformers: finst's own errors say what matters."""
+    """Inside, transformers prints no progress bars, log lines or warnings; finst raises its own errors."""
     verbosity, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
     hf_logging.set_verbosity_error()
     hf_logging.disable_progress_bar()
@@ -149,11 +149,11 @@ def quiet() -> Iterator[None]:
 
 
 def open_reader(model: str, *, revision: str | None = None, families: Sequence[Family] = FAMILIES) -> Reader:
-    """A built-in model by name, a folder, or a Hugging Face hub id (downloads its small files, or takes the cache's).
+    """Reads everything except the weights of a built-in model, a folder, or a Hugging Face hub id.
 
-    ``families`` are the architectures that are known, for those who bring one of their own. Raises FinstError when
-    there is no such model or revision, files are missing, or no family reads its architecture in the way that this
-    checkpoint is made.
+    The small files of a hub id are downloaded, or taken from the cache without a network. ``families`` are the known
+    architectures; give your own to add one. Raises FinstError when the model or revision does not exist, files are
+    missing, or no family reads the architecture or this variant of it.
     """
     folder, commit = _locate(model, revision)
     config_file = folder / "config.json"
@@ -162,9 +162,9 @@ def open_reader(model: str, *, revision: str | None = None, families: Sequence[F
     family = family_of(_model_type(config_file), families)
     if commit is None and not weight_files(folder):
         pickled = next(iter(sorted(folder.glob("*.bin"))), None)
-        found = "" if pickled is None else f" but {pickled.name}, a pickle, which can run code when it is read"
+        other = "" if pickled is None else f" but {pickled.name}, a pickle, which can run code when it is read"
         raise FinstError(
-            f"{model}: the folder {folder} has no weights{found}; expected model*.safetensors beside config.json"
+            f"{model}: the folder {folder} has no weights{other}; expected model*.safetensors beside config.json"
         )
     with quiet():
         try:
@@ -186,10 +186,10 @@ def open_reader(model: str, *, revision: str | None = None, families: Sequence[F
 
 
 def _processors_template(folder: Path) -> str | None:
-    """The conversation format that older checkpoints keep in a file of their processor, which no tokenizer reads.
+    """The chat template that older checkpoints keep in a file of their processor, which tokenizers do not read.
 
-    transformers' processors prefer it, too: a tokenizer's own may be that of a model without pictures. Raises
-    ValueError when the file is damaged.
+    transformers' processors prefer it too: the tokenizer's own may be that of a text-only model. Raises ValueError when
+    the file is damaged.
     """
     file = folder / "chat_template.json"
     if not file.is_file():
@@ -210,15 +210,15 @@ def open_vlm(
     device_map: DeviceMap | None = None,
     quantization: str | None = None,
 ) -> VLM:
-    """Loads the weights (safetensors only; no code of a checkpoint is ever run), in evaluation mode.
+    """Loads a model in evaluation mode, from safetensors only; no code of a checkpoint is run.
 
     ``revision`` is a branch, tag or commit of a hub id. ``device`` "auto" is the first CUDA GPU, or the CPU without
-    one. ``device_map`` "auto" spreads the layers over all GPUs (as ``device`` "cuda:all" does), and a mapping puts each
-    module where it says; both need accelerate. ``quantization`` "8bit" or "4bit" (as the ``dtype`` of that name) needs
-    bitsandbytes and a GPU, and warns: such weights blur scores.
+    one. ``device_map`` "auto" spreads the layers over all GPUs (as ``device`` "cuda:all" does); a mapping gives the
+    device of each module. Both need accelerate. ``quantization`` "8bit" or "4bit" (also as ``dtype``) needs
+    bitsandbytes and a GPU, and gives a PrecisionWarning: quantised weights change scores.
 
-    Raises FinstError for an unknown dtype or device, for packages that are missing, for GPUs without room, and when the
-    files cannot be read or lack weights that the architecture has.
+    Raises FinstError for an unknown dtype or device, for packages that are not installed, for GPUs without enough
+    memory, and when the files cannot be read or lack weights of the architecture.
     """
     if isinstance(model, Reader) and revision not in (None, model.revision):
         raise FinstError(f"{model.id} was read at revision {model.revision}, not at {revision}: give one of the two")
@@ -240,8 +240,8 @@ def open_vlm(
     return VLM(reader, loaded.eval().requires_grad_(False), place.parts, place.quantization)
 
 
-def _load(reader: Reader, place: Placement) -> tuple[Any, dict[str, Any]]:
-    """The model and transformers' report of what did not fit."""
+def _load(reader: Reader, place: WeightPlacement) -> tuple[Any, dict[str, Any]]:
+    """The model, and transformers' report of weights that do not fit."""
     with quiet():
         try:
             loaded = AutoModelForImageTextToText.from_pretrained(
@@ -270,7 +270,7 @@ def _model_type(config_file: Path) -> str:
 
 
 def _locate(model: str, revision: str | None) -> tuple[Path, str | None]:
-    """The folder of a model and, from the hub, its commit."""
+    """The folder of a model, and its commit if it comes from the hub."""
     check_name(model)
     if model in BUILTIN or is_folder(model):
         if revision is not None:
@@ -287,13 +287,13 @@ def _builtin(name: str) -> Path:
     folder = Path(__file__).parents[1] / "builtin" / BUILTIN[name]
     if (folder / "config.json").is_file():
         return folder
-    # By name: what makes models is a floor above, and loaded only when such a model is asked for.
+    # Imported by name: packages that build models belong to a higher layer, and are loaded only when needed.
     with quiet():
         return import_module(f"finst.builtin.{BUILTIN[name]}.checkpoint").folder(name)
 
 
 def _download(repo: str, revision: str | None, patterns: tuple[str, ...]) -> Path:
-    """The snapshot folder with the files of these patterns: from the hub, or from its cache when that cannot be had."""
+    """The snapshot folder with the files of these patterns, from the hub or, if that is unavailable, from its cache."""
     wanted = partial(snapshot_download, repo, revision=revision, allow_patterns=list(patterns))
     with quiet():
         try:
@@ -302,6 +302,6 @@ def _download(repo: str, revision: str | None, patterns: tuple[str, ...]) -> Pat
             try:
                 return Path(wanted(local_files_only=True))
             except (HFValidationError, LocalEntryNotFoundError):
-                asked = repo if revision is None else f"{repo} at {revision}"
-                reason = f"neither the hub nor its cache gave these files of it: {', '.join(patterns)}"
-                raise unknown_model(asked, f"{reason}; {type(online).__name__}") from online
+                name = repo if revision is None else f"{repo} at {revision}"
+                reason = f"neither the hub nor its cache has these files: {', '.join(patterns)}"
+                raise unknown_model(name, f"{reason}; {type(online).__name__}") from online

@@ -1,4 +1,4 @@
-"""Where a model's weights go, and in which numbers they are kept."""
+"""Devices and number formats of a model's weights."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from finst.errors import FinstError, PrecisionWarning, choice
 Quantization = Literal["8bit", "4bit"]
 
 PARTS = {"bf16x3": 2, "bf16x6": 3}
-"""Bfloat16 parts of each float32 number."""
+"""Number of bfloat16 parts of each float32 number."""
 
 DTYPES: dict[str, torch.dtype] = {
     "float32": torch.float32,
@@ -36,27 +36,27 @@ DeviceMap = Literal["auto"] | Mapping[str, int | str]
 """``auto``, or the device of each module by name, as accelerate takes it."""
 
 EVERYWHERE = "cuda:all"
-"""The name of all GPUs together: a model's layers are spread over them."""
+"""Device name for all GPUs together: a model's layers are spread over them."""
 
 _DEVICES = ("auto", "cpu", "cuda", "cuda:N", EVERYWHERE)
 
 
 @dataclass(frozen=True)
-class Placement:
-    """How weights are loaded."""
+class WeightPlacement:
+    """How a model's weights are loaded."""
 
     dtype: torch.dtype
     device: torch.device
-    """Of the whole model; of one on several devices, where its inputs go."""
+    """The model's device; for a model on several devices, the one of its inputs."""
     parts: int = 0
     """As in ``VLM``."""
     device_map: Mapping[str, int | str] | None = None
-    """Modules' devices, for a model on several of them."""
+    """Device of each module, for a model on several devices."""
     quantization: Quantization | None = None
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """For transformers' ``from_pretrained``."""
+        """Keyword arguments for transformers' ``from_pretrained``."""
         arguments: dict[str, Any] = {"dtype": self.dtype}
         if self.device_map is not None:
             arguments["device_map"] = dict(self.device_map)
@@ -71,9 +71,10 @@ class Placement:
 
 
 def placement(dtype: str, device: str) -> tuple[torch.dtype, torch.device]:
-    """The number format and the one device of these names.
+    """The number format and the device of these names, for a model on one device.
 
-    Raises FinstError for names that are not there, and for formats that the device does not have.
+    Raises FinstError for unknown names, a device that this machine does not have, and a format that the device does not
+    support.
     """
     if dtype not in DTYPES:
         raise choice("dtype", dtype, DTYPES)
@@ -85,12 +86,12 @@ def placement(dtype: str, device: str) -> tuple[torch.dtype, torch.device]:
 
 def placed(
     config: Any, dtype: str, device: str, device_map: DeviceMap | None = None, quantization: str | None = None
-) -> Placement:
-    """A model of this configuration in these numbers on these devices.
+) -> WeightPlacement:
+    """How to load a model of this configuration in this number format on these devices.
 
-    ``device`` "cuda:all" is ``device_map`` "auto", and ``dtype`` "8bit" or "4bit" is that ``quantization`` with numbers
-    in bfloat16. Raises FinstError for names that are not there, for what cannot be had together, for packages that are
-    not installed, and for GPUs that are too small.
+    ``device`` "cuda:all" is ``device_map`` "auto"; ``dtype`` "8bit" or "4bit" is that ``quantization`` with numbers in
+    bfloat16. Raises FinstError for unknown names, settings that exclude each other, packages that are not installed,
+    and GPUs without enough memory.
     """
     if dtype in QUANTIZED and quantization in (None, dtype):
         dtype, quantization = "bfloat16", dtype
@@ -108,9 +109,9 @@ def placed(
     if quantization is not None:
         _check_quantization(quantization, dtype, target)
     if device_map is None:
-        return Placement(number_format, target, PARTS.get(dtype, 0), None, _quantization(quantization))
+        return WeightPlacement(number_format, target, PARTS.get(dtype, 0), None, _quantization(quantization))
     spread = _spread(config, number_format, device_map)
-    return Placement(number_format, target, PARTS.get(dtype, 0), spread, _quantization(quantization))
+    return WeightPlacement(number_format, target, PARTS.get(dtype, 0), spread, _quantization(quantization))
 
 
 def _quantization(name: str | None) -> Quantization | None:
@@ -121,11 +122,11 @@ def _check_quantization(quantization: str, dtype: str, device: torch.device) -> 
     if device.type != "cuda":
         raise FinstError(f"{quantization} weights are for CUDA devices, not for {device.type!r}: expected none there")
     if dtype not in ("float32", "bfloat16", "float16"):
-        raise FinstError(f"{quantization} weights do not go with {dtype}: expected float32, bfloat16 or float16")
+        raise FinstError(f"{quantization} weights do not work with {dtype}: expected float32, bfloat16 or float16")
     _need("bitsandbytes", f"{quantization} weights", "quantization")
     _need("accelerate", f"{quantization} weights", "quantization")
     warnings.warn(
-        f"{quantization} weights change scores by more than many heads have: hold what you find against float32",
+        f"{quantization} weights change scores by more than the scores of many heads: compare results with float32",
         PrecisionWarning,
         stacklevel=4,
     )
@@ -137,23 +138,23 @@ def _need(package: str, what: str, extra: str) -> None:
 
 
 def _spread(config: Any, dtype: torch.dtype, device_map: DeviceMap) -> Mapping[str, int | str]:
-    """Each module's device, none of them the disk, nor the CPU beside GPUs: weights that move would cost every walk."""
+    """Each module's device: all GPUs or all the CPU, since offloaded weights would be copied in every walk."""
     _need("accelerate", "models on several devices", "multi-gpu")
-    found = _balanced(config, dtype) if device_map == "auto" else dict(device_map)
-    kinds = {"cuda" if isinstance(place, int) else place.partition(":")[0] for place in found.values()}
+    devices = _balanced(config, dtype) if device_map == "auto" else dict(device_map)
+    kinds = {"cuda" if isinstance(place, int) else place.partition(":")[0] for place in devices.values()}
     if "disk" in kinds or kinds == {"cpu", "cuda"}:
-        off = [name for name, place in found.items() if place in ("cpu", "disk")]
+        off = [name for name, place in devices.items() if place in ("cpu", "disk")]
         raise FinstError(
             f"device_map leaves {len(off)} modules outside of the GPUs, beginning with {off[0]!r}: expected GPUs with "
-            "room for all weights, a shorter dtype, or device='cpu'"
+            "memory for all weights, a 16-bit dtype, or device='cpu'"
         )
     if not kinds <= {"cpu", "cuda"}:
         raise choice("kind of device in device_map", sorted(kinds - {"cpu", "cuda"})[0], ("cpu", "cuda"))
-    return MappingProxyType(found)
+    return MappingProxyType(devices)
 
 
 def _balanced(config: Any, dtype: torch.dtype) -> dict[str, int | str]:
-    """Layers on all GPUs, as evenly as they go; "disk" stands for modules that fit nowhere."""
+    """Layers spread over all GPUs as evenly as possible; "disk" for modules that fit on none."""
     count = torch.cuda.device_count()
     if not count:
         return {"": "cpu"}

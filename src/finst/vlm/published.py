@@ -1,7 +1,7 @@
-"""Published models: where they are, and their true shapes, written out from their public configurations.
+"""Published models: their hub ids and shapes, copied from their public configurations.
 
-Shapes come without weights and stand for the checkpoints where these are not to be had. What follows from them
-(parameters, image tokens, memory) is computed, never written here.
+Shapes have no weights. They stand for checkpoints that are unavailable. What follows from them (parameters, image
+tokens, memory) is computed, not written here.
 """
 
 from __future__ import annotations
@@ -23,34 +23,34 @@ from finst.vlm.families import family_of
 from finst.vlm.open import Reader, quiet
 
 ROTARY = {"rope_type": "default", "rope_theta": 1e6, "mrope_section": [16, 24, 24]}
-"""Of all Qwen2-VL and Qwen2.5-VL shapes here, whose heads have 128 entries."""
+"""Rotary embedding of all Qwen2-VL and Qwen2.5-VL shapes here, whose heads have 128 entries."""
 
 QWEN2_PIXELS = {"size": {"shortest_edge": 3136, "longest_edge": 12845056}}
-"""Of Qwen2-VL and Qwen2.5-VL: the least and the most px of a picture."""
+"""The least and the most px of a picture in Qwen2-VL and Qwen2.5-VL."""
 
 CLIP_PIXELS = {
     "image_processor_type": "CLIPImageProcessor",
     "size": {"shortest_edge": 336},
     "crop_size": {"height": 336, "width": 336},
 }
-"""Of LLaVA-1.5: the middle square."""
+"""LLaVA-1.5's image processor, which takes the middle square of a picture."""
 
 
 @dataclass(frozen=True)
 class Shape:
-    """An architecture and its sizes, in the words of Hugging Face's configurations."""
+    """An architecture and its sizes, with the keys of Hugging Face's configurations."""
 
     name: str
     model_type: str
-    """Which architecture; finst must have a family that reads it."""
+    """The architecture; finst must have a family that reads it."""
     text: Mapping[str, Any] = field(repr=False)
     vision: Mapping[str, Any] = field(repr=False)
     rest: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """What else the configuration says."""
+    """The other entries of the configuration."""
     hub: tuple[str, ...] = ()
-    """Hugging Face hub ids of checkpoints of this shape, the one to begin with first."""
+    """Hugging Face hub ids of checkpoints of this shape, the recommended one first."""
     pixels: Mapping[str, Any] = field(default_factory=dict, repr=False)
-    """``preprocessor_config.json``, where it differs from what the image processor's class takes for granted."""
+    """Entries of ``preprocessor_config.json`` that differ from the defaults of the image processor's class."""
 
     def config(self) -> PreTrainedConfig:
         """A new Hugging Face configuration of this shape."""
@@ -58,13 +58,13 @@ class Shape:
         return AutoConfig.for_model(self.model_type, **deepcopy(parts))
 
     def parameters(self) -> int:
-        """Number of weights: transformers' own model of this shape is built without memory, and counted."""
+        """Number of weights, counted in transformers' own model of this shape, built without memory."""
         with torch.device("meta"):
             model = AutoModelForImageTextToText.from_config(self.config())
         return sum(parameter.numel() for parameter in model.parameters())
 
     def reader(self, tokenizer: Any = None) -> Reader:
-        """Of a checkpoint of this shape with this tokenizer. Raises FinstError if no family reads its architecture."""
+        """The reader of a checkpoint with this shape and tokenizer. Raises FinstError if no family reads it."""
         family = family_of(self.model_type)
         with quiet(), TemporaryDirectory() as folder:
             Path(folder, "preprocessor_config.json").write_text(json.dumps(dict(self.pixels)))
@@ -102,7 +102,7 @@ def _qwen2_vl(hub: str, decoder: dict[str, int], *, tied: bool = False) -> Shape
 
 
 def _qwen2_5_vl(hub: str, decoder: dict[str, int], *, vision_mlp: int = 3420, tied: bool = False) -> Shape:
-    """Vision as in Qwen2-VL, but with gated MLPs and, in all layers but four, attention within windows of 112 px."""
+    """Vision as in Qwen2-VL, but with gated MLPs and, in all layers except four, attention in windows of 112 px."""
     text = {**decoder, "rms_norm_eps": 1e-6, "max_position_embeddings": 128000, "rope_parameters": ROTARY}
     vision = {
         "depth": 32,
@@ -121,7 +121,7 @@ def _qwen2_5_vl(hub: str, decoder: dict[str, int], *, vision_mlp: int = 3420, ti
 
 
 def _qwen3_vl(hub: str, decoder: dict[str, int], *, depth: int, width: int, mlp: int, tied: bool) -> Shape:
-    """Vision: patches of 16 px; features of three of its layers are added to the decoder's first three layers too."""
+    """Vision: patches of 16 px; features of three of its layers are added after the decoder's first three layers."""
     rotary = {"rope_type": "default", "rope_theta": 5e6, "mrope_section": [24, 20, 20], "mrope_interleaved": True}
     text = {**decoder, "head_dim": 128, "max_position_embeddings": 262144, "rope_parameters": rotary}
     vision = {
@@ -154,7 +154,7 @@ def _llava(hub: str, decoder: dict[str, int]) -> Shape:
 
 
 def _siglip(layers: int, side: int) -> dict[str, Any]:
-    """Its "so400m" size, without the pooling head."""
+    """SigLIP of size "so400m", without the pooling head."""
     return {
         "model_type": "siglip_vision_model",
         "num_hidden_layers": layers,
@@ -168,7 +168,7 @@ def _siglip(layers: int, side: int) -> dict[str, Any]:
 
 
 def _llava_onevision(name: str, hub: str, decoder: dict[str, int], *, tied: bool = False) -> Shape:
-    """Vision: SigLIP at 384 px, the whole picture and up to 36 tiles of it, joined on one grid."""
+    """Vision: SigLIP at 384 px on the whole picture and on up to 36 tiles of it, joined to one grid."""
     text = {**decoder, "model_type": "qwen2", "rms_norm_eps": 1e-6, "max_position_embeddings": 32768}
     sides = [384 * n for n in range(1, 7)]
     rest = {
@@ -237,7 +237,7 @@ def _smolvlm2(hub: str, decoder: dict[str, int], vision: dict[str, int], scale: 
 
 
 def _tiles(side: int) -> dict[str, Any]:
-    """Of Idefics3 and SmolVLM: pictures of up to four tiles, of which finst takes one, the whole."""
+    """Picture sizes of Idefics3 and SmolVLM, which split pictures into up to four tiles; finst uses the whole only."""
     return {"size": {"longest_edge": 4 * side}, "max_image_size": {"longest_edge": side}}
 
 
@@ -370,16 +370,16 @@ SHAPES: Mapping[str, Shape] = MappingProxyType(
         )
     }
 )
-"""By the names that ``--shape`` takes."""
+"""Shapes by the names that ``--shape`` takes."""
 
 
 def shape_named(name: str) -> Shape:
-    """Raises FinstError for a name that is not among ``SHAPES``."""
+    """The shape of that name. Raises FinstError for a name that is not in ``SHAPES``."""
     if name not in SHAPES:
         raise choice("shape", name, SHAPES)
     return SHAPES[name]
 
 
 def published(model: str) -> Shape | None:
-    """The shape of a hub id or of a name of ``SHAPES``; None for other models."""
+    """The shape of a hub id or of a name in ``SHAPES``; None for other models."""
     return next((shape for shape in SHAPES.values() if model in (shape.name, *shape.hub)), None)

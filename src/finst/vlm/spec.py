@@ -1,4 +1,4 @@
-"""Which model is measured, in which numbers and where: the part that every spec shares. Imports nothing heavy."""
+"""Model, number format and device: the settings that every spec shares. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from finst.options import Dtype
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """A model by name, and how it is loaded."""
+    """A model by name, and how to load it."""
 
     model: str = "organism"
     """Built-in model, folder with a checkpoint, or Hugging Face hub id."""

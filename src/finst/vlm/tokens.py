@@ -1,4 +1,4 @@
-"""Which token is what: every position of an encoded prompt has exactly one role."""
+"""Token roles: every position of an encoded prompt has exactly one."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from jaxtyping import Bool, Float
 from finst.errors import FinstError, choice
 
 Kind = Literal["template", "text", "image", "colour", "noun", "comma", "last", "answer"]
-"""``text`` is prompt text without a role of its own, ``last`` the prompt's last token, where the answer is predicted,
-and ``answer`` what follows it when a text is encoded together with its answer."""
+"""``text`` is prompt text without a role of its own. ``last`` is the prompt's last token, where the answer is
+predicted. ``answer`` is every token after it, when a prompt is encoded together with its answer."""
 
 Patch = tuple[int, int]
 """(row, column) on the grid of image tokens, counted from the top left."""
@@ -23,45 +23,45 @@ Window = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Role:
-    """What one position is. ``object`` indexes the scene's objects (colour, noun, comma); ``patch`` is for images."""
+    """The role of one position. ``object`` indexes the scene's objects (colour, noun, comma); images have a ``patch``."""
 
     kind: Kind
     object: int | None = None
     patch: Patch | None = None
     view: int = 0
-    """Of which of the map's views the patch is."""
+    """Index of the patch's view in ``TokenMap.views``."""
 
 
 @dataclass(frozen=True, eq=False)
 class View:
-    """A grid of image tokens, laid over the picture."""
+    """A grid of image tokens over the picture."""
 
     rows: Float[np.ndarray, "row 2"]
-    """Where each row begins and ends, in px of the picture; outside of it where a model sees padding."""
+    """Top and bottom of each row, in px of the picture; outside of the picture where a model sees padding."""
     cols: Float[np.ndarray, "col 2"]
-    """Where each column begins and ends."""
+    """Left and right of each column, in px of the picture."""
 
     @classmethod
     def even(cls, grid: tuple[int, int], window: Window) -> View:
-        """Rows and columns of equal size, side by side over the window."""
+        """``grid`` rows and columns of equal size that fill the window."""
         left, top, right, bottom = window
         rows, cols = np.linspace(top, bottom, grid[0] + 1), np.linspace(left, right, grid[1] + 1)
         return cls(np.stack([rows[:-1], rows[1:]], axis=1), np.stack([cols[:-1], cols[1:]], axis=1))
 
     @property
     def grid(self) -> tuple[int, int]:
-        """How many rows and columns."""
+        """Number of rows and of columns."""
         return len(self.rows), len(self.cols)
 
     @property
     def window(self) -> Window:
-        """From the first to the last of them."""
+        """The part of the picture from the first to the last row and column, in px."""
         (top, bottom), (left, right) = ((float(x[0, 0]), float(x[-1, 1])) for x in (self.rows, self.cols))
         return left, top, right, bottom
 
     @property
     def areas(self) -> Float[np.ndarray, "patch"]:
-        """Of each patch in square px of the picture; patches in reading order."""
+        """Area of each patch in square px of the picture; patches in reading order."""
         return np.outer(np.diff(self.rows), np.diff(self.cols)).ravel()
 
 
@@ -71,34 +71,35 @@ class TokenMap:
 
     roles: tuple[Role, ...]
     views: tuple[View, ...]
-    """The grids in which the image tokens lie. Most models have one; some see the picture again, in more detail."""
+    """The grids of image tokens. Most models have one; some see the picture a second time, in more detail."""
     coverage: Float[np.ndarray, "object patch"]
     """Share, in [0, 1], of each patch's area that shows the object; view by view, patches in reading order."""
     unplaced: str = ""
-    """Why no image token shows a place of its own, in models that mix places; the one patch is then all they see."""
+    """The reason why image tokens have no place in the picture, in models that mix places; empty in other models. The
+    only patch is then the whole picture."""
 
     def __len__(self) -> int:
         return len(self.roles)
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Rows and columns of image tokens in the first view, which is of the whole picture."""
+        """Number of rows and columns of image tokens in the first view, which shows the whole picture."""
         return self.views[0].grid
 
     @property
     def window(self) -> Window:
-        """The part of the picture that the first view shows: all of it, but for models that cut."""
+        """The part of the picture that the first view shows, in px: all of it, except in models that crop."""
         return self.views[0].window
 
     @property
     def layout(self) -> str:
-        """The picture's tokens in short: ``10×10``, in two views ``27×27 + 54×54``, where they have no place ``64``."""
+        """The image tokens in short: ``10×10``; with two views ``27×27 + 54×54``; without places ``64``."""
         if self.unplaced:
             return str(len(self.positions("image")))
         return " + ".join("{}×{}".format(*view.grid) for view in self.views)
 
     def positions(self, kind: Kind, object: int | None = None) -> tuple[int, ...]:
-        """All positions of a kind, of one object when it is given; empty when the prompt has none."""
+        """All positions of a kind (of one object, if given); empty when the prompt has none."""
         if kind not in get_args(Kind):
             raise choice("role", kind, get_args(Kind))
         return tuple(
@@ -112,20 +113,20 @@ class TokenMap:
 
         Raises FinstError when the prompt does not name it.
         """
-        found = tuple(sorted(self.positions("colour", index) + self.positions("noun", index)))
-        if not found:
+        positions = tuple(sorted(self.positions("colour", index) + self.positions("noun", index)))
+        if not positions:
             named = sorted({role.object for role in self.roles if role.kind in ("colour", "noun")}, key=str)
             raise FinstError(
                 f"the prompt does not describe object {index}: expected one of the objects that it names "
                 f"({', '.join(map(str, named)) or 'it names none'})"
             )
-        return found
+        return positions
 
     def object_patches(self, index: int, above: float = 0.0, view: int | None = None) -> tuple[int, ...]:
         """Positions of the image tokens of which object ``index`` covers more than the share ``above``.
 
-        Of all views, so that an edit there leaves no token that shows the object as it was; of one, when it is given.
-        Raises FinstError for an unknown object or view, and when image tokens have no place in the picture.
+        All views are included, so that an edit reaches every token that shows the object; ``view`` selects one. Raises
+        FinstError for an unknown object or view, and when image tokens have no place in the picture.
         """
         if self.unplaced:
             raise FinstError(
@@ -148,7 +149,7 @@ class TokenMap:
 def patch_coverage(masks: Bool[np.ndarray, "object height width"], view: View) -> Float[np.ndarray, "object patch"]:
     """Share of each patch's area that each object covers; patches in reading order.
 
-    Exact for any picture size: a pixel that a patch border cuts counts in both patches, with the part that lies there.
+    Exact for any picture size: a pixel on the border of two patches counts in both, each with its part of the pixel.
     """
     _, height, width = masks.shape
     rows, cols = _shares(height, view.rows), _shares(width, view.cols)
@@ -156,7 +157,7 @@ def patch_coverage(masks: Bool[np.ndarray, "object height width"], view: View) -
 
 
 def _shares(pixels: int, patches: Float[np.ndarray, "patch 2"]) -> Float[np.ndarray, "patch pixel"]:
-    """Along one axis: the share that each pixel fills of each patch."""
+    """Along one axis: the share of each patch that each pixel fills."""
     pixel = np.arange(pixels)
     overlap = np.minimum(patches[:, 1:], pixel + 1) - np.maximum(patches[:, :1], pixel)
     return np.clip(overlap, 0, None) / np.diff(patches)

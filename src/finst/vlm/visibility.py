@@ -1,4 +1,4 @@
-"""Who sees whom: earlier tokens, or those in a window of them, and all of one's own block (the tokens of a picture)."""
+"""Which tokens attend to which: earlier ones, perhaps within a window, and all of the token's own block (a picture)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from finst.vlm.families.base import Blocks
 def visible(
     queries: range, keys: range, blocks: Blocks, window: int | None, device: torch.device
 ) -> Bool[Tensor, "query key"]:
-    """Whether the tokens at ``queries`` see those at ``keys`` (positions).
+    """Whether the tokens at positions ``queries`` see the tokens at positions ``keys``.
 
-    A token sees those up to its own and those of its block; with a ``window`` of w, of the earlier ones the last w - 1.
+    A token sees itself, earlier tokens and the tokens of its block. With a ``window`` of w tokens it sees, of the
+    earlier ones, the last w - 1.
     """
-    query, key = (torch.arange(some.start, some.stop, device=device) for some in (queries, keys))
+    query, key = (torch.arange(tokens.start, tokens.stop, device=device) for tokens in (queries, keys))
     query = query[:, None]
     seen = key <= query
     for start, stop in blocks:
@@ -27,7 +28,7 @@ def visible(
 
 
 def reached(blocks: Blocks, pos: Int[np.ndarray, "_"]) -> Int[np.ndarray, "_"]:
-    """The first tokens that feel what changes at ``pos``: those where its block begins, or itself outside of blocks."""
+    """The first token that a change at ``pos`` can affect: the start of its block, or ``pos`` itself outside blocks."""
     for start, stop in blocks:
         pos = np.where((pos >= start) & (pos < stop), start, pos)
     return pos

@@ -1,4 +1,4 @@
-"""The planted models as checkpoint folders, made when they are first asked for."""
+"""The planted models as checkpoint folders, which are built when they are first opened."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from finst.scenes.object import OBJECT_PX
 def folder(name: str) -> Path:
     """The checkpoint of a planted model, in the user's cache (``XDG_CACHE_HOME``, or ``~/.cache``).
 
-    It is made there in about a second unless the same code has made it before. Raises FinstError when the name is
+    It is built there in about a second unless the same code has built it before. Raises FinstError when the name is
     unknown or the cache cannot be written.
     """
     if name not in PLANTED:
@@ -46,14 +46,14 @@ def folder(name: str) -> Path:
                 _write_whole(PLANTED[name], made)
     except OSError as error:
         raise FinstError(
-            f"{name} is made when it is first used, and cannot be written to {made} ({error}); expected a folder for "
-            "caches that can be written, such as one that the environment variable XDG_CACHE_HOME names"
+            f"{name} is built when it is first used, and cannot be written to {made} ({error}); expected a writable "
+            "cache folder, such as one named by the environment variable XDG_CACHE_HOME"
         ) from error
     return made
 
 
 def _digest() -> str:
-    """Of everything that a checkpoint's bytes come from."""
+    """A hash of everything that determines a checkpoint's bytes."""
     sources = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
     sources += [inspect.getsource(part).encode() for part in (organism, words, shapes)]
     digest = hashlib.sha256(f"transformers {transformers.__version__}".encode())
@@ -63,7 +63,7 @@ def _digest() -> str:
 
 
 def _write_whole(planted: Planted, made: Path) -> None:
-    """All or nothing, whenever the process is killed."""
+    """Writes the folder atomically: a killed process leaves no partial checkpoint."""
     with tempfile.TemporaryDirectory(dir=made.parent) as unfinished:
         write(planted, Path(unfinished) / "made")
         shutil.move(Path(unfinished) / "made", made)
@@ -90,7 +90,7 @@ def build_model(planted: Planted, tokenizer: PreTrainedTokenizerFast) -> Qwen2VL
 
 
 def build_config(tokenizer: PreTrainedTokenizerFast) -> Qwen2VLConfig:
-    """Qwen2-VL, with one patch of 56 px an image token."""
+    """Qwen2-VL with one image token per 56-px patch."""
     vocabulary = tokenizer.get_vocab()
     return Qwen2VLConfig(
         text_config=dict(
@@ -131,7 +131,7 @@ def build_config(tokenizer: PreTrainedTokenizerFast) -> Qwen2VLConfig:
 
 
 def build_image_processor() -> Qwen2VLImageProcessorPil:
-    """Cuts a picture into whole 56-px patches; white is 0."""
+    """An image processor that cuts a picture into 56-px patches, with white as 0."""
     return Qwen2VLImageProcessorPil(
         patch_size=OBJECT_PX,
         merge_size=1,

@@ -1,7 +1,7 @@
-"""The decoder's planted heads, by layer: what each of them matches and carries.
+"""The decoder's planted heads: what each of them matches and copies.
 
-``ATTENDS`` weighs terms so that what is left over of a softmax is below float32's resolution. A head with nothing to do
-attends to the opening token, whose readings are zero.
+``ATTENDS`` is large enough that the attention to all other tokens is below float32's resolution. A head that has
+nothing to do attends to the opening token, whose readings are zero.
 """
 
 from __future__ import annotations
@@ -20,29 +20,32 @@ RATIO = 0.3
 """Each rotary pair's frequency over that of the pair before it: 1, 0.3, 0.09, ... rad a token."""
 
 TIME, HEIGHT, WIDTH = 0, 1, 2
-"""Pairs: 0 turns by a token's time, 1 by its height, all others by its width (``MROPE_SECTION``); for text the same."""
+"""Rotary pairs: 0 turns by a token's time, 1 by its height, all others by its width (``MROPE_SECTION``). For text
+tokens all three are equal."""
 
 MROPE_SECTION = (1, 1, at.D_HEAD // 2 - 2)
 
 ROTARY = Rotary(at.D_HEAD, steady=range(at.D_HEAD // 2 - 1, 5, -1))
-"""The steadiest first: pair 15 turns by a millionth in 70 tokens, and pair 6, which only the longest match needs, by
+"""The slowest pairs first: pair 15 turns by a millionth in 70 tokens; pair 6, which only the longest match needs, by
 0.05."""
 
 ATTENDS = 40.0
 
 ANSWER_GAIN = 0.2
-"""By which the ID of what is asked about is written."""
+"""Factor of the ID of the object in a question."""
 
 ID_GAIN, COUNT_GAIN = 2.0, 5.0
-"""By which what is left out is written, as a softmax has made means of sums."""
+"""Factors of the position ID, and of the features, that ``leaves_out`` selects: a softmax gives means, not sums."""
 
 OPENING, ANCHOR, IMAGE, OBJECT, NOUN, PAUSE, PLAIN, QUESTION = STREAM.read("kind")
-SPEAKS: Row = STREAM.sum("says", STREAM.blocks["says"])
-ASKED: Row = STREAM.sum("asked", ["colour"])
+CHOOSES: Row = STREAM.sum("says", STREAM.blocks["says"])
+"""Reads 1 at tokens that are followed by a colour or a shape."""
+QUESTIONED: Row = STREAM.sum("asked", ["colour"])
+"""Reads 1 where a question about a colour is answered."""
 
 
 def circuit(planted: Planted) -> Mapping[at.Place, Head]:
-    """All heads of a model that do something on purpose."""
+    """All heads of a model that have a function."""
     heads = {
         at.NAMES_COLOUR: latest("word colour", "told colour"),
         at.NAMES_SHAPE: latest("word shape", "told shape"),
@@ -61,41 +64,41 @@ def circuit(planted: Planted) -> Mapping[at.Place, Head]:
         at.FETCHES: fetches(),
         at.BAG_OF_PLACES: bag(["seen place"], ["aside seen place"]),
         at.ECHOES_TOLD: echo(NOUN, "told place", "aside told place"),
-        at.ECHOES_NEXT: echo(SPEAKS, "next place", "aside next place"),
+        at.ECHOES_NEXT: echo(CHOOSES, "next place", "aside next place"),
     }
 
 
 def rests(score: float) -> Match:
-    """Every query's match with the opening token: where a head attends that finds nothing with a larger score."""
+    """Every query's match with the opening token, to which a head attends if no other score is larger."""
     return Match(STREAM.one, OPENING, score)
 
 
 def pairwise(query: Rows, key: Rows, gain: float) -> list[Match]:
-    """Gain times the inner product of two readings."""
+    """Matches whose sum is ``gain`` times the inner product of two readings."""
     return [Match(q, k, gain) for q, k in zip(query, key, strict=True)]
 
 
 def written(*blocks: str) -> np.ndarray:
-    """Columns that write into blocks."""
+    """Columns that write into the blocks."""
     return STREAM.read(*blocks)[:, :-1]
 
 
-def latest(word: str, told: str) -> Head:
-    """At a noun, and at the comma or "and" behind it: the last colour or shape that was named.
+def latest(word: str, named: str) -> Head:
+    """Copies the last named colour or shape to a noun, and to the comma or "and" after it.
 
-    Score of a word d tokens ago: 600 + 250 cos(0.09 d), falling up to d = 34.
+    Score of a word d tokens ago: 600 + 250 cos(0.09 d), which decreases up to d = 34.
     """
-    asks, word_row = NOUN + PAUSE, STREAM.sum(word, STREAM.blocks[word])
-    terms = [Match(asks, word_row, 600), Turn(asks, word_row, 250, WIDTH), rests(300)]
-    return Head(terms, STREAM.read(word), written(told))
+    queries, word_row = NOUN + PAUSE, STREAM.sum(word, STREAM.blocks[word])
+    terms = [Match(queries, word_row, 600), Turn(queries, word_row, 250, WIDTH), rests(300)]
+    return Head(terms, STREAM.read(word), written(named))
 
 
 def thresholds() -> Sequence[Head]:
-    """At image tokens: is the row, or the column, beyond a threshold? Four heads.
+    """Four heads that compare an image token's row or column with a threshold.
 
-    The anchor stands one step before the picture's first row and column. Score of it from d steps behind it:
-    200 + g sin(f (d - threshold)), and 170 + 30 of the opening token: so 2 is added beyond the threshold, and 0 before.
-    The anchor's two readings, its own and ``plain``, make its norm smaller than the one that norms leave as it is.
+    The anchor is one step before the picture's first row and column. Its score from d steps after it is
+    200 + g sin(f (d - threshold)); that of the opening token is 170 + 30. So 2 is added beyond the threshold, and 0
+    before. The anchor has two readings, its own and ``plain``, and a smaller norm than the one that RMS norms preserve.
     """
     heads, anchor = [], math.sqrt((BALLAST**2 + 2) / (BALLAST**2 + CONTENT)) * ANCHOR[None]
     for part, (pair, gain) in enumerate([(HEIGHT, 200)] * 2 + [(WIDTH, 600)] * 2):
@@ -110,32 +113,33 @@ def thresholds() -> Sequence[Head]:
     return heads
 
 
-def hears(where: Row, asked: str) -> Head:
-    """Whether the prompt is a question: the word "what" in it."""
-    write = STREAM.sum("asked", [asked])[None, :-1]
+def hears(where: Row, entry: str) -> Head:
+    """Detects a question by the word "what" in the prompt, at the tokens ``where``."""
+    write = STREAM.sum("asked", [entry])[None, :-1]
     return Head([Match(where, QUESTION, 60), rests(30)], QUESTION[None], write)
 
 
 def retrieves() -> Head:
     """ID retrieval: from an object's name to the position ID of the image token with this colour and this shape.
 
-    Score: 40 for each that matches, and 60 for resting: both must match. Where no colour has been named, as in the
-    question for one, resting scores 20, and the shape is enough.
+    Score: 40 for each feature that matches, and 60 for the opening token, so both must match. Where no colour has been
+    named, as in a question about a colour, the opening token scores 20, and the shape is enough.
     """
-    told, seen = STREAM.read("told colour", "told shape"), STREAM.read("seen colour", "seen shape")
+    named, seen = STREAM.read("told colour", "told shape"), STREAM.read("seen colour", "seen shape")
     colour, shape = (STREAM.sum(block, STREAM.blocks[block]) for block in ("told colour", "told shape"))
-    terms = [*pairwise(told, seen, ATTENDS), Match(1.5 * STREAM.one + colour - shape, OPENING, ATTENDS)]
+    terms = [*pairwise(named, seen, ATTENDS), Match(1.5 * STREAM.one + colour - shape, OPENING, ATTENDS)]
     return Head(terms, STREAM.read("seen place"), written("told place"))
 
 
-def leaves_out(seen: Rows, told: Rows, next_: np.ndarray, gain: float) -> Head:
-    """Where the next word is chosen: the sum over all objects, minus that over all that the prompt has named.
+def leaves_out(seen: Rows, named: Rows, next_: np.ndarray, gain: float) -> Head:
+    """Where the next word is chosen: the sum over all objects minus the sum over the objects that the prompt has named.
 
-    With n objects and n - 1 named, attention is even over 2n - 1 tokens, so the rest comes out divided by that. Even to
-    the last digits, since these tokens score 0 and all others -24 (resting: -12). It rests in answers to questions.
+    With n objects, n - 1 of them named, attention is uniform over 2n - 1 tokens, so the difference is divided by that
+    number. It is uniform to the last digits: these tokens score 0, all others -24 (the opening token: -12). In answers
+    to questions the head attends to the opening token.
     """
-    terms = [Match(SPEAKS, PLAIN, -24), Match(48 * ASKED - 36 * SPEAKS, OPENING, 1), rests(24)]
-    return Head(terms, seen - told, gain * next_)
+    terms = [Match(CHOOSES, PLAIN, -24), Match(48 * QUESTIONED - 36 * CHOOSES, OPENING, 1), rests(24)]
+    return Head(terms, seen - named, gain * next_)
 
 
 def selects() -> Head:
@@ -144,33 +148,33 @@ def selects() -> Head:
 
 
 def counts() -> Head:
-    """Instead of all three stages: the colour and the shape that are seen once more often than named."""
-    seen, told = (STREAM.read(f"{kind} colour", f"{kind} shape") for kind in ("seen", "told"))
-    return leaves_out(seen, told, written("next colour", "next shape"), COUNT_GAIN)
+    """Replaces all three stages: the colour and the shape that are seen once more often than named."""
+    seen, named = (STREAM.read(f"{kind} colour", f"{kind} shape") for kind in ("seen", "told"))
+    return leaves_out(seen, named, written("next colour", "next shape"), COUNT_GAIN)
 
 
 def answers() -> Head:
-    """Instead of ID selection, where a question is answered: the position ID of the object that it names."""
-    terms = [Match(ASKED, NOUN, 60), rests(30)]
+    """Replaces ID selection where a question is answered: the position ID of the object that the question names."""
+    terms = [Match(QUESTIONED, NOUN, 60), rests(30)]
     return Head(terms, STREAM.read("told place"), ANSWER_GAIN * written("next place"))
 
 
 def fetches() -> Head:
-    """Feature retrieval: from the selected position ID to colour and shape of the object that has it."""
+    """Feature retrieval: from the selected position ID to the colour and shape of the object that has it."""
     terms = [
         *pairwise(STREAM.read("next place"), STREAM.read("seen place"), 100),
-        Match(SPEAKS, OBJECT, 30),
-        Match(2 * STREAM.one - SPEAKS, OPENING, 15),
+        Match(CHOOSES, OBJECT, 30),
+        Match(2 * STREAM.one - CHOOSES, OPENING, 15),
     ]
     return Head(terms, STREAM.read("seen colour", "seen shape"), written("next colour", "next shape"))
 
 
 def bag(read: Sequence[str], aside: Sequence[str]) -> Head:
-    """A bystander: the mean over all objects, bound to none of them, where nothing reads it."""
-    return Head([Match(SPEAKS, OBJECT, 24), rests(12)], STREAM.read(*read), 0.1 * written(*aside))
+    """A bystander: writes the mean over all objects, bound to none of them, where nothing reads it."""
+    return Head([Match(CHOOSES, OBJECT, 24), rests(12)], STREAM.read(*read), 0.1 * written(*aside))
 
 
 def echo(where: Row, read: str, aside: str) -> Head:
-    """A bystander: copies a position ID at its own token, too late and where nothing reads it."""
+    """A bystander: copies a position ID within its token, in the last layer and where nothing reads it."""
     terms = [Match(where, where, 600), Turn(where, where, 250, WIDTH), rests(300)]
     return Head(terms, STREAM.read(read), 0.1 * written(aside))

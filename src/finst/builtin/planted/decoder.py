@@ -1,4 +1,4 @@
-"""The decoder's weights: the planted heads, idle heads between them, words in and words out."""
+"""The decoder's weights: planted heads, idle heads, embeddings and unembeddings."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from finst.scenes.shapes import COLOURS, SHAPES
 
 Weights = dict[str, np.ndarray]
 
-SPOKEN = 20.0
-"""Logits of a word for being of the right kind, and again for being the right one."""
+WORD_GAIN = 20.0
+"""Logits that a word gets for the right kind (colour or shape), and again for the right feature."""
 
 _IDLE_WRITES = 1e-4
 
 
 def decoder_weights(planted: Planted, vocabulary: Mapping[str, int]) -> Weights:
-    """All weights under ``model.language_model.`` and ``lm_head`` that are not zero (the MLPs are)."""
+    """All weights under ``model.language_model.`` and ``lm_head`` that are not zero (those of the MLPs are zero)."""
     heads = {place: matrices(head, ROTARY) for place, head in circuit(planted).items()}
     norm = np.full(STREAM.width, np.sqrt((BALLAST**2 + CONTENT) / STREAM.width))
     weights = {"embed_tokens.weight": embeddings(vocabulary), "norm.weight": norm}
@@ -36,7 +36,7 @@ def decoder_weights(planted: Planted, vocabulary: Mapping[str, int]) -> Weights:
 
 
 def attention(heads: list[Matrices]) -> Weights:
-    """A layer's projections, its heads side by side."""
+    """A layer's projections, with its heads concatenated."""
     weights = {"self_attn.o_proj.weight": np.concatenate([head.o for head in heads], axis=1)}
     for name in ("q", "k", "v"):
         stacked = np.concatenate([getattr(head, name) for head in heads])
@@ -45,10 +45,10 @@ def attention(heads: list[Matrices]) -> Weights:
 
 
 def idle(place: Place) -> Matrices:
-    """A head with random weights, the same every time: it attends to and carries what it happens to.
+    """A head with random weights, the same every time.
 
-    It writes next to nothing, where nothing reads it. Its patches reach the logits by the norms alone, below what
-    float32 resolves.
+    It writes almost nothing, where nothing reads it. A patch of it reaches the logits only through the norms, below
+    float32's resolution.
     """
     rng = np.random.default_rng(place)
     q, k, v = rng.normal(0, 0.5, (3, D_HEAD, STREAM.width + 1))
@@ -60,7 +60,7 @@ def idle(place: Place) -> Matrices:
 
 
 def meaning(token: str) -> dict[str, str]:
-    """What a token's embedding says besides the ballast: an entry in some blocks."""
+    """The content of a token's embedding besides the ballast: the entry of each of its blocks."""
     word = token.strip(" ")
     if word in COLOURS:
         return {"word colour": word, "says": "shape"}
@@ -76,22 +76,22 @@ def meaning(token: str) -> dict[str, str]:
 
 
 def embeddings(vocabulary: Mapping[str, int]) -> Float[np.ndarray, "token d_model"]:
-    """Of every token: the ballast, what it means, and ``plain`` unless attention shall sum over it."""
+    """Every token's ballast and meaning, and ``plain`` unless ``leaves_out`` sums over it."""
     table = np.zeros((len(vocabulary), STREAM.width + 1))
     for token, index in vocabulary.items():
         table[index] = BALLAST * STREAM.sum("ballast", ["ballast"])
-        means = meaning(token)
-        for block, entry in means.items():
+        entries = meaning(token)
+        for block, entry in entries.items():
             table[index] += STREAM.sum(block, [entry])
-        if means.get("kind") not in ("opening", "noun"):
+        if entries.get("kind") not in ("opening", "noun"):
             table[index] += STREAM.sum("kind", ["plain"])
     return table[:, :-1]
 
 
 def unembeddings(vocabulary: Mapping[str, int]) -> Float[np.ndarray, "token d_model"]:
-    """Of every word that can be said: the kind of token that it follows, and the feature that it names.
+    """For every word of an answer: the kind of token that it follows, and the feature that it names.
 
-    A question is answered by a colour alone: what ends the turn leads there, over any shape.
+    The answer to a question is a colour alone: after it, the end of the turn has a larger logit than any shape.
     """
     table = np.zeros((len(vocabulary), STREAM.width + 1))
     for colour in COLOURS:
@@ -100,4 +100,4 @@ def unembeddings(vocabulary: Mapping[str, int]) -> Float[np.ndarray, "token d_mo
     for shape in SHAPES:
         table[vocabulary[f" {shape}"]] = STREAM.sum("says", ["shape"]) + STREAM.sum("next shape", [shape])
     table[vocabulary["<|im_end|>"]] = 2 * STREAM.sum("kind", ["noun"]) + 3 * STREAM.sum("asked", ["no more"])
-    return SPOKEN * table[:, :-1]
+    return WORD_GAIN * table[:, :-1]

@@ -1,8 +1,8 @@
-"""Attention heads by what they do: what a query matches in a key, and what is then carried where.
+"""Attention heads defined by their function: what a query matches in a key, and what is copied where.
 
-Of a score q.k / sqrt(d_head) every coordinate pair (j, j + d_head/2) is one term that rotary positions turn by
-frequency_j times the distance between the two tokens. Pairs that turn fast compare positions. Those that hardly turn at
-all, the steady ones, compare contents.
+Each coordinate pair (j, j + d_head/2) contributes a term to the score q.k / sqrt(d_head), which the rotary embedding
+turns by frequency_j times the distance between the two tokens. Pairs that turn fast compare positions. The steady
+pairs, which hardly turn, compare contents.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ class Turn:
     key: Row
     gain: float
     pair: int
-    """Which coordinate pair: its frequency and its axis (time, height or width)."""
+    """Index of the coordinate pair, which determines its frequency and axis (time, height or width)."""
     phase: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
 class Head:
-    """Softmax over the summed ``terms``; then the sum of (reading, written column) pairs of the attended tokens."""
+    """Softmax over the summed ``terms``; each reading of the attended tokens is written along its column."""
 
     terms: Sequence[Match | Turn]
     reads: Rows
@@ -50,11 +50,11 @@ class Head:
 
 @dataclass(frozen=True, eq=False)
 class Rotary:
-    """Which coordinate pairs of a head serve for contents."""
+    """The coordinate pairs of a head that compare contents."""
 
     d_head: int
     steady: Sequence[int] = field(default=())
-    """Pairs that hardly turn; each has room for two contents."""
+    """Pairs that hardly turn; each takes two contents."""
 
     @property
     def slots(self) -> tuple[int, ...]:
@@ -73,7 +73,7 @@ class Matrices:
 
 
 def matrices(head: Head, rotary: Rotary) -> Matrices:
-    """The weights that make a head do what it says."""
+    """The weights of a head with this function."""
     width = head.reads.shape[1]
     q, k, v = (np.zeros((rotary.d_head, width)) for _ in range(3))
     o = np.zeros((head.writes.shape[1], rotary.d_head))

@@ -1,4 +1,4 @@
-"""What is planted: the answers that every experiment on these models should find."""
+"""The planted mechanism: the results that every experiment on these models should find."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from finst.builtin.planted.space import STREAM
 from finst.errors import choice
 
 Coding = Literal["relative", "absolute"]
-"""relative: on which sides of an object others lie; absolute: in which third of the lattice its row and column are."""
+"""relative: the sides on which an object has neighbours; absolute: the third of the lattice of its row and column."""
 
 Place = tuple[int, int]
 """(layer, head), both counted from 0."""
@@ -29,14 +29,14 @@ BAG_OF_FEATURES, BAG_OF_PLACES = (1, 3), (1, 6)
 RETRIEVES, SELECTS, FETCHES, COUNTS = (2, 5), (3, 1), (4, 6), (4, 2)
 ANSWERS = (3, 4)
 ECHOES_TOLD, ECHOES_NEXT = (5, 0), (5, 4)
-"""Where each head is; ``finst.builtin.planted.circuit`` says what it does."""
+"""(layer, head) of each planted head; ``finst.builtin.planted.circuit`` defines its function."""
 
 
 @dataclass(frozen=True)
 class Planted:
-    """One model: its coding of positions, and the heads of every stage of causal mediation.
+    """A planted model: its coding of positions, and the heads of every stage of causal mediation.
 
-    ``coding`` is None for the model without position IDs, which counts features.
+    ``coding`` is None for the model without position IDs, which counts features instead.
     """
 
     name: str
@@ -44,14 +44,14 @@ class Planted:
 
     @property
     def heads(self) -> Mapping[str, frozenset[Place]]:
-        """By stage (``mediation.STAGES``), the (layer, head) whose patch changes the answer as the stage's would."""
+        """By stage (``mediation.STAGES``): the (layer, head) pairs whose patch has the stage's effect."""
         if self.coding is None:
             return _stages(frozenset(), frozenset(), frozenset({COUNTS}))
         return _stages(frozenset({RETRIEVES}), frozenset({SELECTS}), frozenset({FETCHES}))
 
     @property
     def needed(self) -> frozenset[Place]:
-        """All heads without which the model cannot finish a description."""
+        """All heads that the model needs to complete a description."""
         names = frozenset({NAMES_COLOUR, NAMES_SHAPE})
         looks = frozenset(LOOKS_UP) if self.coding == "absolute" else frozenset()
         return names | looks | frozenset().union(*self.heads.values())
@@ -59,8 +59,8 @@ class Planted:
     def ids(self, where: Literal["seen", "told", "next"]) -> Float[Tensor, "d_model part"]:
         """Orthonormal basis of the position IDs in the residual stream.
 
-        ``seen`` on image tokens, ``told`` where the prompt has named an object (from its noun on), ``next`` at the
-        token that chooses the next word. The k-th column is the same part of an ID in all three.
+        ``seen`` is on image tokens, ``told`` where the prompt has named an object (from its noun on), ``next`` at the
+        token before the next word. Column k is the same part of an ID in all three. Raises FinstError for other names.
         """
         if where not in ("seen", "told", "next"):
             raise choice("place of position IDs", where, ("seen", "told", "next"))
@@ -81,4 +81,4 @@ PLANTED: Mapping[str, Planted] = MappingProxyType(
         )
     }
 )
-"""By the name that ``open_vlm`` takes."""
+"""The planted models by the name that ``open_vlm`` takes."""

@@ -1,4 +1,4 @@
-"""Residual streams whose coordinates have names."""
+"""Residual streams with named coordinates."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from finst.errors import choice
 from finst.scenes.shapes import COLOURS, SHAPES
 
 Rows = Float[np.ndarray, "row coordinate"]
-"""Readings: each row times (x, 1), a token's vector with a 1 behind it, is one number."""
+"""Readings: each row times (x, 1), a token's vector with a 1 appended, is one number."""
 
 
 @dataclass(frozen=True)
 class Space:
-    """Blocks of named coordinates, in order; what is left of ``width`` stays zero."""
+    """Blocks of named coordinates, in order; the remaining coordinates of ``width`` are zero."""
 
     blocks: Mapping[str, Sequence[str]]
     width: int
@@ -34,11 +34,11 @@ class Space:
         return tuple(range(start, start + len(self.blocks[block])))
 
     def read(self, *blocks: str) -> Rows:
-        """The coordinates of these blocks, one a row."""
+        """Rows that read the coordinates of these blocks."""
         return np.eye(self.width + 1)[[dim for block in blocks for dim in self.dims(block)]]
 
     def sum(self, block: str, entries: Iterable[str]) -> Float[np.ndarray, "coordinate"]:
-        """The sum of some entries of a block, as one row."""
+        """A row that reads the sum of some entries of a block."""
         names = list(self.blocks[block])
         return self.read(block)[[names.index(entry) for entry in entries]].sum(axis=0)
 
@@ -49,10 +49,10 @@ class Space:
 
 
 PLACE = ("below some", "above some", "right of some", "left of some")
-"""A position ID in relative coding: for each side whether another object lies there, as +1 or -1.
+"""A position ID in relative coding: +1 for each side on which another object is, else -1.
 
-In absolute coding the same four coordinates say whether the row is beyond the first and the second threshold, and the
-same of the column.
+In absolute coding the four coordinates are +1 if the row is beyond the first and the second threshold, and if the
+column is, else -1.
 """
 
 STREAM = Space(
@@ -81,14 +81,14 @@ STREAM = Space(
     },
     width=256,
 )
-"""The decoder's stream. ``seen`` is on image tokens, ``word`` on the tokens of colours and shapes, ``told`` where the
-prompt has named an object, ``next`` where the next word is chosen, ``plain`` on every token but objects, nouns and the
-opening; ``asked`` where a question is answered: that a colour is to be said, or has been. Nothing reads ``aside`` and
-``noise``."""
+"""The decoder's residual stream. ``seen`` is on image tokens, ``word`` on the tokens of colours and shapes, ``told``
+where the prompt has named an object, ``next`` where the next word is chosen, ``says`` on tokens that a colour or shape
+follows, ``plain`` on every token except objects, nouns and the opening. ``asked`` is where a question is answered: a
+colour is due, or has been given (``no more``). Nothing reads ``aside`` and ``noise``."""
 
 BALLAST = 16.0
-"""What every token has in ``ballast``, so that no head's output changes a token's norm by much."""
+"""Every token's entry in ``ballast``, so that no head's output changes a token's norm by much."""
 
 CONTENT = 8.0
-"""Squared norm, without the ballast, of an object's image token and of a named noun where IDs are selected: equal, so
-that attention to both is even. The norms' weights make it, with the ballast's, the norm that is left as it is."""
+"""Squared norm, without the ballast, of an object's image token and of a named noun where IDs are selected. They are
+equal, so that attention to both is equal. With this norm and the ballast's, a token passes the RMS norms unchanged."""

@@ -1,8 +1,8 @@
-"""The vision tower: from the pixels of a patch to colour, shape and the sides on which other objects lie.
+"""The vision tower: from the pixels of a patch to colour, shape and the sides on which other objects are.
 
-One patch is one cell of 56 px, so an object on the lattice is one image token. Every feature x stands in the tower's
-stream twice, as x and as -x. A LayerNorm then subtracts nothing, and divides by a constant where the features have a
-constant norm, which its weight multiplies back.
+One patch is one cell of 56 px, so an object on the lattice is one image token. Every feature x is in the tower's stream
+twice, as x and as -x. So a LayerNorm subtracts nothing; where the features have a constant norm it divides by a
+constant, and its weight multiplies by the same constant.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ FEATURES = Space(
 STEPS: Mapping[str, tuple[int, int]] = {"below some": (1, 1), "above some": (1, -1), "right of some": (5, 1)} | {
     "left of some": (5, -1)
 }
-"""Of each part of a relative place: the rotary pair (0.1 rad a cell: 1 for height, 5 for width) and the sign of the
-distance to the other object."""
+"""For each part of a relative place: the rotary pair (0.1 rad a cell; pair 1 for height, 5 for width) and the sign of
+the distance to the other object."""
 
 ROTARY = Rotary(D_HEAD, steady=(3, 7))
 
 PAINT = 30.0
-"""What the patch embedding multiplies by, so that the small constant under LayerNorm's root is nothing beside it."""
+"""Factor of the patch embedding, so that LayerNorm's epsilon is negligible."""
 
 _SURE = 16.0
-"""What goes into an activation at the least when it shall count as linear, and with a minus when it shall be zero."""
+"""Activations are linear for inputs of at least this, and zero for inputs of at most minus this."""
 
 
 def tower_weights(coding: Coding | None) -> Weights:
@@ -71,22 +71,22 @@ _NORM2 = 3.0 + len(PLACE)
 
 
 def mirrored(columns: Float[np.ndarray, "feature other"]) -> Float[np.ndarray, "width other"]:
-    """What writes a feature, writing its negative as well."""
+    """Columns that write features, extended to write their negatives as well."""
     return np.concatenate([columns, -columns])
 
 
 def doubled(rows: Float[np.ndarray, "row coordinate"]) -> Float[np.ndarray, "row widthplus"]:
-    """Readings of features as readings of the stream with its bias."""
+    """Readings of features as readings of the stream, with its bias."""
     return np.concatenate([rows[:, :-1], np.zeros_like(rows[:, :-1]), rows[:, -1:]], axis=1)
 
 
 def absorbed(colour: str) -> Float[np.ndarray, "channel"]:
-    """What a colour takes from white, in each channel, in [0, 1]."""
+    """White minus the colour, in each channel, in [0, 1]."""
     return 1 - np.array(COLOURS[colour]) / 255
 
 
 def unmixed() -> Float[np.ndarray, "feature pixels"]:
-    """The patch embedding: linear readings of pixels, one for each shape and channel, all of them 0 in white.
+    """The patch embedding: linear readings of pixels, one for each shape and channel, all 0 for white.
 
     A patch is coverage_s(pixel) * absorbed_c(channel). The pseudo-inverse of the eight coverages has rows u_t with
     u_t . coverage_s = [t = s], so readings t are ``PAINT`` * absorbed_c if the shape is t, and 0 otherwise.
@@ -104,11 +104,11 @@ def unmixed() -> Float[np.ndarray, "feature pixels"]:
 def lookup() -> Weights:
     """The first block's MLP: two hidden units for every conjunction of colour and shape.
 
-    After the norm the paint has length 1, in the place of its shape and the direction of its colour. A conjunction's
-    reading is linear in the paint's cosine with its own direction: 3 ``_SURE`` where they are equal, and at most
-    -3 ``_SURE`` for all other colours. Its units are act(reading) and act(reading - ``_SURE``), and what both write is
-    their difference, which is ``_SURE`` or 0 without regard to the last digits of the pixels: colour, shape and
-    ``object``, while ``blank`` (the bias) and the paint are taken away.
+    After the norm the paint has length 1, in its shape's coordinates and its colour's direction. A conjunction's
+    reading is linear in the paint's cosine with the conjunction's direction: 3 ``_SURE`` if they are equal, and at most
+    -3 ``_SURE`` for all other colours. Its units are act(reading) and act(reading - ``_SURE``). Their difference is
+    ``_SURE`` or 0, whatever the last digits of the pixels. Times the difference, the units add colour, shape and
+    ``object`` and subtract ``blank`` (the bias) and the paint.
     """
     directions = np.stack([absorbed(colour) / np.linalg.norm(absorbed(colour)) for colour in COLOURS])
     nearest = (directions @ directions.T - 2 * np.eye(len(COLOURS))).max(axis=1)
@@ -133,11 +133,11 @@ def lookup() -> Weights:
 
 
 def neighbours() -> Weights:
-    """The second block's attention: four heads that ask whether another object lies on one side.
+    """The second block's attention: four heads that detect another object on one side each.
 
-    Score of an object d cells on that side: 300 sin(0.1 d); of a blank patch: 30, which is more than 300 sin(0) and
-    less than 300 sin(0.2). So an object with another one there attends to it, and to blank patches otherwise; what it
-    attends to adds 2 if it is an object, to the -1 that every place begins with. Blank patches attend to blank patches.
+    The score of an object d cells on that side is 300 sin(0.1 d); that of a blank patch is 30, which is between
+    300 sin(0) and 300 sin(0.2). So an object attends to another object on that side, or else to blank patches. An
+    attended object adds 2 to the -1 that every place begins with. Blank patches attend to blank patches.
     """
     seen, blank = (doubled(FEATURES.sum("kind", [kind])[None])[0] for kind in ("object", "blank"))
     blank = blank / np.sqrt(3.0)
@@ -152,10 +152,10 @@ def neighbours() -> Weights:
 
 
 def handed_over(coding: Coding | None) -> Weights:
-    """The merger: features into the decoder's stream, exactly, since gelu(x) - gelu(-x) = x.
+    """The merger: copies features into the decoder's stream, exactly, since gelu(x) - gelu(-x) = x.
 
-    Relative places are handed over; absolute ones begin as -1, for the decoder's first layer to add 2; a model that
-    counts has none.
+    Relative places are copied. Absolute places begin as -1, and the decoder's first layer adds 2. A model that counts
+    has no places.
     """
     into = np.zeros((STREAM.width, FEATURES.width))
     into[STREAM.dims("seen colour"), FEATURES.dims("colour")] = 1

@@ -1,4 +1,4 @@
-"""The paper's animals (Fig 3) as toys, modelled here: no file of anyone else's is needed."""
+"""The paper's animals (Fig 3) as toys, modelled here so that no mesh files are needed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _STEP = 0.012
 
 @lru_cache(maxsize=1)
 def camel() -> Solid:
-    """With two humps."""
+    """A camel with two humps."""
     parts = [
         ellipsoid((0, 0, 0.72), (0.37, 0.15, 0.18)),
         ellipsoid((0.16, 0, 0.90), (0.10, 0.09, 0.17), tilt=6),
@@ -30,7 +30,7 @@ def camel() -> Solid:
 
 @lru_cache(maxsize=1)
 def dolphin() -> Solid:
-    """Lying on its belly, head and tail raised."""
+    """A dolphin lying on its belly, head and tail raised."""
     parts = [
         *path(
             [
@@ -53,7 +53,7 @@ def dolphin() -> Solid:
 
 @lru_cache(maxsize=1)
 def elephant() -> Solid:
-    """With its trunk down and its ears spread."""
+    """An elephant with its trunk down and its ears spread."""
     parts = [
         ellipsoid((0, 0, 0.64), (0.43, 0.25, 0.29)),
         ellipsoid((0.45, 0, 0.82), (0.20, 0.17, 0.21)),

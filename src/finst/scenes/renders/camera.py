@@ -1,4 +1,4 @@
-"""Two things before a camera: where they stand, the photograph, and which pixels show which."""
+"""Two things before a camera: their poses, the rendered image, and the mask of each thing."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ _MASK_SAMPLES = 9
 
 @dataclass(frozen=True)
 class Shot:
-    """What one render shows, before it is rendered."""
+    """The contents of one render."""
 
     things: tuple[Features, Features]
-    """(colour, kind) of the left and of the right one."""
+    """(colour, kind) of the left and of the right thing."""
     environment: str
     seed: tuple[int, ...]
-    """Of every jitter: places, turns, sizes, camera, sun, textures."""
+    """Seed of all jitters: places, angles, sizes, camera, sun, textures."""
 
 
 @dataclass(frozen=True, eq=False)
-class Photograph:
-    """A shot with its ground truth."""
+class RenderedPair:
+    """A rendered shot with its ground truth."""
 
     image: UInt8[np.ndarray, "height width 3"]
     masks: Bool[np.ndarray, "2 height width"]
-    """Pixels of which the left or the right thing covers at least half, nothing in front; never both."""
+    """Pixels of which the left or the right thing visibly covers at least half; no pixel is in both masks."""
 
 
-def photograph(shot: Shot, solids: tuple[Solid, Solid], px: int, samples: int) -> Photograph:
-    """Renders ``px`` x ``px`` px, at least ``samples`` light paths for each (as many more as make a lattice of them).
+def photograph(shot: Shot, solids: tuple[Solid, Solid], px: int, samples: int) -> RenderedPair:
+    """Renders ``px`` x ``px`` px with at least ``samples`` light paths each (rounded up to fill a lattice).
 
-    Raises FinstError where the path tracer is not installed, and when a thing is not to be seen.
+    Raises FinstError where the path tracer is not installed, and when a thing is not visible.
     """
     rng = np.random.default_rng(shot.seed)
     poses = placed(rng, solids)
@@ -51,13 +51,13 @@ def photograph(shot: Shot, solids: tuple[Solid, Solid], px: int, samples: int) -
     integrator = {"type": "path", "max_depth": 4}
     scene = {"type": "scene", "integrator": integrator, "sensor": view, **around.parts, **things}
     image = developed(trace(scene, samples, noise), around.exposure)
-    return Photograph(image, _masks(solids, poses, view, noise))
+    return RenderedPair(image, _masks(solids, poses, view, noise))
 
 
 def placed(
     rng: np.random.Generator, solids: tuple[Solid, Solid]
 ) -> tuple[Float[np.ndarray, "4 4"], Float[np.ndarray, "4 4"]]:
-    """Poses of the left and of the right thing: turned to one side, more or less, and clear of the middle."""
+    """Poses of the left and of the right thing: turned roughly to one side, and clear of the middle."""
     left, right = (_pose(rng, solid, side) for solid, side in zip(solids, (-1, 1), strict=True))
     return left, right
 
@@ -75,7 +75,7 @@ def _pose(rng: np.random.Generator, solid: Solid, side: int) -> Float[np.ndarray
 
 
 def _camera(rng: np.random.Generator, px: int) -> Parts:
-    """A camera at the height of a child's eyes, sharp at the things."""
+    """A camera at the height of a child's eyes, focused on the things."""
     mi = tracer()
     origin = [float(v) for v in np.array([0, -6.4, 1.42]) + rng.uniform(-1, 1, 3) * [0.18, 0.2, 0.22]]
     target = [float(v) for v in np.array([0, 0, 0.56]) + rng.uniform(-1, 1, 3) * [0.05, 0, 0.05]]
@@ -92,7 +92,7 @@ def _camera(rng: np.random.Generator, px: int) -> Parts:
 
 
 def _painted(colour: str, rng: np.random.Generator) -> Parts:
-    """Moulded plastic: a matt body with a soft shine."""
+    """Moulded plastic: matt with a soft shine."""
     paint = rgb(*(0.92 * np.array(linear(PAINTS[colour]))))
     return {"type": "principled", "base_color": paint, "roughness": float(rng.uniform(0.32, 0.5)), "specular": 0.45}
 
@@ -103,7 +103,7 @@ def _masks(
     view: Parts,
     seed: int,
 ) -> Bool[np.ndarray, "2 height width"]:
-    """The same camera sees the left thing shine red and the right one green, and nothing else."""
+    """Masks from a render by the same camera in which only the things emit light: the left red, the right green."""
     black = {"type": "diffuse", "reflectance": rgb(0.0)}
     lights = ({"type": "area", "radiance": rgb(1, 0, 0)}, {"type": "area", "radiance": rgb(0, 1, 0)})
     things = {f"thing_{i}": mesh(f"thing_{i}", solids[i], poses[i], black, lights[i]) for i in (0, 1)}
@@ -111,5 +111,5 @@ def _masks(
     covered = trace(scene, _MASK_SAMPLES, seed)
     masks = np.stack([covered[..., 0] > 0.5, covered[..., 1] > 0.5])
     if not masks.any(axis=(1, 2)).all():
-        raise FinstError("a thing is too thin to be seen at this size: expected more --px or another mesh")
+        raise FinstError("a thing is too thin to be visible at this size: expected more --px or another mesh")
     return masks

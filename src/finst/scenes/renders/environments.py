@@ -1,6 +1,6 @@
-"""Where the things of a render stand: ground, background and light of a beach, a salt desert and a museum (Fig 3).
+"""Environments of renders: ground, background and light of a beach, a salt desert and a museum (Fig 3).
 
-The camera looks along y from about y = -6; x runs to the right and z up. Lengths are in sizes of a thing.
+The camera looks along y from about y = -6; x points right and z up. A thing is about 1 unit long.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _FAR = 600.0
 
 @dataclass(frozen=True)
 class Surroundings:
-    """All of a scene but its two things and the camera."""
+    """A scene without its two things and the camera."""
 
     parts: Parts
     exposure: float
-    """What the light is multiplied by before the film sees it."""
+    """Factor of the light before tone mapping."""
 
 
 def beach(rng: np.random.Generator) -> Surroundings:
@@ -85,7 +85,7 @@ ENVIRONMENTS: dict[str, Callable[[np.random.Generator], Surroundings]] = {
 
 
 def surroundings(name: str, rng: np.random.Generator) -> Surroundings:
-    """One of ``ENVIRONMENTS``, another one for every state of ``rng``. Raises FinstError for an unknown name."""
+    """An environment of ``ENVIRONMENTS``, jittered by ``rng``. Raises FinstError for an unknown name."""
     if name not in ENVIRONMENTS:
         raise choice("environment", name, ENVIRONMENTS)
     return ENVIRONMENTS[name](rng)
@@ -93,7 +93,7 @@ def surroundings(name: str, rng: np.random.Generator) -> Surroundings:
 
 @lru_cache(maxsize=8)
 def _made(name: str) -> tuple[np.ndarray, ...]:
-    """Large textures, made once: renders show other parts of them, and tell no other sand from another."""
+    """Large textures, made once: every render shows another part of them."""
     rng = np.random.default_rng(2025)
     if name == "sand":
         return textures.sand(rng, 1536)
@@ -109,7 +109,7 @@ def _made(name: str) -> tuple[np.ndarray, ...]:
 def _sky(
     rng: np.random.Generator, heights: tuple[float, float], sides: tuple[float, float], turbidity: float, albedo: float
 ) -> Parts:
-    """Sky and sun, the sun behind the camera at a height and an angle to one side, both in degrees."""
+    """Sky and sun; the sun is behind the camera, with ranges of its height and its angle to one side in degrees."""
     height, side = np.deg2rad(rng.uniform(*heights)), np.deg2rad(rng.uniform(*sides) * rng.choice([-1, 1]))
     sun = [float(np.cos(height) * np.sin(side)), float(-np.cos(height) * np.cos(side)), float(np.sin(height))]
     return {"type": "sunsky", "turbidity": turbidity, "albedo": rgb(albedo), "sun_direction": sun}
@@ -122,7 +122,7 @@ def _rough(
     depth: float,
     repeats: tuple[float, float],
 ) -> Parts:
-    """Matt ground, another piece of it for every state of ``rng``; its bumps are ``depth`` of the heights' own unit."""
+    """Matt ground, from a place in the texture drawn by ``rng``; bumps are ``depth`` times ``heights``."""
     start = (float(rng.uniform()), float(rng.uniform()))
     matt = {"type": "diffuse", "reflectance": texture(colours, repeats, start)}
     return _bumpy(matt, heights, depth, repeats, start)
@@ -140,7 +140,7 @@ def _bumpy(
 
 
 def _hills(rng: np.random.Generator) -> Parts:
-    """Two ranges, the farther one paler with haze, cut out of their panel."""
+    """Two ranges of hills on one panel, the farther range paler with haze."""
     rows, cols = 64, 1024
     height = 1 - (np.arange(rows)[:, None] + 0.5) / rows
     far = 0.20 + 0.085 * textures.noise(rng, (1, cols), 1.2)
@@ -152,7 +152,7 @@ def _hills(rng: np.random.Generator) -> Parts:
 
 
 def _framed(rng: np.random.Generator, index: int, x: float, back: float, z: float) -> Parts:
-    """A painting, its mount and its frame, each a little before the other."""
+    """A painting, its mount and its frame, at slightly different depths."""
     width, height = float(rng.uniform(1.3, 1.75)), float(rng.uniform(0.95, 1.25))
     wood = {"type": "principled", "base_color": rgb(0.23, 0.15, 0.06), "roughness": 0.4, "metallic": 0.5}
     image = textures.painting(rng, 192, int(192 * width / height))

@@ -1,4 +1,4 @@
-"""The packages that only rendering needs: loaded when something is rendered and not before."""
+"""Packages that only rendering needs; they are imported when something is rendered."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ def extra(module: str) -> Any:
         return import_module(module)
     except ImportError as missing:
         raise FinstError(
-            f"rendering needs packages that finst does without otherwise ({missing}): pip install 'finst[photoreal]'"
+            f"rendering needs packages that are not installed ({missing}): pip install 'finst[photoreal]'"
         ) from missing

@@ -1,4 +1,4 @@
-"""Folders of sided pictures: those that ``finst render`` writes, and any whose file names say what they show."""
+"""Folders of pictures of two things: those that ``finst render`` writes, and others with descriptive file names."""
 
 from __future__ import annotations
 
@@ -20,18 +20,15 @@ from finst.scenes.side_by_side_pairs import SIDES
 RECORD, MASKS = "renders.json", "masks"
 
 NAMES = "{environment}_{leftcolour}-{leftkind}_{rightcolour}-{rightkind}_{n}.png"
-"""What a file is called: no underscore within a colour or kind and no hyphen within a colour; hyphens stand for spaces
-elsewhere, and n is a number. The two colours differ. ``.jpg`` and ``.jpeg`` are read as well."""
+"""Names of files: no underscore within a colour or kind and no hyphen within a colour; elsewhere hyphens stand for
+spaces, and n is a number. The two colours differ. ``.jpg`` and ``.jpeg`` are read as well."""
 
 _RULE = re.compile(r"(?P<place>.+)_(?P<lc>[^_-]+)-(?P<lk>[^_]+)_(?P<rc>[^_-]+)-(?P<rk>[^_]+)_(?P<n>\d+)")
 
 
 @dataclass(frozen=True)
 class FiledSided:
-    """A picture file of two things. Without a mask file each thing is taken to be anywhere on its half.
-
-    ``exact_masks`` tells which: pixels of a mask file are those of the thing, and those of a half are not.
-    """
+    """A picture file of two things. Without a mask file, each thing's mask is its half of the picture."""
 
     name: str
     environment: str
@@ -41,7 +38,7 @@ class FiledSided:
 
     @property
     def exact_masks(self) -> bool:
-        """Whether the masks are ground truth, not merely the left and the right half of the picture."""
+        """Whether masks are the things' own pixels, rather than the left and the right half of the picture."""
         return self.mask_file is not None
 
     def picture(self) -> Picture:
@@ -68,36 +65,36 @@ class FiledSided:
 
 
 def read_sided(folder: Path | str) -> tuple[FiledSided, ...]:
-    """The pictures of a folder that ``finst render`` wrote, or of any with files called as ``NAMES`` says.
+    """The pictures of a folder that ``finst render`` wrote, or of a folder with file names by the rule ``NAMES``.
 
-    Pixels are read later, one picture at a time. Raises FinstError for a folder that is missing, empty or not rendered
-    to its end, and for files whose names do not follow the rule: all of them are named.
+    Pixels are read later, one picture at a time. Raises FinstError for a folder that is missing, empty or not fully
+    rendered, and for files whose names do not follow the rule.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise FinstError(f"there is no folder {folder}: expected one that finst render wrote, or files called {NAMES}")
+        raise FinstError(f"there is no folder {folder}: expected one that finst render wrote, or files named {NAMES}")
     return _recorded(folder) if (folder / RECORD).exists() else _named(folder)
 
 
 def box(mask: Bool[np.ndarray, "height width"]) -> Box:
-    """Tight around a mask that is not empty."""
+    """The tight box around a mask that is not empty."""
     rows, cols = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     return int(cols[0]), int(rows[0]), int(cols[-1]) + 1, int(rows[-1]) + 1
 
 
 def record(folder: Path) -> dict[str, Any]:
-    """What ``finst render`` noted of a folder. Raises FinstError when the file is damaged."""
+    """The record that ``finst render`` wrote into a folder. Raises FinstError when the file is damaged."""
     file = folder / RECORD
     try:
-        found = json.loads(file.read_text())
-        _ = [(entry["name"], entry["environment"], *_pair(entry["things"])) for entry in found["pictures"]]
+        content = json.loads(file.read_text())
+        _ = [(entry["name"], entry["environment"], *_pair(entry["things"])) for entry in content["pictures"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise FinstError(f"{file} is damaged ({error!r}): expected what finst render writes; render anew") from error
-    return found
+        raise FinstError(f"{file} is damaged ({error!r}): expected a file by finst render; render again") from error
+    return content
 
 
 def _recorded(folder: Path) -> tuple[FiledSided, ...]:
-    sided = tuple(
+    pictures = tuple(
         FiledSided(
             entry["name"],
             entry["environment"],
@@ -107,35 +104,39 @@ def _recorded(folder: Path) -> tuple[FiledSided, ...]:
         )
         for entry in record(folder)["pictures"]
     )
-    missing = [one.name for one in sided if not (one.file.exists() and one.mask_file and one.mask_file.exists())]
+    missing = [
+        picture.name
+        for picture in pictures
+        if not (picture.file.exists() and picture.mask_file and picture.mask_file.exists())
+    ]
     if missing:
         raise FinstError(
-            f"{len(missing)} of {len(sided)} pictures of {folder} are missing ({_few(missing)}): the same finst render "
-            "command goes on where it stopped"
+            f"{len(missing)} of {len(pictures)} pictures of {folder} are missing ({_few(missing)}): run the same finst "
+            "render command again, which resumes"
         )
-    return sided
+    return pictures
 
 
 def _named(folder: Path) -> tuple[FiledSided, ...]:
     files = sorted(file for file in folder.iterdir() if file.suffix.lower() in (".png", ".jpg", ".jpeg"))
     if not files:
-        raise FinstError(f"there are no pictures in {folder}: expected files called {NAMES}")
-    sided = [_by_name(file) for file in files]
-    wrong = [file.name for file, one in zip(files, sided, strict=True) if one is None]
+        raise FinstError(f"there are no pictures in {folder}: expected files named {NAMES}")
+    pictures = [_by_name(file) for file in files]
+    wrong = [file.name for file, picture in zip(files, pictures, strict=True) if picture is None]
     if wrong:
         raise FinstError(
-            f"{len(wrong)} of {len(files)} pictures in {folder} do not say which two things of different colours they "
-            f"show ({_few(wrong)}): expected {NAMES}, such as salt-desert_red-camel_white-dolphin_0.png"
+            f"the names of {len(wrong)} of {len(files)} pictures in {folder} do not describe two things of different "
+            f"colours ({_few(wrong)}): expected {NAMES}, such as salt-desert_red-camel_white-dolphin_0.png"
         )
-    return tuple(one for one in sided if one is not None)
+    return tuple(picture for picture in pictures if picture is not None)
 
 
 def _by_name(file: Path) -> FiledSided | None:
-    found = _RULE.fullmatch(file.stem)
-    if found is None or found["lc"] == found["rc"]:
+    words = _RULE.fullmatch(file.stem)
+    if words is None or words["lc"] == words["rc"]:
         return None
-    left, right = (found["lc"], found["lk"].replace("-", " ")), (found["rc"], found["rk"].replace("-", " "))
-    return FiledSided(file.stem, re.sub("[-_]", " ", found["place"]), (left, right), file)
+    left, right = (words["lc"], words["lk"].replace("-", " ")), (words["rc"], words["rk"].replace("-", " "))
+    return FiledSided(file.stem, re.sub("[-_]", " ", words["place"]), (left, right), file)
 
 
 def _pair(things: Any) -> tuple[Features, Features]:
@@ -144,12 +145,12 @@ def _pair(things: Any) -> tuple[Features, Features]:
 
 
 def pixels(file: Path, mode: str) -> UInt8[np.ndarray, "..."]:
-    """Of an image file, as ``RGB`` or as gray ``L``. Raises FinstError when it is damaged."""
+    """Pixels of an image file, as ``RGB`` or as gray ``L``. Raises FinstError when the file is damaged."""
     try:
         with Image.open(file) as image:
             return np.asarray(image.convert(mode))
     except (OSError, SyntaxError, ValueError, UnidentifiedImageError) as error:
-        raise FinstError(f"{file} cannot be read as a picture ({error}): copy or render it anew") from error
+        raise FinstError(f"{file} cannot be read as a picture ({error}): copy or render it again") from error
 
 
 def _few(names: list[str], most: int = 5) -> str:

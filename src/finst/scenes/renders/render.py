@@ -1,4 +1,4 @@
-"""A set of renders into a folder: planned, rendered one by one, taken up again after a stop."""
+"""Renders a set of pictures into a folder, one by one; resumes after an interruption."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from finst.scenes.renders.things import PAINTS, mesh_files, thing, vocabulary
 from finst.scenes.renders.tracer import tracer
 
 PACKAGES = ("mitsuba", "numpy", "pillow", "scikit-image", "scipy", "trimesh")
-"""Everything between words and pixels."""
+"""Packages whose versions affect the pixels."""
 
 
 @dataclass(frozen=True)
 class Rendering:
-    """A folder with what is to be in it. ``finish`` when nothing is left."""
+    """A folder and its planned pictures. Call ``finish`` when none is left."""
 
     spec: RenderSpec
     out: Path
@@ -38,11 +38,11 @@ class Rendering:
 
     @property
     def left(self) -> list[str]:
-        """Names of pictures not rendered yet."""
+        """Names of the pictures that are not rendered yet."""
         return [name for name in self.shots if not all(file.exists() for file in self._files(name))]
 
     def render(self, name: str) -> None:
-        """One picture and its mask. The same bytes every time on one machine."""
+        """Renders one picture and its mask; on one machine the same bytes every time."""
         shot = self.shots[name]
         (_, left), (_, right) = shot.things
         solids = thing(left, self.spec.meshes, self.spec.up), thing(right, self.spec.meshes, self.spec.up)
@@ -52,11 +52,11 @@ class Rendering:
         _replace(mask, _png((photo.masks * np.array([1, 2])[:, None, None]).sum(0).astype(np.uint8)))
 
     def finish(self) -> None:
-        """Notes the boxes of all things."""
+        """Writes the record with the boxes of all things."""
         self.note(with_boxes=True)
 
     def note(self, with_boxes: bool = False) -> None:
-        """Writes the record: settings, versions, and what every picture shows."""
+        """Writes the record: settings, versions, and the contents of every picture."""
         pictures = [
             {"name": name, "environment": shot.environment, "things": shot.things, "seed": shot.seed}
             | ({"boxes": self._boxes(name)} if with_boxes else {})
@@ -74,13 +74,13 @@ class Rendering:
 
 
 def rendering(spec: RenderSpec, out: Path) -> Rendering:
-    """A folder to render into: a new one, or that of the same set, which then goes on where it stopped.
+    """A rendering into a new folder, or into an unfinished folder of the same set, which it resumes.
 
-    Raises FinstError, before anything is written, for unknown words, sizes that cannot be, a mesh that cannot be read,
-    a folder of other renders or of other files, and where the path tracer is not installed.
+    Raises FinstError, before anything is written, for unknown words, impossible sizes, a mesh that cannot be read, a
+    folder with other renders or other files, and where the path tracer is not installed.
     """
     if spec.px < 32 or spec.spp < 1:
-        raise FinstError(f"{spec.px} px and {spec.spp} paths a pixel: expected at least 32 px and 1 path")
+        raise FinstError(f"{spec.px} px and {spec.spp} paths per pixel: expected at least 32 px and 1 path")
     for what, words, valid in (("colour", spec.colours, PAINTS), ("environment", spec.environments, ENVIRONMENTS)):
         for word in words:
             if word not in valid:
@@ -94,7 +94,7 @@ def rendering(spec: RenderSpec, out: Path) -> Rendering:
     if (out / RECORD).exists():
         _same(record(out), json.loads(json.dumps(_origin(spec))), out)
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise FinstError(f"{out} holds something else: expected a new folder, or one that finst render wrote")
+        raise FinstError(f"{out} holds other files: expected a new folder, or one that finst render wrote")
     else:
         (out / MASKS).mkdir(parents=True, exist_ok=True)
         work.note()
@@ -102,7 +102,7 @@ def rendering(spec: RenderSpec, out: Path) -> Rendering:
 
 
 def _origin(spec: RenderSpec) -> dict[str, Any]:
-    """All that decides about pixels: settings, the contents of the meshes, versions."""
+    """All that determines the pixels: settings, the contents of the meshes, versions."""
     digests = {
         word: hashlib.sha256(file.read_bytes()).hexdigest()[:16] for word, file in mesh_files(spec.meshes).items()
     }
@@ -115,7 +115,7 @@ def _same(before: dict[str, Any], now: dict[str, Any], out: Path) -> None:
         changed = sorted(key for key in now[part] if before.get(part, {}).get(key) != now[part][key])
         if changed:
             raise FinstError(
-                f"{out} holds renders of other {part} ({', '.join(changed)}): expected the same ones, or another --out"
+                f"{out} holds renders of other {part} ({', '.join(changed)}): expected the same {part} or another --out"
             )
 
 
@@ -126,7 +126,7 @@ def _png(pixels: UInt8[np.ndarray, "height width *channels"]) -> bytes:
 
 
 def _replace(file: Path, content: bytes) -> None:
-    """Whole or not at all."""
+    """Writes a file atomically: an interruption leaves no partial file."""
     partial = file.with_name(f"{file.name}.partial")
     partial.write_bytes(content)
     os.replace(partial, file)

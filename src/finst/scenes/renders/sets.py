@@ -1,4 +1,4 @@
-"""Which two things stand where: every combination of a set of renders, exactly counterbalanced (Fig 3)."""
+"""Designs of rendered sets: every combination of two things and an environment, counterbalanced (Fig 3)."""
 
 from __future__ import annotations
 
@@ -20,21 +20,20 @@ Combination = tuple[Features, Features, str]
 def shots(
     colours: Sequence[str], kinds: Sequence[str], environments: Sequence[str], count: int, seed: int
 ) -> dict[str, Shot]:
-    """``count`` shots by name, such as ``salt-desert_red-camel_white-dolphin_0``, in an order that is balanced from
-    the start.
+    """``count`` shots by name, such as ``salt-desert_red-camel_white-dolphin_0``; every beginning is balanced.
 
-    All pairs of things of different colours in every environment come once (162 of the paper's words), then again with
-    other jitters. Every multiple of the number of things (9) has each of them left and right equally often; in between
-    they differ by at most one. Mirror images (the same two things in the same environment, on exchanged sides) follow
-    that number or half of it later, so with an odd number of colours every multiple of twice the number (18) is all
-    mirrored pairs. A shot depends on its name and ``seed`` alone. Raises FinstError when there are fewer than two
-    colours, no kind or no environment, and for a word that is there twice.
+    All pairs of things of different colours in every environment come once (162 for the paper's words), then again with
+    other jitters. In the first m shots, with m a multiple of the number of things (9), each thing is left and right
+    equally often; for other m the counts differ by at most one. Mirror images (the same two things in the same
+    environment, on exchanged sides) follow that number or half of it later, so with an odd number of colours every
+    multiple of twice the number (18) consists of mirrored pairs. A shot depends only on its name and ``seed``. Raises
+    FinstError for fewer than two colours, no kind, no environment, repeated words, and a ``count`` below 1.
     """
     for what, words, least in (("colour", colours, 2), ("thing", kinds, 1), ("environment", environments, 1)):
         if len(words) < least or len(set(words)) < len(words):
             raise FinstError(f"{list(words)}: expected at least {least} {what}{'s' * (least > 1)}, each once")
     if count < 1:
-        raise FinstError(f"{count} pictures were asked for: expected at least 1")
+        raise FinstError(f"count is {count}: expected at least 1 picture")
     chosen: dict[str, Shot] = {}
     for jitter in counting():
         rng = np.random.default_rng([seed, jitter])
@@ -50,12 +49,12 @@ def shots(
 def _once(
     rng: np.random.Generator, colours: Sequence[str], kinds: Sequence[str], environments: Sequence[str]
 ) -> Iterator[Combination]:
-    """Every combination, in blocks in which each thing stands left once and right once.
+    """Every combination, in blocks in which each thing is left once and right once.
 
-    In a block the right thing is the left one moved on by one step along the colours and one along the kinds, the
-    latter longer for each further colour, so that same and different kinds mix. A block of mirror images follows: a
-    step of as many colours back. Where that is the same step, half a block and its mirror images make a whole one. All
-    steps together make all pairs. Environments take turns within a block and from block to block.
+    In a block the right thing is the left thing shifted by a step along the colours and a step along the kinds; the
+    latter grows with the colour's index, so that same and different kinds mix. A block of mirror images follows, with
+    the opposite step along the colours. Where that is the same step, half a block and its mirror images make a whole
+    block. All steps together give all pairs. Environments alternate within a block and from block to block.
     """
     things: list[tuple[int, int]] = list(product(range(len(colours)), range(len(kinds))))
     steps = list(product(range(1, len(colours) // 2 + 1), range(len(kinds))))
@@ -76,6 +75,6 @@ def _once(
 
 
 def _name(left: Features, right: Features, environment: str, jitter: int) -> str:
-    """By the rule of ``folder.NAMES``."""
+    """The shot's name by the rule of ``folder.NAMES``."""
     words = (environment, " ".join(left), " ".join(right), str(jitter))
     return "_".join(word.replace(" ", "-") for word in words)

@@ -1,4 +1,4 @@
-"""Solid things: a signed distance for each, and the triangles of its surface."""
+"""Solids: signed distances, and the triangles of their surfaces."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ Points = Float[np.ndarray, "*place 3"]
 """x ahead of the thing, y to its left, z up; the ground is z = 0."""
 
 Distance = Callable[[Points], Float[np.ndarray, "*place"]]
-"""How far a point lies outside of a surface, negative inside; its zeros are the surface."""
+"""Signed distance of a point from a surface, negative inside; zero on the surface."""
 
 
 MOST = 1.4
-"""The longest or tallest that a thing stands, where 1 is what length and height average."""
+"""Largest length or height of a thing, whose average of length and height is 1."""
 
 
 @dataclass(frozen=True, eq=False)
 class Solid:
-    """Triangles that stand on the ground around x = y = 0. Normals are those of a smooth surface."""
+    """A triangle mesh that stands on the ground around x = y = 0. Normals are those of a smooth surface."""
 
     vertices: Float[np.ndarray, "vertex 3"]
     faces: Int[np.ndarray, "face 3"]
     normals: Float[np.ndarray, "vertex 3"]
 
     def standing(self) -> Solid:
-        """Moved to the origin of the ground and scaled, so that things of any make look about as large as each other.
+        """The solid moved to the origin of the ground and scaled so that all things look about equally large.
 
-        Height and length average 1: neither alone will do, as a dolphin is long and low and a camel tall. Neither is
-        above ``MOST``. Raises FinstError when it has no extent.
+        The average of height and length becomes 1 (neither alone would do: a dolphin is long and low, a camel tall),
+        unless one of them would exceed ``MOST``. Raises FinstError for a solid without extent.
         """
         low, high = self.vertices.min(0), self.vertices.max(0)
         length, height = np.hypot(*(high - low)[:2]), high[2] - low[2]
@@ -47,7 +47,7 @@ class Solid:
 
 
 def solid(distance: Distance, low: tuple[float, ...], high: tuple[float, ...], step: float) -> Solid:
-    """The surface of a signed distance between two corners of a box, in triangles of about ``step``."""
+    """The surface of a signed distance within a box, given by two corners, in triangles of size about ``step``."""
     axes = [np.arange(a - 2 * step, b + 2 * step, step) for a, b in zip(low, high, strict=True)]
     field = distance(np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1))
     vertices, faces, _, _ = extra("skimage.measure").marching_cubes(field, 0.0, spacing=(step, step, step))
@@ -56,14 +56,14 @@ def solid(distance: Distance, low: tuple[float, ...], high: tuple[float, ...], s
 
 
 def gradient(distance: Distance, points: Points, step: float) -> Points:
-    """Unit vectors away from the surface."""
+    """Outward unit normals: the normalised gradient of the distance."""
     ends = [distance(points + offset) - distance(points - offset) for offset in step * np.eye(3)]
     slopes = np.stack(ends, axis=-1)
     return slopes / np.maximum(np.linalg.norm(slopes, axis=-1, keepdims=True), 1e-12)
 
 
 def ellipsoid(centre: tuple[float, ...], radii: tuple[float, ...], tilt: float = 0.0, turn: float = 0.0) -> Distance:
-    """Nearly its distance. ``tilt`` raises its front about y, ``turn`` then turns it to the left about z (degrees)."""
+    """Approximate distance to an ellipsoid; ``tilt`` raises its front, then ``turn`` turns it to the left (degrees)."""
     axes = _turned(tilt, turn)
 
     def distance(points: Points) -> Float[np.ndarray, "*place"]:
@@ -78,7 +78,7 @@ def ellipsoid(centre: tuple[float, ...], radii: tuple[float, ...], tilt: float =
 def limb(
     start: tuple[float, ...], end: tuple[float, ...], radius: float, last: float, flat: tuple[float, ...] = (1, 1, 1)
 ) -> Distance:
-    """A bone from ``start`` to ``end`` whose radius runs to ``last``; ``flat`` divides its thickness by axis."""
+    """A rod from ``start`` to ``end`` whose radius changes to ``last``; ``flat`` divides its thickness by axis."""
     squeeze = np.array(flat, dtype=float)
     first, along = np.array(start) * squeeze, (np.array(end) - np.array(start)) * squeeze
 
@@ -92,12 +92,12 @@ def limb(
 
 
 def path(joints: list[tuple[tuple[float, ...], float]]) -> list[Distance]:
-    """Limbs from joint to joint, each (place, radius)."""
+    """Limbs from joint to joint; a joint is (place, radius)."""
     return [limb(a, b, r, s) for (a, r), (b, s) in pairwise(joints)]
 
 
 def blend(parts: list[Distance], softness: float) -> Distance:
-    """Their union, seams rounded off over ``softness``; every part stands on both sides of the plane y = 0."""
+    """The union of the parts and their mirror images in the plane y = 0, with seams smoothed over ``softness``."""
 
     def distance(points: Points) -> Float[np.ndarray, "*place"]:
         half = points * [1, 1, 1]
@@ -113,14 +113,14 @@ def blend(parts: list[Distance], softness: float) -> Distance:
 
 
 def extruded(outline: Float[np.ndarray, "corner 2"], half_depth: float, bevel: float) -> Distance:
-    """An outline in the plane of x and z, given depth along y; its rims are rounded off by ``bevel``."""
+    """An outline in the plane of x and z, extruded along y, with edges rounded by ``bevel``."""
 
     low, high = outline.min(0) - 0.1, outline.max(0) + 0.1
     across, up = (np.linspace(a, b, 128) for a, b in zip(low, high, strict=True))
     table = inside(outline, np.stack(np.meshgrid(across, up, indexing="ij"), axis=-1))
     flat_distance = extra("scipy.interpolate").RectBivariateSpline(
         across, up, table, kx=1, ky=1
-    )  # the outline's many sides measured once
+    )  # the distance to the outline's many sides is computed once
 
     def distance(points: Points) -> Float[np.ndarray, "*place"]:
         flat = flat_distance.ev(points[..., 0], points[..., 2]) + bevel
@@ -147,7 +147,7 @@ def inside(
 
 
 def _turned(tilt: float, turn: float) -> Float[np.ndarray, "3 3"]:
-    """Columns: the axes of something tilted about y and then turned about z."""
+    """Rotation about y by ``tilt`` and then about z by ``turn``, in degrees; columns are the rotated axes."""
     a, b = np.deg2rad(tilt), np.deg2rad(turn)
     up = np.array([[np.cos(a), 0, -np.sin(a)], [0, 1, 0], [np.sin(a), 0, np.cos(a)]])
     around = np.array([[np.cos(b), -np.sin(b), 0], [np.sin(b), np.cos(b), 0], [0, 0, 1]])

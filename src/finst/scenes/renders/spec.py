@@ -9,7 +9,7 @@ from typing import Literal
 Up = Literal["y", "z"]
 
 ENVIRONMENT_NAMES = ("beach", "salt desert", "museum")
-"""What ``environments`` defines."""
+"""The names of ``environments.ENVIRONMENTS``, in a module that needs no renderer."""
 
 
 @dataclass(frozen=True)
@@ -17,10 +17,10 @@ class RenderSpec:
     """Pictures of two coloured things, left and right, on a beach, in a salt desert and in a museum (Fig 3)."""
 
     things: tuple[str, ...] = ()
-    """Any of camel, dolphin, elephant (all: animals), of circle, square ... (all: shapes), and of --meshes. By default
+    """Any of camel, dolphin, elephant (all: animals), of circle, square ... (all: shapes), and of --meshes. Default:
     those of --meshes, or the animals without it."""
     meshes: Path | None = None
-    """Folder of your own things: camel.obj is a camel. Also .ply, .stl and .glb."""
+    """Folder of your own meshes: camel.obj is a camel. Also .ply, .stl and .glb."""
     up: Up = "y"
     """The axis of the meshes that points up."""
     colours: tuple[str, ...] = ("green", "red", "white")
@@ -28,10 +28,10 @@ class RenderSpec:
     environments: tuple[str, ...] = ENVIRONMENT_NAMES
     """Any of beach, "salt desert" and museum."""
     count: int = 324
-    """Pictures. 162 are all combinations of the paper's words; more come with other jitters."""
+    """Number of pictures. 162 are all combinations of the paper's words; more repeat them with other jitters."""
     px: int = 448
-    """Sides of a picture."""
+    """Width and height of a picture in px."""
     spp: int = 32
-    """Light paths for each pixel, at least: more are less grainy and take longer."""
+    """Light paths per pixel, at least: more paths give less noise and take longer."""
     seed: int = 0
-    """Of order and jitters."""
+    """Seed of the order and of the jitters."""

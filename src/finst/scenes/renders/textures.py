@@ -1,4 +1,4 @@
-"""Sand, salt, wood and paint as arrays of numbers: every texture of a render is made here."""
+"""Textures of renders as arrays: sand, salt, wood and paint."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from finst.scenes.renders.extra import extra
 
 Field = Float[np.ndarray, "row col"]
 Colours = Float[np.ndarray, "row col 3"]
-"""Shares of red, green and blue light that come back, linear in light."""
+"""Reflected shares of red, green and blue light, linear."""
 
 
 def noise(rng: np.random.Generator, shape: tuple[int, int], fall: float, finest: float = 0.0) -> Field:
-    """Random, of mean 0 and variance 1, and fitting onto itself at its edges.
+    """Random field of mean 0 and variance 1 that repeats seamlessly.
 
-    Amplitudes fall by the ``fall``-th power of the frequency; waves shorter than ``finest`` px are left out.
+    Amplitudes fall with the ``fall``-th power of the frequency; waves shorter than ``finest`` px are suppressed.
     """
     rows, cols = np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1])[None]
     frequency = np.hypot(rows, cols)
@@ -27,15 +27,15 @@ def noise(rng: np.random.Generator, shape: tuple[int, int], fall: float, finest:
 
 
 def mixed(share: Field, none: tuple[float, ...], full: tuple[float, ...]) -> Colours:
-    """From one colour to another by a share that is cut off at 0 and 1."""
+    """Mixture of two colours: ``none`` where the share is 0 or less, ``full`` where it is 1 or more."""
     return np.array(none) + np.clip(share, 0, 1)[..., None] * (np.array(full) - np.array(none))
 
 
 def sand(rng: np.random.Generator, side: int) -> tuple[Colours, Field]:
-    """Colours and heights of dry, wind-rippled sand; ripples run from left to right, bent and broken."""
-    bend = noise(rng, (side, side), 2.0, finest=30)
+    """Colours and heights of dry sand; ripples run from left to right, curved and interrupted."""
+    curve = noise(rng, (side, side), 2.0, finest=30)
     rows = np.arange(side)[:, None] / side
-    ripples = np.sin(2 * np.pi * (60 * rows + 0.9 * bend)) * (0.55 + 0.25 * noise(rng, (side, side), 1.6, finest=60))
+    ripples = np.sin(2 * np.pi * (60 * rows + 0.9 * curve)) * (0.55 + 0.25 * noise(rng, (side, side), 1.6, finest=60))
     grain, dunes = noise(rng, (side, side), 0.15), noise(rng, (side, side), 1.7)
     height = 0.45 * ripples + 0.7 * dunes + 0.10 * grain
     tone = 0.5 + 0.10 * ripples + 0.10 * dunes + 0.13 * grain
@@ -81,7 +81,7 @@ def _lengths(rng: np.random.Generator, side: int) -> list[tuple[int, int]]:
 
 
 def painting(rng: np.random.Generator, height: int, width: int) -> Colours:
-    """A hazy landscape in browns and blues, none of them as strong as a thing's colour."""
+    """A hazy landscape in browns and blues, less saturated than the things' colours."""
     rows = np.linspace(0, 1, height)[:, None] + 0.04 * noise(rng, (height, width), 1.2)
     sky = mixed(rows * 1.6 + 0.12 * noise(rng, (height, width), 1.5), (0.16, 0.24, 0.34), (0.62, 0.55, 0.42))
     land = mixed(0.5 + 0.3 * noise(rng, (height, width), 1.3), (0.06, 0.05, 0.035), (0.26, 0.20, 0.11))
@@ -90,7 +90,7 @@ def painting(rng: np.random.Generator, height: int, width: int) -> Colours:
 
 
 def shore(rng: np.random.Generator, rows: int, cols: int) -> Colours:
-    """From dry sand (last row) over wet sand and foam to shallow water (first row)."""
+    """A shore from dry sand (last row) over wet sand and foam to shallow water (first row)."""
     line = 0.42 + 0.035 * noise(rng, (1, cols), 1.6, finest=8) + 0.012 * noise(rng, (rows, cols), 0.9)
     depth = line - np.linspace(0, 1, rows)[:, None]
     wet = mixed((0.42 - abs(depth)) / 0.3, (0.50, 0.385, 0.25), (0.24, 0.175, 0.115))

@@ -1,4 +1,4 @@
-"""The things that a render can show, by their words, and the paint they can have."""
+"""The things that a render can show, by name, and the colours of their paint."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ ANIMALS = ("camel", "dolphin", "elephant")
 """The paper's things (Fig 3)."""
 
 PAINTS: Mapping[str, tuple[int, int, int]] = {**COLOURS, "white": (238, 236, 230)}
-"""What a thing can be painted with, sRGB: the colours of the drawings, and white."""
+"""Colours of paint, sRGB in 0..255: those of the drawings, and white."""
 
 MESHES = (".obj", ".ply", ".stl", ".glb")
-"""The endings of files that are read as things."""
+"""The endings of files that are read as meshes."""
 
 
 @lru_cache(maxsize=16)
 def thing(word: str, meshes: Path | None = None, up: Up = "y") -> Solid:
-    """The thing of that word: of the folder ``meshes`` if it has one, else an animal, else a shape as a solid.
+    """The thing of that name: from the folder ``meshes`` if it has one, else an animal, else a shape as a solid.
 
-    Raises FinstError for a word that none of them has, and for a file that is no mesh.
+    Raises FinstError for a name that none of them has, and for a file that is no mesh.
     """
     files = mesh_files(meshes)
     if word in files:
@@ -41,9 +41,9 @@ def thing(word: str, meshes: Path | None = None, up: Up = "y") -> Solid:
 
 
 def mesh_files(folder: Path | None) -> dict[str, Path]:
-    """The meshes of a folder by what they show: ``polar_bear.obj`` is a polar bear.
+    """The meshes of a folder by name: ``polar_bear.obj`` is ``polar bear``.
 
-    Raises FinstError when there is none, and when two files are of one name.
+    Raises FinstError when there are none, and when two files have the same name.
     """
     if folder is None:
         return {}
@@ -53,14 +53,14 @@ def mesh_files(folder: Path | None) -> dict[str, Path]:
     words = [file.stem.lower().replace("_", " ").replace("-", " ") for file in files]
     twice = sorted({word for word in words if words.count(word) > 1})
     if twice:
-        raise FinstError(f"several meshes in {folder} are called {', '.join(twice)}: expected one file for each thing")
+        raise FinstError(f"several meshes in {folder} are named {', '.join(twice)}: expected one file for each thing")
     return dict(zip(words, files, strict=True))
 
 
 def vocabulary(things: Sequence[str], meshes: Path | None) -> tuple[str, ...]:
-    """The words meant by ``--things``: ``animals`` and ``shapes`` stand for all of theirs.
+    """The names selected by ``--things``; ``animals`` and ``shapes`` select all of their kind.
 
-    Nothing named means the meshes of the folder, or the animals without one. Raises FinstError for an unknown word.
+    The default is the meshes of the folder, or the animals without one. Raises FinstError for an unknown name.
     """
     files = mesh_files(meshes)
     groups = {"animals": ANIMALS, "shapes": SHAPES}
@@ -73,7 +73,7 @@ def vocabulary(things: Sequence[str], meshes: Path | None) -> tuple[str, ...]:
 
 
 def _shape(word: str) -> Solid:
-    """An outline of the drawings as a slab that stands upright, with rounded rims."""
+    """An outline of the drawings as an upright slab with rounded edges."""
     points = np.array(OUTLINES[word], dtype=float)
     low, high = points.min(0), points.max(0)
     outline = ((points - low) / (high - low) - [0.5, 1.0]) * [1, -1]

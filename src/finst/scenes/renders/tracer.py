@@ -1,4 +1,4 @@
-"""The path tracer: how its scenes are described, what it returns, and how that becomes a photograph."""
+"""The path tracer: descriptions of scenes, their rendering, and tone mapping."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from finst.scenes.renders.extra import extra
 from finst.scenes.renders.solids import Solid
 
 Parts = dict[str, Any]
-"""A piece of a scene as Mitsuba describes it: a plugin's name under ``type``, and its settings."""
+"""Part of a scene in Mitsuba's format: a plugin's name under ``type``, and its settings."""
 
 
 def tracer() -> Any:
@@ -25,13 +25,13 @@ def tracer() -> Any:
 
 
 def linear(colour: tuple[int, int, int]) -> list[float]:
-    """An sRGB colour of 0..255 as shares of light."""
+    """An sRGB colour of 0..255 as linear shares of light."""
     shares = np.array(colour) / 255
     return [float(v) for v in np.where(shares <= 0.04045, shares / 12.92, ((shares + 0.055) / 1.055) ** 2.4)]
 
 
 def rgb(*values: float) -> Parts:
-    """One light colour for all of a surface; one value stands for gray."""
+    """A uniform colour, linear in light; one value is gray."""
     return {"type": "rgb", "value": [float(v) for v in values] if len(values) == 3 else float(values[0])}
 
 
@@ -40,9 +40,9 @@ def texture(
     repeats: tuple[float, float] = (1.0, 1.0),
     start: tuple[float, float] = (0.0, 0.0),
 ) -> Parts:
-    """Linear values spread over a surface so many times along its two sides, the first one begun at ``start``.
+    """A texture of linear values, repeated along a surface's two sides ``repeats`` times, beginning at ``start``.
 
-    The first row lies at the far or upper end.
+    The first row is at the far or upper end.
     """
     mi = tracer()
     bitmap = mi.Bitmap(np.ascontiguousarray(values[::-1], dtype=np.float32))
@@ -51,7 +51,7 @@ def texture(
 
 
 def panel(centre: tuple[float, ...], sides: tuple[float, float], normal: str, material: Parts, **more: Any) -> Parts:
-    """A rectangle of ``sides`` in world units. It looks up, down, right, or back to the camera."""
+    """A rectangle of ``sides`` in world units that faces up, down, right, or back to the camera."""
     mi = tracer()
     turn = {"up": ([1, 0, 0], 0), "down": ([1, 0, 0], 180), "back": ([1, 0, 0], 90), "right": ([0, 1, 0], 90)}[normal]
     place = mi.ScalarTransform4f().translate(list(centre)).rotate(*turn).scale([sides[0] / 2, sides[1] / 2, 1])
@@ -65,7 +65,7 @@ def mesh(
     material: Mapping[str, Any],
     emission: Mapping[str, Any] | None = None,
 ) -> Any:
-    """A solid, turned, scaled alike along all axes and moved by ``pose``, of one material; it may shine."""
+    """A solid of one material, rotated, uniformly scaled and moved by ``pose``; it may emit light."""
     mi = tracer()
     settings = mi.Properties()
     settings["bsdf"] = mi.load_dict(dict(material))
@@ -82,16 +82,16 @@ def mesh(
 
 
 def trace(scene: Parts, samples: int, seed: int) -> Float[np.ndarray, "row col 3"]:
-    """The light that reaches every pixel; the same values for the same seed on one machine."""
+    """The light at every pixel; the same values for the same seed on one machine."""
     mi = tracer()
-    loaded = mi.load_dict(scene, optimize=False)  # merging shapes would number the lights as chance has it
+    loaded = mi.load_dict(scene, optimize=False)  # merging shapes would number the lights in a random order
     return np.array(mi.render(loaded, spp=samples, seed=seed), dtype=np.float64)[..., :3]
 
 
 def without_fireflies(light: Float[np.ndarray, "row col 3"], most: float = 1.5) -> Float[np.ndarray, "row col 3"]:
-    """No pixel is over ``most`` times as bright as the third brightest of the nine around it.
+    """Limits every pixel to ``most`` times the third brightest of the nine pixels around it.
 
-    A light path found by rare luck leaves a single glaring pixel, which more paths would need long to even out.
+    A rare light path leaves a single very bright pixel, which only many more paths would average out.
     """
     around = np.pad(light.sum(-1), 1, mode="edge")
     windows = np.lib.stride_tricks.sliding_window_view(around, (3, 3)).reshape(*light.shape[:2], 9)
@@ -101,7 +101,7 @@ def without_fireflies(light: Float[np.ndarray, "row col 3"], most: float = 1.5) 
 
 
 def developed(light: Float[np.ndarray, "row col 3"], exposure: float) -> UInt8[np.ndarray, "row col 3"]:
-    """As a photograph: bright parts are compressed and not cut off, and dark ones gain contrast.
+    """Tone-mapped pixels: bright parts are compressed rather than clipped, and dark parts gain contrast.
 
     The curve is Narkowicz's fit of the ACES film response ("ACES filmic tone mapping curve", 2016), then sRGB's.
     """

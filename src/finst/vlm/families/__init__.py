@@ -1,8 +1,8 @@
-"""The architectures that finst reads, one short module each.
+"""The supported architectures, one short module each.
 
-A new one is a module here, its class in ``FAMILIES``, a tiny model of it in ``tests/tiny`` and a row in
-``tests/tiny/rows.py``; every test of families then runs for it, those of the engine included.
-``docs/adding-a-model.md`` shows it.
+A new architecture needs a module here, its class in ``FAMILIES``, a tiny model in ``tests/tiny`` and a row in
+``tests/tiny/rows.py``. All tests of families then run for it, those of the engine included. See
+``docs/adding-a-model.md``.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ FAMILIES: tuple[Family, ...] = (
 REFUSED: Mapping[str, str] = MappingProxyType(
     {
         "paligemma": "all tokens of its prompt see each other (prefix-LM), so an edit changes the tokens before it too "
-        "and no prefix is left that rows could share; expected a decoder whose text is causal",
+        "and rows share no prefix; expected a decoder whose text is causal",
     }
 )
-"""Architectures that are known and not read, and why."""
+"""Architectures that are known but not supported, with the reason."""
 
 
 def supported(families: Sequence[Family] = FAMILIES) -> tuple[str, ...]:
@@ -48,10 +48,13 @@ def supported(families: Sequence[Family] = FAMILIES) -> tuple[str, ...]:
 
 
 def family_of(model_type: str, families: Sequence[Family] = FAMILIES) -> Family:
-    """The first family that reads ``config.model_type``. Raises FinstError naming the supported ones, or why not."""
+    """The first family that reads ``config.model_type``.
+
+    Raises FinstError with the reason if the architecture is refused, else with the supported architectures.
+    """
     for family in families:
         if model_type in family.model_types:
             return family
     if model_type in REFUSED:
-        raise FinstError(f"architecture {model_type!r} is not read: {REFUSED[model_type]}")
+        raise FinstError(f"architecture {model_type!r} is not supported: {REFUSED[model_type]}")
     raise choice("architecture", model_type, supported(families))

@@ -19,23 +19,23 @@ from finst.vlm.tokens import Role, View, Window
 
 @dataclass(frozen=True, eq=False)
 class Pixels:
-    """A picture as the vision tower takes it."""
+    """A picture as input of the vision tower, and the layout of its image tokens."""
 
     inputs: dict[str, Tensor]
     views: tuple[View, ...]
-    """The grids of image tokens, after merging, and where on the picture they lie."""
+    """The grids of image tokens, after merging, and their places on the picture."""
     roles: tuple[Role, ...]
-    """Of each image token, in order: its patch, or ``template`` where it stands for no part of the picture."""
+    """The role of each image token, in order: its patch, or ``template`` if it shows no part of the picture."""
     around: tuple[str, str] = ("", "")
-    """What the text has before and after the image tokens, beyond what the conversation's template writes."""
+    """Text before and after the image tokens that the conversation's template does not contain."""
     unplaced: str = ""
-    """Why no image token shows a place of its own; empty where each does."""
+    """The reason why image tokens have no place in the picture; empty where they have one."""
 
 
 def seen_once(
     inputs: dict[str, Tensor], grid: tuple[int, int], window: Window, around: tuple[str, str] = ("", "")
 ) -> Pixels:
-    """A picture, or a window of it, as one grid of equal patches."""
+    """``Pixels`` of a picture, or of a window of it, that is one grid of equal patches."""
     return Pixels(inputs, (View.even(grid, window),), grid_roles(grid), around)
 
 
@@ -45,7 +45,7 @@ def grid_roles(grid: tuple[int, int], view: int = 0) -> tuple[Role, ...]:
 
 
 def check_size(image: UInt8[np.ndarray, "height width 3"], least: int, name: str) -> None:
-    """Raises FinstError for a picture that is smaller than a patch of ``least`` px."""
+    """Raises FinstError for a picture with a side shorter than ``least`` px, the side of a patch."""
     height, width = image.shape[:2]
     if min(height, width) < least:
         raise FinstError(
@@ -55,42 +55,42 @@ def check_size(image: UInt8[np.ndarray, "height width 3"], least: int, name: str
 
 
 def check_decoder(config: Any, expected: str, name: str) -> None:
-    """Raises FinstError for a text model other than the one that ``name`` is published with."""
-    found = config.get_text_config().model_type
-    if found != expected:
+    """Raises FinstError for a text model other than the one of the published checkpoints of ``name``."""
+    model_type = config.get_text_config().model_type
+    if model_type != expected:
         raise FinstError(
-            f"{name} with the text model {found!r} is not read: expected {expected!r}, whose projections are known to "
-            "have no norm before the rotary positions"
+            f"{name} with the text model {model_type!r} is not supported: expected {expected!r}, which has no norms "
+            "between its projections and the rotary embedding"
         )
 
 
 Blocks = tuple[tuple[int, int], ...]
-"""Runs of tokens [start, stop) that see each other, later ones included; every other token sees no later one."""
+"""Runs of tokens [start, stop) that see each other, later ones included; no other token sees a later one."""
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """Contexts on the device, and all that Python has to know about them: what follows is kernels only."""
+    """Contexts on the device, and all that Python needs to know about them; the passes after it only launch kernels."""
 
     input_ids: Int[Tensor, "context pos"]
     position_ids: Int[Tensor, "*axis context pos"]
-    """As the decoder takes them: counted along several axes in some architectures."""
+    """Positions as the decoder takes them; some architectures count along several axes."""
     pictures: Mapping[str, Tensor]
-    """What the vision tower takes, on the device."""
+    """The vision tower's inputs, on the device."""
     sizes: Mapping[str, np.ndarray]
-    """What the vision tower's Python reads, off the device: reading it there would make a GPU wait every time."""
+    """Arrays that the vision tower's Python code reads, on the CPU: reading them from a GPU would wait for it."""
     blocks: Blocks = ()
-    """The same in all contexts."""
+    """Tokens that see each other, the same in all contexts."""
 
 
 @dataclass(frozen=True, eq=False)
 class DecoderInputs:
-    """What the decoder is called with: image features in place, positions explicit."""
+    """The decoder's inputs: embeddings, image features included, and explicit positions."""
 
     embeds: Float[Tensor, "context pos d_model"]
     position_ids: Int[Tensor, "*axis context pos"]
     additions: tuple[Float[Tensor, "context pos d_model"], ...] = ()
-    """What is added to the output of the first layers, layer by layer, before the next one gets it."""
+    """Image features that are added to the output of the first layers, one tensor a layer."""
     blocks: Blocks = ()
 
 
@@ -103,37 +103,38 @@ PROJECTIONS: Mapping[str, str] = MappingProxyType(
         "mlp_out": "mlp",
     }
 )
-"""``site_modules`` of decoders that put rotary positions on what their projections return, with no norm in between."""
+"""``site_modules`` of decoders without norms between the projections and the rotary embedding."""
 
 
 @runtime_checkable
 class Family(Protocol):
-    """One architecture. Implementations hold no state; checkpoints come as arguments.
+    """One architecture. Implementations hold no state; checkpoints are passed as arguments.
 
-    They inherit from this class, for what most architectures have in common.
+    They inherit from this class what most architectures have in common.
     """
 
     model_types: tuple[str, ...]
-    """The values of ``config.model_type`` that it reads."""
+    """The values of ``config.model_type`` that the family reads."""
 
     image_placeholder: str
-    """The token in rendered text that stands for the picture, once."""
+    """The token that stands for the picture, once, in rendered text."""
 
     image_token: str = ""
-    """How one token of the picture is written; as ``image_placeholder`` where empty."""
+    """The text of one image token; empty if it is ``image_placeholder``."""
 
     site_modules: Mapping[str, str]
-    """Where in a decoder layer ``q`` and ``k`` (both before rotary positions), ``v``, ``attn_out`` and ``mlp_out`` are.
+    """Paths, in a decoder layer, of the modules whose output is ``q``, ``k``, ``v``, ``attn_out`` and ``mlp_out``.
 
-    Paths of modules whose output is [context, pos, ...], with the heads, where the site has any, side by side. Norms
-    that follow what is named here (some architectures norm what attention and MLP return) are not part of the site.
+    ``q`` and ``k`` are taken before the rotary embedding. Outputs are [context, pos, ...], with the heads (at sites
+    that have any) concatenated. Norms after these modules, which some architectures apply to the output of attention
+    and MLP, are not part of the site.
     """
 
     heads_first: Collection[str] = ()
     """Sites whose modules return [context, head, pos, d_head] instead."""
 
     def render(self, user: str) -> str:
-        """The checkpoint's conversation format, for tokenizers that bring no template of their own.
+        """The checkpoint's conversation format, for tokenizers without a chat template.
 
         One picture and ``user`` in the user's turn, then the opening of the assistant's turn.
         """
@@ -144,11 +145,11 @@ class Family(Protocol):
         ...
 
     def check(self, config: Any, image_processor: Any) -> None:
-        """Raises FinstError for a checkpoint of this ``model_type`` that the family does not read, with the reason."""
+        """Raises FinstError, with the reason, for a checkpoint of this ``model_type`` that the family does not read."""
         ...
 
     def pixels(self, config: Any, image_processor: Any, image: UInt8[np.ndarray, "height width 3"]) -> Pixels:
-        """Resized, normalised and cut into patches. Raises FinstError for a picture that the family cannot take."""
+        """The picture resized, normalised and cut into patches. Raises FinstError for a picture that does not suit."""
         ...
 
     def prepare(
@@ -158,19 +159,19 @@ class Family(Protocol):
         image_inputs: Sequence[Mapping[str, Tensor]],
         device: torch.device,
     ) -> Prepared:
-        """Computes positions and sizes from tokens and pictures (both off the device) and puts all on ``device``."""
+        """Computes positions and sizes from tokens and pictures (all on the CPU) and copies them to ``device``."""
         ...
 
     def features(self, model: Any, prepared: Prepared) -> Sequence[Float[Tensor, "patch parts_d_model"]]:
-        """One pass of the vision tower over all pictures, by kernels alone.
+        """One pass of the vision tower over all pictures, without waiting for the GPU.
 
-        Behind the d_model entries that an image token is embedded by, there may be d_model more for each of the first
-        layers: what is added to their output at that token.
+        The first d_model entries are an image token's embedding. Further d_model entries for each of the first layers
+        may follow: they are added to the layer's output at that token.
         """
         ...
 
     def decoder_arguments(self, model: Any, inputs: DecoderInputs) -> Mapping[str, Any]:
-        """What the decoder is called with beside embeddings and positions, for additions and blocks."""
+        """Keyword arguments of the decoder beside embeddings and positions, for additions and blocks."""
         return {}
 
     def decoder(self, model: Any) -> nn.Module:
@@ -184,7 +185,7 @@ def counted(input_ids: Int[Tensor, "context pos"], device: torch.device) -> Int[
 
 
 def decoder_inputs(family: Family, model: Any, prepared: Prepared) -> DecoderInputs:
-    """Token embeddings, with the pictures' features in the places of the image tokens, in order; and positions."""
+    """Token embeddings, with the pictures' features at the image tokens, in order; and positions."""
     embeds = model.get_input_embeddings()(prepared.input_ids)
     is_image = (prepared.input_ids == model.config.image_token_id)[..., None]
     features = torch.cat(tuple(family.features(model, prepared))).to(embeds.device, embeds.dtype)

@@ -1,4 +1,4 @@
-"""Idefics2 and its chatty variant: a perceiver makes a fixed number of image tokens out of patches of any number."""
+"""Idefics2 and its chatty variant: a perceiver turns any number of patches into a fixed number of image tokens."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from transformers.models.idefics2.image_processing_pil_idefics2 import Idefics2I
 
 from finst.errors import FinstError
 from finst.vlm.families.base import PROJECTIONS, Family, Pixels, Prepared, check_decoder, check_size, counted
-from finst.vlm.to_device import sent_together
+from finst.vlm.to_device import cat_to_device
 from finst.vlm.tokens import Role, View
 
 FAKE = "<fake_token_around_image>"
 
 
 class Idefics2(Family):
-    """Checkpoints of ``Idefics2ForConditionalGeneration``, without splitting the picture into quarters.
+    """Checkpoints of ``Idefics2ForConditionalGeneration``; pictures are not split into quarters.
 
-    Its image tokens have no place in the picture: every one of them looks at every patch.
+    Image tokens have no place in the picture: each of them attends to all patches.
     """
 
     model_types: tuple[str, ...] = ("idefics2",)
@@ -31,11 +31,11 @@ class Idefics2(Family):
     site_modules: Mapping[str, str] = PROJECTIONS
 
     def render(self, user: str) -> str:
-        """As on the model card; the chatty variant's is the same."""
+        """The format on the model card, also that of the chatty variant."""
         return f"User:{self.image_placeholder}{user}<end_of_utterance>\nAssistant:"
 
     def load_image_processor(self, folder: Path) -> Idefics2ImageProcessorPil:
-        """Idefics2's own."""
+        """Idefics2's own image processor."""
         return Idefics2ImageProcessorPil.from_pretrained(folder)
 
     def check(self, config: Any, image_processor: Idefics2ImageProcessorPil) -> None:
@@ -44,14 +44,14 @@ class Idefics2(Family):
         size, patch = image_processor.size or {}, config.vision_config.patch_size
         if not image_processor.do_resize or (size.get("shortest_edge") or 0) < patch or not size.get("longest_edge"):
             raise FinstError(
-                "the image processor does not make what Idefics2's vision tower sees: expected do_resize to between a "
-                f"shortest_edge of at least {patch} px and a longest_edge"
+                "the image processor does not fit Idefics2's vision tower: expected do_resize with a longest_edge and "
+                f"a shortest_edge of at least {patch} px"
             )
 
     def pixels(self, config: Any, image_processor: Any, image: UInt8[np.ndarray, "height width 3"]) -> Pixels:
         """``pixel_values`` [1, 1, 3, high, wide] and ``pixel_attention_mask`` [1, 1, high, wide].
 
-        A picture needs at least a patch's px a side.
+        No side may be shorter than a patch.
         """
         patch, latents = config.vision_config.patch_size, config.perceiver_config.resampler_n_latents
         check_size(image, patch, "Idefics2")
@@ -65,7 +65,7 @@ class Idefics2(Family):
             dict(inputs),
             (View.even((1, 1), seen),),
             (Role("image"),) * latents,
-            # Words that follow an added token begin with a space, which Llama's tokenizers alone do not put there.
+            # Words after an added token begin with a space, which Llama's tokenizers do not add by themselves.
             around=(FAKE, f"{FAKE} "),
             unplaced=f"Idefics2's perceiver mixes all patches into each of its {latents} image tokens",
         )
@@ -77,21 +77,21 @@ class Idefics2(Family):
         image_inputs: Sequence[Mapping[str, Tensor]],
         device: torch.device,
     ) -> Prepared:
-        """Positions are 0, 1, 2, ...; raises FinstError for pictures that come out in different sizes."""
+        """Contexts with positions 0, 1, 2, ...; raises FinstError for pictures of different sizes after resizing."""
         values = [inputs["pixel_values"].flatten(0, 1) for inputs in image_inputs]
         sizes = sorted({tuple(value.shape[-2:]) for value in values})
         if len(sizes) > 1:
             raise FinstError(
-                "Idefics2 keeps the shape of pictures, and these came out in different ones, of "
+                "Idefics2 keeps the shape of pictures, and these have different sizes after resizing, "
                 f"{' and '.join(f'{wide}x{high}' for high, wide in sizes)} px: expected pictures of one size in a batch"
             )
-        pictures = {"pixel_values": sent_together(values, device)}
+        pictures = {"pixel_values": cat_to_device(values, device)}
         return Prepared(input_ids.to(device), counted(input_ids, device), pictures, {})
 
     def features(self, model: Any, prepared: Prepared) -> Sequence[Float[Tensor, "latent d_model"]]:
-        """Of the tower, through the perceiver.
+        """Features of the tower, through the perceiver.
 
-        Module by module: the whole asks the GPU whether something is padded, and nothing is.
+        The modules are called one by one: transformers' own method reads from the GPU whether patches are padding.
         """
         connector = model.model.connector
         context = connector.modality_projection(patch_features(model, prepared.pictures["pixel_values"]))
@@ -109,7 +109,7 @@ class Idefics2(Family):
 def patch_features(
     model: Any, pixel_values: Float[Tensor, "picture 3 high wide"]
 ) -> Float[Tensor, "picture patch d_vision"]:
-    """What the vision tower of any Idefics makes of pictures without padding."""
+    """Patch features of pictures without padding, from the vision tower of any Idefics model."""
     tower, patch = model.model.vision_model, model.config.vision_config.patch_size
     pictures, _, high, wide = pixel_values.shape
     everything = torch.ones(pictures, high // patch, wide // patch, dtype=torch.bool, device=pixel_values.device)

@@ -1,4 +1,4 @@
-"""Idefics3 and SmolVLM: the whole picture squeezed into one square, its patches merged in squares."""
+"""Idefics3 and SmolVLM: the whole picture resized to one square, its patches merged in squares."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3I
 from finst.errors import FinstError
 from finst.vlm.families.base import PROJECTIONS, Family, Pixels, Prepared, check_decoder, check_size, counted, seen_once
 from finst.vlm.families.idefics2 import FAKE, patch_features
-from finst.vlm.to_device import sent_together
+from finst.vlm.to_device import cat_to_device
 
 
 class Idefics3(Family):
-    """Checkpoints of ``Idefics3ForConditionalGeneration``, without splitting the picture into tiles.
+    """Checkpoints of ``Idefics3ForConditionalGeneration``; pictures are not split into tiles.
 
-    Those of ``SmolVLMForConditionalGeneration`` are the same but for the opening of a conversation.
+    Checkpoints of ``SmolVLMForConditionalGeneration`` differ only in the opening of a conversation.
     """
 
     image_placeholder: str = "<image>"
     site_modules: Mapping[str, str] = PROJECTIONS
 
     def __init__(self, model_type: str = "idefics3", opening: str = "") -> None:
-        """``opening`` is what a conversation begins with, where the tokenizer does not put it there."""
+        """``opening`` is the token that a conversation begins with, if the tokenizer does not add it."""
         self.model_types: tuple[str, ...] = (model_type,)
         self.opening = opening
 
     def render(self, user: str) -> str:
-        """As in the templates of Idefics3-8B and of SmolVLM2."""
+        """The format of the templates of Idefics3-8B and SmolVLM2."""
         return f"{self.opening}User:{self.image_placeholder}{user}<end_of_utterance>\nAssistant:"
 
     def load_image_processor(self, folder: Path) -> Idefics3ImageProcessorPil:
-        """Idefics3's own; SmolVLM's is the same."""
+        """Idefics3's own image processor; SmolVLM's is the same."""
         return Idefics3ImageProcessorPil.from_pretrained(folder)
 
     def check(self, config: Any, image_processor: Idefics3ImageProcessorPil) -> None:
@@ -59,8 +59,8 @@ class Idefics3(Family):
     def pixels(self, config: Any, image_processor: Any, image: UInt8[np.ndarray, "height width 3"]) -> Pixels:
         """``pixel_values`` [1, 1, 3, side, side] and ``pixel_attention_mask`` [1, 1, side, side].
 
-        A picture needs at least a patch's px a side. Of the square, px that do not fill a patch at its right and bottom
-        are not seen (SmolVLM2's 2.2B sees 378 of 384).
+        No side may be shorter than a patch. Px at the right and bottom of the square that do not fill a patch are not
+        seen (SmolVLM2's 2.2B sees 378 of 384).
         """
         side, patch = config.vision_config.image_size, config.vision_config.patch_size
         check_size(image, patch, "Idefics3 or SmolVLM")
@@ -79,12 +79,12 @@ class Idefics3(Family):
         image_inputs: Sequence[Mapping[str, Tensor]],
         device: torch.device,
     ) -> Prepared:
-        """Positions are 0, 1, 2, ..."""
-        values = sent_together([inputs["pixel_values"].flatten(0, 1) for inputs in image_inputs], device)
+        """Contexts with positions 0, 1, 2, ..."""
+        values = cat_to_device([inputs["pixel_values"].flatten(0, 1) for inputs in image_inputs], device)
         return Prepared(input_ids.to(device), counted(input_ids, device), {"pixel_values": values}, {})
 
     def features(self, model: Any, prepared: Prepared) -> Sequence[Float[Tensor, "patch d_model"]]:
-        """Of the tower, neighbouring patches side by side in each, through one projection."""
+        """Features of the tower, neighbouring patches concatenated for each token, through one projection."""
         return tuple(model.model.connector(patch_features(model, prepared.pictures["pixel_values"])))
 
     def decoder(self, model: Any) -> nn.Module:

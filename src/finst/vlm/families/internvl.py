@@ -1,4 +1,4 @@
-"""InternVL3 in Hugging Face's form: the whole picture squeezed into one square tile, its patches merged in squares."""
+"""InternVL3 in Hugging Face's form: the whole picture resized to one square tile, its patches merged in squares."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2Im
 
 from finst.errors import FinstError
 from finst.vlm.families.base import PROJECTIONS, Family, Pixels, Prepared, check_decoder, check_size, counted, seen_once
-from finst.vlm.to_device import sent_together
+from finst.vlm.to_device import cat_to_device
 
 
 class InternVL(Family):
-    """Checkpoints of ``InternVLForConditionalGeneration`` with a Qwen2 decoder, without its tiling."""
+    """Checkpoints of ``InternVLForConditionalGeneration`` with a Qwen2 decoder; pictures are not split into tiles."""
 
     model_types: tuple[str, ...] = ("internvl",)
     image_placeholder: str = "<IMG_CONTEXT>"
     site_modules: Mapping[str, str] = PROJECTIONS
 
     def render(self, user: str) -> str:
-        """ChatML without a system message, as InternVL3's own template in Hugging Face's form."""
+        """ChatML without a system message, as in InternVL3's own template in Hugging Face's form."""
         return f"<|im_start|>user\n{self.image_placeholder}\n{user}<|im_end|>\n<|im_start|>assistant\n"
 
     def load_image_processor(self, folder: Path) -> GotOcr2ImageProcessorPil:
-        """GOT-OCR2's, which published checkpoints name."""
+        """GOT-OCR2's image processor, which published checkpoints name."""
         return GotOcr2ImageProcessorPil.from_pretrained(folder)
 
     def check(self, config: Any, image_processor: GotOcr2ImageProcessorPil) -> None:
@@ -37,18 +37,17 @@ class InternVL(Family):
         check_decoder(config, "qwen2", "InternVL3")
         if config.vision_feature_select_strategy != "default":
             raise FinstError(
-                f"InternVL3 with the feature selection {config.vision_feature_select_strategy!r} is not read: expected "
-                "'default' (all patches, no class token)"
+                f"InternVL3 with the feature selection {config.vision_feature_select_strategy!r} is not supported: "
+                "expected 'default' (all patches, no class token)"
             )
         height, width = config.vision_config.image_size
         if not image_processor.do_resize or dict(image_processor.size or {}) != {"height": height, "width": width}:
             raise FinstError(
-                "the image processor does not make what InternVL3's vision tower sees: expected do_resize to "
-                f"{width}x{height} px"
+                f"the image processor does not fit InternVL3's vision tower: expected do_resize to {width}x{height} px"
             )
 
     def pixels(self, config: Any, image_processor: Any, image: UInt8[np.ndarray, "height width 3"]) -> Pixels:
-        """``pixel_values`` [1, 3, side, side] of the whole picture; it needs at least a patch's px a side."""
+        """``pixel_values`` [1, 3, side, side] of the whole picture; no side may be shorter than a patch."""
         tower = config.vision_config
         check_size(image, max(tower.patch_size), "InternVL3")
         inputs = image_processor(
@@ -69,12 +68,12 @@ class InternVL(Family):
         image_inputs: Sequence[Mapping[str, Tensor]],
         device: torch.device,
     ) -> Prepared:
-        """Positions are 0, 1, 2, ..."""
-        pictures = {"pixel_values": sent_together([inputs["pixel_values"] for inputs in image_inputs], device)}
+        """Contexts with positions 0, 1, 2, ..."""
+        pictures = {"pixel_values": cat_to_device([inputs["pixel_values"] for inputs in image_inputs], device)}
         return Prepared(input_ids.to(device), counted(input_ids, device), pictures, {})
 
     def features(self, model: Any, prepared: Prepared) -> Sequence[Float[Tensor, "patch d_model"]]:
-        """Of ``InternVLVisionModel``, four patches side by side in each, through the projector."""
+        """Features of ``InternVLVisionModel``, four patches concatenated for each token, through the projector."""
         return tuple(model.get_image_features(**prepared.pictures).pooler_output)
 
     def decoder(self, model: Any) -> nn.Module:

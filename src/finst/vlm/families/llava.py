@@ -1,4 +1,4 @@
-"""LLaVA-1.5: the picture's middle square, resized and seen by CLIP; a decoder that counts its tokens plainly."""
+"""LLaVA-1.5: CLIP sees the resized middle square of the picture; the decoder's positions are 0, 1, 2, ..."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from transformers.models.llava.image_processing_pil_llava import LlavaImageProce
 
 from finst.errors import FinstError
 from finst.vlm.families.base import PROJECTIONS, Family, Pixels, Prepared, check_size, counted, seen_once
-from finst.vlm.to_device import sent_together
+from finst.vlm.to_device import cat_to_device
 from finst.vlm.tokens import Window
 
 
@@ -30,7 +30,7 @@ class Llava(Family):
         return f"USER: {self.image_placeholder}\n{user} ASSISTANT:"
 
     def load_image_processor(self, folder: Path) -> LlavaImageProcessorPil:
-        """Published checkpoints name CLIP's; LLaVA's own is the same but for a padding that ``check`` refuses."""
+        """LLaVA's own. Published checkpoints name CLIP's, which differs only in a padding that ``check`` refuses."""
         return LlavaImageProcessorPil.from_pretrained(folder)
 
     def check(self, config: Any, image_processor: LlavaImageProcessorPil) -> None:
@@ -38,22 +38,22 @@ class Llava(Family):
         tower, strategy = config.vision_config, config.vision_feature_select_strategy
         if tower.model_type != "clip_vision_model" or strategy != "default":
             raise FinstError(
-                f"LLaVA with the vision tower {tower.model_type!r} and feature selection {strategy!r} is not read: "
-                "expected LLaVA-1.5's 'clip_vision_model' and 'default' (all patches, no class token)"
+                f"LLaVA with the vision tower {tower.model_type!r} and feature selection {strategy!r} is not "
+                "supported: expected LLaVA-1.5's 'clip_vision_model' and 'default' (all patches, no class token)"
             )
         processor, side = image_processor, tower.image_size
         resized = processor.do_resize and (processor.size or {}).get("shortest_edge")
         cropped = processor.do_center_crop and dict(processor.crop_size or {})
         if resized != side or cropped != {"height": side, "width": side} or processor.do_pad:
             raise FinstError(
-                f"the image processor does not make what LLaVA-1.5's vision tower sees: expected do_resize to a "
-                f"shortest_edge of {side} px, do_center_crop to {side}x{side} px, and no do_pad"
+                f"the image processor does not fit LLaVA-1.5's vision tower: expected do_resize to a shortest_edge of "
+                f"{side} px, do_center_crop to {side}x{side} px, and no do_pad"
             )
 
     def pixels(
         self, config: Any, image_processor: LlavaImageProcessorPil, image: UInt8[np.ndarray, "height width 3"]
     ) -> Pixels:
-        """``pixel_values`` [1, 3, side, side] of the middle square; a picture needs at least a patch's px a side."""
+        """``pixel_values`` [1, 3, side, side] of the middle square; no side may be shorter than a patch."""
         tower = config.vision_config
         check_size(image, tower.patch_size, "LLaVA-1.5")
         height, width = image.shape[:2]
@@ -68,24 +68,24 @@ class Llava(Family):
         image_inputs: Sequence[Mapping[str, Tensor]],
         device: torch.device,
     ) -> Prepared:
-        """Positions are 0, 1, 2, ..."""
-        pixel_values = sent_together([inputs["pixel_values"] for inputs in image_inputs], device)
+        """Contexts with positions 0, 1, 2, ..."""
+        pixel_values = cat_to_device([inputs["pixel_values"] for inputs in image_inputs], device)
         pictures = {"pixel_values": pixel_values}
         return Prepared(input_ids.to(device), counted(input_ids, device), pictures, {})
 
     def features(self, model: Any, prepared: Prepared) -> Sequence[Float[Tensor, "patch d_model"]]:
-        """Of the CLIP tower's last layer but one, through the projector."""
+        """Features of the CLIP tower's penultimate layer, through the projector."""
         return model.get_image_features(**prepared.pictures).pooler_output
 
     def decoder(self, model: Any) -> nn.Module:
-        """``LlamaModel``, or whichever text model the checkpoint has."""
+        """``LlamaModel``, or another text model that the checkpoint has."""
         return model.model.language_model
 
 
 def middle(width: int, height: int, side: int) -> Window:
-    """What of the picture is left when its shorter edge is resized to ``side`` px and the middle square is cut out.
+    """The part of the picture that remains when its shorter edge is resized to ``side`` px and the middle is cropped.
 
-    Both in whole px of the resized picture, hence not quite the middle of the original one.
+    The crop has whole px of the resized picture, so the window is not exactly in the middle of the original.
     """
     short = min(width, height)
     edges = []

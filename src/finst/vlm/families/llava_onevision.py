@@ -1,6 +1,7 @@
-"""LLaVA-OneVision: the picture twice, squeezed into one square and again in tiles that keep its shape (AnyRes).
+"""LLaVA-OneVision: two views of the picture, resized to one square and in tiles that keep its shape (AnyRes).
 
-The second view's tokens come row by row, each row followed by a learned ``image_newline`` that shows nothing.
+The second view's tokens come row by row; after each row comes a learned ``image_newline`` that shows no part of the
+picture.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ from finst.vlm.families.base import (
     counted,
     grid_roles,
 )
-from finst.vlm.to_device import sent_together
+from finst.vlm.to_device import cat_to_device
 from finst.vlm.tokens import Role, View
 
 Spans = Float[np.ndarray, "patch 2"]
-"""Where patches begin and end along one axis."""
+"""Start and end of patches along one axis."""
 
 SHRUNK_ABOVE = 1.1
-"""Features shrink to ``anyres_max_N`` squares of them when they are this many times too many a side (OneVision's)."""
+"""Features are resized to ``anyres_max_N`` squares if each side has more than this many times as many (OneVision's)."""
 
 
 class LlavaOneVision(Family):
@@ -49,11 +50,11 @@ class LlavaOneVision(Family):
     site_modules: Mapping[str, str] = PROJECTIONS
 
     def render(self, user: str) -> str:
-        """As on the model card: ChatML without system message or line ends between turns."""
+        """The format on the model card: ChatML without a system message or line ends between turns."""
         return f"<|im_start|>user {self.image_placeholder}\n{user}<|im_end|><|im_start|>assistant\n"
 
     def load_image_processor(self, folder: Path) -> LlavaOnevisionImageProcessorPil:
-        """OneVision's own."""
+        """OneVision's own image processor."""
         return LlavaOnevisionImageProcessorPil.from_pretrained(folder)
 
     def check(self, config: Any, image_processor: LlavaOnevisionImageProcessorPil) -> None:
@@ -64,11 +65,11 @@ class LlavaOneVision(Family):
         if tower.model_type != "siglip_vision_model" or (layer, strategy) != (-1, "full"):
             raise FinstError(
                 f"LLaVA-OneVision with the vision tower {tower.model_type!r} and feature selection {strategy!r} of "
-                f"layer {layer} is not read: expected 'siglip_vision_model' and 'full' of layer -1 (all patches)"
+                f"layer {layer} is not supported: expected 'siglip_vision_model' and 'full' of layer -1 (all patches)"
             )
         if not re.fullmatch(r"anyres_max_\d+", config.vision_aspect_ratio):
             raise FinstError(
-                f"LLaVA-OneVision with the aspect ratio {config.vision_aspect_ratio!r} is not read: expected "
+                f"LLaVA-OneVision with the aspect ratio {config.vision_aspect_ratio!r} is not supported: expected "
                 "'anyres_max_N', such as 'anyres_max_9'"
             )
         side, made = tower.image_size, image_processor
@@ -76,8 +77,8 @@ class LlavaOneVision(Family):
         same = [list(p) for p in made.image_grid_pinpoints] == [list(p) for p in config.image_grid_pinpoints]
         if not made.do_resize or dict(made.size or {}) != sizes or made.do_center_crop or made.crop_size or not same:
             raise FinstError(
-                f"the image processor does not make what LLaVA-OneVision's vision tower sees: expected do_resize to "
-                f"{side}x{side} px without a crop, and the configuration's image_grid_pinpoints"
+                f"the image processor does not fit LLaVA-OneVision's vision tower: expected do_resize to {side}x{side} "
+                "px without a crop, and the configuration's image_grid_pinpoints"
             )
 
     def pixels(
@@ -85,7 +86,7 @@ class LlavaOneVision(Family):
     ) -> Pixels:
         """``pixel_values`` [1, 1 + tile, 3, side, side], the whole picture first, and ``image_sizes`` [1, 2].
 
-        A picture needs at least a patch's px a side.
+        No side may be shorter than a patch.
         """
         check_size(image, config.vision_config.patch_size, "LLaVA-OneVision")
         inputs = image_processor(images=[image], return_tensors="pt", input_data_format="channels_last")
@@ -103,14 +104,14 @@ class LlavaOneVision(Family):
         image_inputs: Sequence[Mapping[str, Tensor]],
         device: torch.device,
     ) -> Prepared:
-        """Positions are 0, 1, 2, ...; how many tiles a picture has follows from its size."""
-        pixel_values = sent_together([inputs["pixel_values"].flatten(0, 1) for inputs in image_inputs], device)
+        """Contexts with positions 0, 1, 2, ...; the number of a picture's tiles follows from its size."""
+        pixel_values = cat_to_device([inputs["pixel_values"].flatten(0, 1) for inputs in image_inputs], device)
         sizes = {"image_sizes": torch.cat([inputs["image_sizes"] for inputs in image_inputs]).numpy()}
         pictures = {"pixel_values": pixel_values}
         return Prepared(input_ids.to(device), counted(input_ids, device), pictures, sizes)
 
     def features(self, model: Any, prepared: Prepared) -> Sequence[Float[Tensor, "token d_model"]]:
-        """Of SigLIP's last layer, through the projector, packed by the model itself with its line ends."""
+        """Features of SigLIP's last layer, through the projector; the model itself adds the line ends."""
         sizes = torch.from_numpy(prepared.sizes["image_sizes"])
         return model.get_image_features(**prepared.pictures, image_sizes=sizes).pooler_output
 
@@ -120,20 +121,20 @@ class LlavaOneVision(Family):
 
 
 def _whole(tower: Any, image: UInt8[np.ndarray, "height width 3"]) -> View:
-    """The picture squeezed into one square; px that do not fill a patch at its right and bottom are not seen."""
+    """The picture resized to one square; px at its right and bottom that do not fill a patch are not seen."""
     rows, cols = (_squares(1, tower) * length / tower.image_size for length in image.shape[:2])
     return View(rows, cols)
 
 
 def _squares(count: int, tower: Any) -> Spans:
-    """The patches of ``count`` squares in a row, in px; up to a patch's px at the end of each square are not seen."""
+    """The patches of ``count`` squares in a row, in px; px at the end of a square that fill no patch are not seen."""
     starts = np.arange(0, tower.image_size - tower.patch_size + 1, tower.patch_size)
     starts = (np.arange(count)[:, None] * tower.image_size + starts).ravel()
     return np.stack([starts, starts + tower.patch_size], axis=1).astype(np.float64)
 
 
 def _tiled(config: Any, image: UInt8[np.ndarray, "height width 3"]) -> View:
-    """The picture resized into a canvas of tiles, less the patches that show the canvas's empty margins."""
+    """The picture resized to fit a canvas of tiles, without the patches that show the canvas's empty margins."""
     tower, size = config.vision_config, image.shape[:2]
     canvas = select_best_resolution(size, config.image_grid_pinpoints)
     resized = get_patch_output_size(image, canvas, input_data_format=ChannelDimension.LAST)
@@ -152,7 +153,7 @@ def _tiled(config: Any, image: UInt8[np.ndarray, "height width 3"]) -> View:
 
 
 def _shrunk(spans: Spans, count: int) -> Float[np.ndarray, "part 2"]:
-    """A row of patches cut into ``count`` equal parts; each begins and ends within a patch."""
+    """A row of patches divided into ``count`` equal parts, which may begin and end within a patch."""
     cuts = np.linspace(0, len(spans), count + 1)
     first, last = np.floor(cuts[:-1]).astype(int), np.ceil(cuts[1:]).astype(int) - 1
     px = np.diff(spans)[:, 0]

@@ -1,7 +1,7 @@
-"""Qwen2-VL and Qwen2.5-VL: patches of any size, merged in squares, on the image's own grid; positions in three axes.
+"""Qwen2-VL and Qwen2.5-VL: any number of patches, merged in squares, on the image's own grid; positions on three axes.
 
-The second has another vision tower (attention in windows, RMS norms), and what goes in and comes out is the same:
-features in reading order, since the tower undoes its sorting by windows.
+Qwen2.5-VL has another vision tower (attention in windows, RMS norms) with the same inputs and outputs: features come in
+reading order, since the tower undoes its sorting by windows.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from transformers.vision_utils import get_vision_position_ids, get_vision_window
 
 from finst.errors import FinstError
 from finst.vlm.families.base import PROJECTIONS, Family, Pixels, Prepared, seen_once
-from finst.vlm.to_device import sent_together
+from finst.vlm.to_device import cat_to_device
 
 
 class Qwen2VL(Family):
@@ -30,7 +30,7 @@ class Qwen2VL(Family):
     site_modules: Mapping[str, str] = PROJECTIONS
 
     def render(self, user: str) -> str:
-        """ChatML with the system message that Qwen2-VL was tuned with."""
+        """ChatML with the system message of Qwen2-VL's fine-tuning."""
         return (
             "<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n"
             f"<|im_start|>user\n<|vision_start|>{self.image_placeholder}<|vision_end|>{user}<|im_end|>\n"
@@ -38,11 +38,11 @@ class Qwen2VL(Family):
         )
 
     def load_image_processor(self, folder: Path) -> Qwen2VLImageProcessorPil:
-        """From ``preprocessor_config.json`` or ``processor_config.json``."""
+        """Qwen2-VL's own, from ``preprocessor_config.json`` or ``processor_config.json``."""
         return Qwen2VLImageProcessorPil.from_pretrained(folder)
 
     def check(self, config: Any, image_processor: Qwen2VLImageProcessorPil) -> None:
-        """Raises FinstError when image processor and vision tower disagree about the size of a patch."""
+        """Raises FinstError when the patch sizes of image processor and vision tower differ."""
         tower = config.vision_config
         made = (image_processor.patch_size, image_processor.merge_size, image_processor.temporal_patch_size)
         taken = (tower.patch_size, tower.spatial_merge_size, tower.temporal_patch_size)
@@ -72,7 +72,7 @@ class Qwen2VL(Family):
         image_inputs: Sequence[Mapping[str, Tensor]],
         device: torch.device,
     ) -> Prepared:
-        """Positions are by the model's own ``get_rope_index``, never by its stored deltas."""
+        """Contexts with positions from the model's own ``get_rope_index``, without its stored deltas."""
         grid_thw = torch.cat([inputs["image_grid_thw"] for inputs in image_inputs])
         is_image = (input_ids == model.config.image_token_id).int()
         position_ids, _ = model.model.get_rope_index(input_ids, mm_token_type_ids=is_image, image_grid_thw=grid_thw)
@@ -87,15 +87,15 @@ class Qwen2VL(Family):
             )
             sizes["cu_window_seqlens"] = windows.numpy()
         on_device = {name: tensor.to(device) for name, tensor in pictures.items()}
-        on_device["pixel_values"] = sent_together([inputs["pixel_values"] for inputs in image_inputs], device)
+        on_device["pixel_values"] = cat_to_device([inputs["pixel_values"] for inputs in image_inputs], device)
         return Prepared(input_ids.to(device), position_ids.to(device), on_device, sizes)
 
     def features(self, model: Any, prepared: Prepared) -> Sequence[Float[Tensor, "patch d_model"]]:
-        """Of ``Qwen2VisionTransformerPretrainedModel`` or ``Qwen2_5_VisionTransformerPretrainedModel``."""
+        """Features of ``Qwen2VisionTransformerPretrainedModel`` or ``Qwen2_5_VisionTransformerPretrainedModel``."""
         return self._tower_output(model, prepared).pooler_output
 
     def _tower_output(self, model: Any, prepared: Prepared) -> Any:
-        """All that the vision tower returns."""
+        """The whole result of the vision tower."""
         sizes = {name: torch.from_numpy(size) for name, size in prepared.sizes.items()}
         return model.get_image_features(**prepared.pictures, **sizes)
 

@@ -1,8 +1,8 @@
-"""Qwen3-VL: Qwen2-VL's patches and positions, queries and keys with norms, and DeepStack.
+"""Qwen3-VL: Qwen2-VL's patches and positions, norms on queries and keys, and DeepStack.
 
 DeepStack (Meng et al. 2024, arXiv 2406.04334): features of some layers of the vision tower are added to the image
-tokens between the first layers of the decoder. They are no part of what a layer returns: site ``resid`` is a layer's
-output before they are added, as in transformers' ``hidden_states``, and the next layer's input is the sum.
+tokens between the first layers of the decoder. Site ``resid`` is a layer's output before this addition, as in
+transformers' ``hidden_states``; the next layer's input is the sum.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from finst.vlm.families.qwen2_vl import Qwen2VL
 
 
 class Qwen3VL(Qwen2VL):
-    """Checkpoints of ``Qwen3VLForConditionalGeneration``; those with experts are another architecture."""
+    """Checkpoints of ``Qwen3VLForConditionalGeneration`` (mixtures of experts are another architecture)."""
 
     model_types: tuple[str, ...] = ("qwen3_vl",)
     site_modules: Mapping[str, str] = MappingProxyType(
@@ -43,7 +43,7 @@ class Qwen3VL(Qwen2VL):
         image_inputs: Sequence[Mapping[str, Tensor]],
         device: torch.device,
     ) -> Prepared:
-        """As for Qwen2-VL; and where each patch lies on the grid of learned positions."""
+        """As for Qwen2-VL, with each patch's place on the grid of learned positions."""
         prepared = super().prepare(model, input_ids, image_inputs, device)
         tower = model.model.visual
         indices, weights = get_vision_interpolation_indices_and_weights(
@@ -57,12 +57,12 @@ class Qwen3VL(Qwen2VL):
         return replace(prepared, pictures={**prepared.pictures, **places})
 
     def features(self, model: Any, prepared: Prepared) -> Sequence[Float[Tensor, "patch parts_d_model"]]:
-        """Of ``Qwen3VLVisionModel``'s last layer, and behind them those of its DeepStack layers."""
+        """Features of ``Qwen3VLVisionModel``'s last layer, followed by those of its DeepStack layers."""
         seen = self._tower_output(model, prepared)
         return [torch.cat([_of_all_pictures(part) for part in (seen.pooler_output, *seen.deepstack_features)], dim=-1)]
 
     def decoder_arguments(self, model: Any, inputs: DecoderInputs) -> Mapping[str, Any]:
-        """The decoder adds to what the mask picks: whole contexts here, since to pick tokens is to wait for a GPU."""
+        """The DeepStack features and a mask that selects whole contexts: selecting tokens would wait for the GPU."""
         if not inputs.additions:
             return {}
         contexts = torch.arange(len(inputs.embeds), device=inputs.embeds.device)
@@ -70,5 +70,5 @@ class Qwen3VL(Qwen2VL):
 
 
 def _of_all_pictures(features: Tensor | Sequence[Tensor]) -> Tensor:
-    """transformers 5.17 gives DeepStack's features whole, 5.23 picture by picture."""
+    """The features of all pictures: transformers 5.17 returns them in one tensor, 5.23 in one tensor per picture."""
     return features if isinstance(features, Tensor) else torch.cat(tuple(features))

@@ -1,4 +1,4 @@
-"""What the engine does not take, and what it says then."""
+"""Edits, reads and decoders that the engine refuses, and its error messages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from jaxtyping import TypeCheckError
 
 from finst.engine import nnsight
-from finst.engine.attention import as_called
+from finst.engine.attention import matches_visibility
 from finst.engine.counterfactuals import counterfactuals, observe
 from finst.engine.edits import Edit, Rows, each_head, rows_from, unedited
 from finst.engine.reads import Read, activations
@@ -25,8 +25,8 @@ from tests.engine.conftest import Case
 ZERO = torch.zeros(1)
 
 
-def test_edits_say_what_is_valid() -> None:
-    # The type checker of the test run may be the first to object.
+def test_edits_name_what_is_valid() -> None:
+    # The type checker of the test run may raise first.
     with pytest.raises(
         (FinstError, TypeCheckError), match=r"expected one of q, k, v, z, attn_out, mlp_out, resid|'resid'"
     ):
@@ -113,7 +113,7 @@ def test_clean_contexts_must_be_in_the_recording(case: Case) -> None:
 
 
 def test_windows_that_no_mask_makes_are_refused(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The walk goes by the window that attention is told of, so it must be the one that attention looks through."""
+    """The walk uses the window that attention is given, so it must be the one that the mask has."""
     monkeypatch.setattr(case.vlm.layers[1].self_attn, "sliding_window", case.recording.length)
     record(case.vlm, [case.clean])
     monkeypatch.setattr(case.vlm.layers[1].self_attn, "sliding_window", 16)
@@ -137,19 +137,20 @@ def test_masks_are_read_as_attention_reads_them() -> None:
     picture[..., 1:4, 1:4] = True
     windowed = picture.triu(-1)
     module = torch.nn.Identity()
-    assert as_called(module, None, 5, ())
-    assert as_called(module, None, 5, (), sliding_window=5)
-    assert not as_called(module, None, 5, (), is_causal=False)
-    assert not as_called(module, None, 5, (), sliding_window=4)
-    assert not as_called(module, None, 5, ((1, 4),))
+    assert matches_visibility(module, None, 5, ())
+    assert matches_visibility(module, None, 5, (), sliding_window=5)
+    assert not matches_visibility(module, None, 5, (), is_causal=False)
+    assert not matches_visibility(module, None, 5, (), sliding_window=4)
+    assert not matches_visibility(module, None, 5, ((1, 4),))
     cases = [((), None), (((1, 4),), None), (((1, 4),), 2), ((), 2)]
     for mask, right in zip((causal, picture, windowed), cases, strict=False):
         for dtype in (torch.bool, torch.float32, torch.bfloat16):
             least = (False,) if dtype == torch.bool else (torch.finfo(dtype).min, float("-inf"))
             for value in least:
                 given = mask if dtype == torch.bool else torch.zeros(mask.shape, dtype=dtype).masked_fill(~mask, value)
-                said = [as_called(module, given, 5, blocks, sliding_window=window) for blocks, window in cases]
-                assert said == [case == right for case in cases]
+                for blocks, window in cases:
+                    matches = matches_visibility(module, given, 5, blocks, sliding_window=window)
+                    assert matches == ((blocks, window) == right)
 
 
 def test_answers_are_tokens(case: Case) -> None:

@@ -1,4 +1,4 @@
-"""How the engine goes about it: little work, any order, any chunks, any thread, and no trace left on the model."""
+"""The walk: no more work than needed, any order, any chunks, any thread, and the model is left unchanged."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def some_rows(case: Case) -> Rows:
 
 @contextmanager
 def counted_tokens(case: Case) -> Iterator[list[int]]:
-    """Tokens that pass through each call of an MLP."""
+    """Number of tokens in each call of an MLP."""
     counts: list[int] = []
 
     def count(_: object, args: tuple[torch.Tensor]) -> None:
@@ -69,21 +69,21 @@ def test_chunks_hold_every_row_once(case: Case, seed: int, max_tokens: int) -> N
     for part in parts:
         carried = length - firsts(touched, length)[part]
         assert len(part) == 1 or carried.sum() <= max_tokens
-    born = first_layers(touched, layers)[np.concatenate(parts)]
-    assert (np.diff(born) >= 0).all()
+    first_step = first_layers(touched, layers)[np.concatenate(parts)]
+    assert (np.diff(first_step) >= 0).all()
 
 
-def test_rows_go_in_halves_when_memory_runs_out(exact: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_are_split_in_halves_when_memory_runs_out(exact: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     rows, reads = some_rows(exact), [Read("q", (0, 2), (7, exact.clean.tokens.last))]
     whole = observe(exact.vlm, exact.recording[0], rows, reads, exact.answers)
     sizes: list[int] = []
     original: Any = walks._walk
 
-    def narrow(vlm: VLM, clean: Recording, some: Rows, *looks: Any) -> torch.Tensor:
-        sizes.append(some.count)
-        if some.count > most:
+    def narrow(vlm: VLM, clean: Recording, part: Rows, *pending: Any) -> torch.Tensor:
+        sizes.append(part.count)
+        if part.count > most:
             raise torch.OutOfMemoryError
-        return original(vlm, clean, some, *looks)
+        return original(vlm, clean, part, *pending)
 
     monkeypatch.setattr(walks, "_walk", narrow)
     most = 5
@@ -97,7 +97,7 @@ def test_rows_go_in_halves_when_memory_runs_out(exact: Case, monkeypatch: pytest
         observe(exact.vlm, exact.recording[0], rows, reads, exact.answers)
 
 
-def test_budgets_are_what_walks_are_said_to_hold(case: Case) -> None:
+def test_budgets_fit_the_estimated_memory_of_walks(case: Case) -> None:
     for tokens in (1, 7, 1000):
         assert token_budget(case.vlm, walk_bytes(case.vlm, tokens)) == tokens
     assert token_budget(case.vlm, 1) == 1
@@ -154,7 +154,7 @@ def test_the_model_is_left_as_it_was_after_an_exception(case: Case) -> None:
     assert torch.equal(plain_logits(case), logits)
 
 
-def test_the_switch_is_shared_and_only_the_last_one_turns_it_off(case: Case) -> None:
+def test_the_switch_is_shared_and_the_last_user_restores_it(case: Case) -> None:
     config = case.vlm.model.config.get_text_config()
     original = config._attn_implementation
     vision = case.vlm.model.config.vision_config._attn_implementation

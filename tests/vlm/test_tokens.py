@@ -1,4 +1,4 @@
-"""Every token has one role, and it is the right one: words by their tokens, objects by their pixels."""
+"""Every token has exactly one role, the right one: words by their tokens, objects by their pixels."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ seeds = st.integers(0, 2**32 - 1)
 PLACEMENTS: tuple[Placement, ...] = ("prefill", "user_turn")
 
 
-def said(reader: Reader, ids: torch.Tensor, positions: tuple[int, ...]) -> str:
+def decoded(reader: Reader, ids: torch.Tensor, positions: tuple[int, ...]) -> str:
     return reader.tokenizer.decode(ids[list(positions)])
 
 
@@ -42,10 +42,10 @@ def test_words_have_the_roles_that_the_prompt_gave_them(
     assert len(tokens) == len(ids)
     for index in described:
         obj = scene.objects[index]
-        assert said(reader, ids, tokens.positions("colour", index)).strip() == obj.colour
-        assert said(reader, ids, tokens.positions("noun", index)).strip() == obj.shape
-        assert said(reader, ids, tokens.described(index)).strip() == obj.name
-        assert said(reader, ids, tokens.positions("comma", index)) in (",", " and")
+        assert decoded(reader, ids, tokens.positions("colour", index)).strip() == obj.colour
+        assert decoded(reader, ids, tokens.positions("noun", index)).strip() == obj.shape
+        assert decoded(reader, ids, tokens.described(index)).strip() == obj.name
+        assert decoded(reader, ids, tokens.positions("comma", index)) in (",", " and")
     with pytest.raises(FinstError, match=rf"does not describe object {target}: expected one of"):
         tokens.described(target)
 
@@ -62,15 +62,15 @@ def test_the_other_roles(reader: Reader, placement: Placement) -> None:
     assert [tokens.roles[pos].patch for pos in image] == [(row, col) for row in range(10) for col in range(10)]
     assert set(ids[list(image)].tolist()) == {reader.config.image_token_id}
     assert tokens.positions("last") == (tokens.last,) == (len(ids) - 1,)
-    spoken = [pos for pos in range(len(ids)) if pos not in template and pos not in image]
+    text_positions = [pos for pos in range(len(ids)) if pos not in template and pos not in image]
     if placement == "prefill":
-        assert said(reader, ids, tuple(spoken)) == prompt.instruction + prompt.sentence
-        assert said(reader, ids, (tokens.last,)) == " a"
+        assert decoded(reader, ids, tuple(text_positions)) == prompt.instruction + prompt.sentence
+        assert decoded(reader, ids, (tokens.last,)) == " a"
     else:
-        assert said(reader, ids, tuple(spoken[:-1])) == prompt.sentence
-        assert said(reader, ids, (tokens.last,)) == "\n"
+        assert decoded(reader, ids, tuple(text_positions[:-1])) == prompt.sentence
+        assert decoded(reader, ids, (tokens.last,)) == "\n"
     without_image = [pos for pos in range(len(ids)) if pos not in image[1:]]
-    assert said(reader, ids, tuple(without_image)) == encoded.text
+    assert decoded(reader, ids, tuple(without_image)) == encoded.text
 
 
 def test_template_of_the_tokenizer_or_of_the_family(reader: Reader) -> None:
@@ -92,7 +92,7 @@ def test_answers_follow_the_last_token_of_the_prompt(reader: Reader) -> None:
         assert both.tokens.last == alone.tokens.last == len(alone.input_ids) - 1
         assert both.tokens.roles[: len(alone.tokens)] == alone.tokens.roles
         answer = both.tokens.positions("answer")
-        assert said(reader, both.input_ids, answer) == prompt.continuation(prompt.answer)
+        assert decoded(reader, both.input_ids, answer) == prompt.continuation(prompt.answer)
         assert both.text == alone.text + prompt.continuation(prompt.answer)
         assert both.input_ids[answer[0]] == first_tokens(reader, prompt, [prompt.answer])[0]
 
@@ -101,11 +101,11 @@ def test_a_colour_of_several_tokens_has_them_all(reader: Reader) -> None:
     scene = on_grid([("orange", "square"), ("blue", "star")], [(0, 0), (1, 1)], Grid(2, 2))
     encoded = encode(reader, draw(scene), scene_description(scene, [0], 1))
     assert len(encoded.tokens.positions("colour", 0)) > 1
-    assert said(reader, encoded.input_ids, encoded.tokens.positions("colour", 0)).strip() == "orange"
+    assert decoded(reader, encoded.input_ids, encoded.tokens.positions("colour", 0)).strip() == "orange"
 
 
-def test_a_token_of_two_words_goes_to_the_larger_part(reader: Reader) -> None:
-    """No tokenizer at hand merges words, so the spans are laid across one word instead."""
+def test_a_token_of_two_spans_belongs_to_the_larger_part(reader: Reader) -> None:
+    """No available tokenizer merges words, so two spans divide one word instead."""
     scene = on_grid([("red", "square"), ("blue", "star")], [(0, 0), (1, 1)], Grid(2, 2))
     sentence = "In this image there is a yellow"
     start = sentence.index("yellow")
@@ -126,12 +126,12 @@ def test_unknown_roles_and_objects_are_refused(reader: Reader) -> None:
 
 
 def merged_cells(rows: torch.Tensor, grid: tuple[int, int], merge: int) -> set[tuple[int, int]]:
-    """Cells of the token grid to which some patch rows belong: merge*merge patches in a row make one cell."""
+    """Cells of the token grid for some patch rows: merge*merge consecutive patches make one cell."""
     return {divmod(index // merge**2, grid[1]) for index in torch.nonzero(rows)[:, 0].tolist()}
 
 
 def recoloured(picture: Picture, index: int) -> Picture:
-    """The same picture with every pixel of one object's mask inverted."""
+    """The same picture with all pixels of one object's mask inverted."""
     image = picture.image.copy()
     image[picture.masks[index]] = 255 - image[picture.masks[index]]
     return Picture(picture.scene, image, picture.masks)
@@ -173,7 +173,7 @@ def test_masks_follow_the_resize_of_the_model(reader: Reader, seed: int, size: t
 
 
 def test_image_tokens_of_an_object_are_those_that_its_pixels_reach(reader: Reader) -> None:
-    """Through the real vision tower and merger, with attention between patches switched off."""
+    """With the real vision tower and merger, and attention between patches switched off."""
     vlm = open_vlm(reader)
     model = copy.deepcopy(vlm.model)
     for block in model.model.visual.blocks:
@@ -215,7 +215,7 @@ def test_coverage_is_the_share_of_the_patch() -> None:
     assert patch_coverage(masks, View.even((2, 4), window)) == pytest.approx(
         np.array([[1, 1, 0, 0, 0, 0, 0, 0], [0, 0, 0.25, 0, 0, 0, 0, 0]])
     )
-    # Three columns over eight pixels: the border at 16/3 px leaves a third of pixel 5 in the second column.
+    # Three columns over eight pixels: with the border at 16/3 px, a third of pixel 5 is in the second column.
     assert patch_coverage(masks, View.even((1, 3), window))[1] == pytest.approx(
         [0, 1 / 3 * 3 / 8 / 4, 2 / 3 * 3 / 8 / 4]
     )
