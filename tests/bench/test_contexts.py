@@ -1,4 +1,4 @@
-"""Synthetic contexts are as long as asked, have their roles in place, and differ in their pixels alone."""
+"""Synthetic contexts have the given length and their roles, and differ only in their pixels."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_length_and_picture(shape: str, tokens: int | None, length: int, side: i
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_every_published_shape(shape: str) -> None:
-    """Pictures as the family makes them, also where some of their tokens show nothing, or none shows a place."""
+    """Pictures as the family encodes them, also where some or all of their tokens have no place in the picture."""
     reader = SHAPES[shape].reader()
     (context,) = synthetic_contexts(
         reader, tokens=None, suffix=10, count=1, rng=np.random.default_rng(0), picture_px=280
@@ -63,7 +63,7 @@ def test_described_tokens_begin_the_suffix(suffix: int) -> None:
     assert context.tokens.last == 49
 
 
-def test_pixels_alone_differ() -> None:
+def test_only_pixels_differ() -> None:
     clean, swapped, changed = made("tiny", 50)
     assert torch.equal(clean.input_ids, swapped.input_ids)
     assert torch.equal(clean.input_ids, changed.input_ids)
@@ -74,7 +74,7 @@ def test_pixels_alone_differ() -> None:
     assert not torch.equal(made("tiny", 50, seed=1)[0].input_ids, clean.input_ids)
 
 
-def test_the_model_reads_them_and_sees_the_pixels() -> None:
+def test_a_model_takes_them_and_its_logits_depend_on_the_pixels() -> None:
     vlm = random_vlm(TINY, torch.float32, torch.device("cpu"))
     recording = record(vlm, made("tiny", 50))
     assert recording.length == 50

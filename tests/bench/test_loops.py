@@ -1,4 +1,4 @@
-"""What part of the slow engines' rows is run, and how the time of all follows from it."""
+"""The rows that slow engines run, and the extrapolation to the time of all rows."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def test_all_rows_or_a_share_of_them() -> None:
     assert shares[0].tolist() != shares[1].tolist()
     assert [rows.tolist() for rows in chosen_rows(785, 3, 40, seed=0)] == [rows.tolist() for rows in shares]
     assert chosen_rows(785, 3, 40, seed=1)[0].tolist() != shares[0].tolist()
-    assert [len(rows) for rows in chosen_rows(785, 3, 1, seed=0)] == [2] * 3, "one row says nothing of the next"
+    assert [len(rows) for rows in chosen_rows(785, 3, 1, seed=0)] == [2] * 3, "two rows are needed to extrapolate"
     assert [len(rows) for rows in chosen_rows(10, 2, 999, seed=0)] == [10] * 2
 
 
-def test_what_is_paid_once_is_not_scaled() -> None:
-    once, a_row = 7.0, 0.25
-    assert scaled_s(once + a_row, once + 8 * a_row, 8, 785) == pytest.approx(once + 785 * a_row)
+def test_fixed_costs_are_not_scaled() -> None:
+    fixed, a_row = 7.0, 0.25
+    assert scaled_s(fixed + a_row, fixed + 8 * a_row, 8, 785) == pytest.approx(fixed + 785 * a_row)
 
 
 def test_scaled_time_of_an_engine_with_known_costs(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +63,7 @@ def test_scaled_time_of_an_engine_with_known_costs(subject: Subject, monkeypatch
     assert (some - maps(subject, [pair], conditions)[0][[0, 4, 9]]).abs().max() < 1e-9
 
 
-def test_engines_that_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_engines_that_are_not_installed_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(slow_engines(("nnsight", "hooks"))) == ["hooks", "nnsight"]
     assert list(slow_engines(("nnsight",))) == ["nnsight"]
     assert slow_engines(()) == {}

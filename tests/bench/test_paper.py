@@ -1,4 +1,4 @@
-"""The paper's scale in small: every pair once, in chunks, with a bar."""
+"""The paper's scale, small: every pair once, in chunks, with progress."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def test_all_pairs_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
         return maps(subject, pairs, conditions)
 
     monkeypatch.setattr(module, "maps", watched)
-    said = io.StringIO()
-    result = measured(subject, spec, Console(file=said))
+    printed = io.StringIO()
+    result = measured(subject, spec, Console(file=printed))
     assert [len(chunk) for chunk in seen] == [2, 2, 1]
     assert len({pixels for chunk in seen for pixels in chunk}) == 5
     assert (result["pairs"], result["inputs"], result["runs"]) == (5, 2, 5 * 3 * 12)
     assert result["floor_share"] == pytest.approx(result["floor_s"] / result["seconds"])
-    assert said.getvalue().splitlines()[-1] == "3 of 3 units measured (pairs 4-4)"
+    assert printed.getvalue().splitlines()[-1] == "3 of 3 units measured (pairs 4-4)"
     json.dumps(result)
 
 

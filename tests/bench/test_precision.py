@@ -34,7 +34,7 @@ def test_differences_are_those_of_the_formats(monkeypatch: pytest.MonkeyPatch) -
     coarse, fine = (result["differences"][name] for name in ("bfloat16", "float64"))
     assert 0 < fine["largest"] < 1e-5
     assert 100 * fine["largest"] < coarse["largest"] < 0.2
-    assert all(0 < found["root_mean_square"] < found["largest"] for found in (coarse, fine))
+    assert all(0 < errors["root_mean_square"] < errors["largest"] for errors in (coarse, fine))
     json.dumps(result)
 
 

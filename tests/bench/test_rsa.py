@@ -1,4 +1,4 @@
-"""The benchmark of RSA: what it says of itself, small."""
+"""The benchmark of RSA, small: what it reports."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ SMALL = BenchRSA(
 )
 
 
-def test_it_says_what_was_done_and_what_it_cost() -> None:
-    found = rsa(SMALL)
-    assert (found["places"], found["trials"], found["d_model"], found["permutations"]) == (2, 60, 16, 20)
-    assert found["peak_bytes"] >= found["peak_bytes_before"] > 0
-    costs = found["plain"]["seconds_a_permutation"]
-    assert found["plain"]["ratio"] == pytest.approx(costs["plain"] / costs["ours"])
-    assert found["plain"]["trials"] == 40
+def test_it_reports_sizes_and_costs() -> None:
+    result = rsa(SMALL)
+    assert (result["places"], result["trials"], result["d_model"], result["permutations"]) == (2, 60, 16, 20)
+    assert result["peak_bytes"] >= result["peak_bytes_before"] > 0
+    costs = result["plain"]["seconds_a_permutation"]
+    assert result["plain"]["ratio"] == pytest.approx(costs["plain"] / costs["ours"])
+    assert result["plain"]["trials"] == 40
 
 
 def test_nothing_to_time_is_refused() -> None:

@@ -1,4 +1,4 @@
-"""Models and shapes to be timed: which contexts, positions and answers, and what is refused."""
+"""Models and shapes to be timed: their contexts, positions and answers, and what is refused."""
 
 from __future__ import annotations
 
@@ -9,11 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from finst.bench.maps import maps, needed
 from finst.bench.spec import SubjectSpec
 from finst.bench.subject import Subject, conditions_of, contexts_needed, of_shape, open_subject, patched, weights_bytes
-from finst.engine import hooks
-from finst.engine.edits import each_head, unedited
 from finst.errors import FinstError
 from finst.scenes.shapes import COLOURS
 from tests.bench.tiny import TINY
@@ -52,27 +49,6 @@ def test_positions(subject: Subject) -> None:
     assert patched(of_shape(TINY, replace(SPEC, suffix=5)).pair(0), conditions_of("retrieval")) == ((45, 46),)
 
 
-@pytest.mark.parametrize(
-    ("name", "source", "positions"), [("retrieval", 1, (40, 41)), ("selection", 1, (49,)), ("feature", 2, (49,))]
-)
-def test_a_map_is_the_hook_loops(subject: Subject, name: str, source: int, positions: tuple[int, ...]) -> None:
-    """Two pairs in one traversal, each from its own clean and source contexts."""
-    pairs = [subject.pair(0), subject.pair(1)]
-    found = maps(subject, pairs, conditions_of(name))
-    for logits, pair in zip(found, pairs, strict=True):
-        rows = unedited() + each_head(hooks.record_z(subject.vlm, pair[source]), positions)
-        expected = hooks.counterfactuals(subject.vlm, pair[0], rows, subject.answers)
-        assert logits.shape == (13, 3)
-        assert (logits - expected).abs().max() < 1e-9
-        assert (logits - logits[0]).abs().max() > 1e-3
-    assert (found[0] - found[1]).abs().max() > 1e-3
-
-
-def test_only_what_is_needed_is_recorded(subject: Subject) -> None:
-    pair = subject.pair(0)
-    assert needed(pair, conditions_of("feature")) == {"clean": pair[0], "changed": pair[2]}
-
-
 def test_pairs_of_a_shape(subject: Subject) -> None:
     first, again, other = subject.pair(0), subject.pair(0), subject.pair(1)
     assert torch.equal(first[1].image_inputs["pixel_values"], again[1].image_inputs["pixel_values"])
@@ -109,7 +85,7 @@ def test_pairs_of_a_model(model: str) -> None:
 )
 def test_refusals(change: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def built(*_: object, **__: object) -> None:
-        raise AssertionError("weights were made")
+        raise AssertionError("weights were created")
 
     monkeypatch.setattr("finst.bench.random_vlm.AutoModelForImageTextToText.from_config", built)
     with pytest.raises(FinstError, match=message):
@@ -121,6 +97,6 @@ def test_no_pairs() -> None:
         open_subject(SubjectSpec(), 0)
 
 
-def test_a_folder_without_a_model(tmp_path: Path) -> None:
+def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(FinstError, match=r"has no config\.json"):
         open_subject(SubjectSpec(str(tmp_path)), 1)

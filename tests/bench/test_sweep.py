@@ -1,4 +1,4 @@
-"""The benchmark measures what it says, on a model small enough to wait for."""
+"""The sweep over engines, on a model small enough for a test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Shapes small enough to wait for."""
+"""A shape small enough for tests."""
 
 from __future__ import annotations
 
@@ -32,4 +32,4 @@ TINY = Shape(
     },
     rest={"image_token_id": 60, "video_token_id": 61, "vision_start_token_id": 62, "vision_end_token_id": 63},
 )
-"""Qwen2-VL's build: 28-px image tokens, two query heads a KV head."""
+"""The architecture of Qwen2-VL: 28-px image tokens, two query heads a KV head."""

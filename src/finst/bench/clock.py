@@ -1,4 +1,4 @@
-"""Seconds, bytes and names of devices."""
+"""Time and memory of work on a device, and the names of devices."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ResultT = TypeVar("ResultT")
 
 
 def timed(work: Callable[[], ResultT], device: torch.device) -> tuple[ResultT, float]:
-    """What ``work`` returns and the seconds it takes, to the end of what it started on ``device``."""
+    """What ``work`` returns, and its seconds until everything that it started on ``device`` has ended."""
     _wait(device)
     start = time.perf_counter()
     result = work()
@@ -23,13 +23,13 @@ def timed(work: Callable[[], ResultT], device: torch.device) -> tuple[ResultT, f
 
 
 def weighed(work: Callable[[], ResultT], device: torch.device) -> tuple[ResultT, int | None]:
-    """What ``work`` returns and the most memory that it held, in bytes; None on the CPU, where nobody keeps count."""
+    """What ``work`` returns, and its peak memory on ``device`` in bytes; None on the CPU, which keeps no record."""
     peak = gauge(device)
     return work(), peak()
 
 
 def device_name(device: torch.device) -> str:
-    """As people know it."""
+    """The name of a GPU; for a CPU its number of threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type}, {torch.get_num_threads()} threads"

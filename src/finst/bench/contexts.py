@@ -1,4 +1,4 @@
-"""Contexts for models that know nothing: a picture of noise, random words, and roles where an experiment has them."""
+"""Contexts for models with random weights: a picture of noise, random words, and the roles of an experiment."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from finst.vlm.open import Reader
 from finst.vlm.tokens import Role, TokenMap
 
 TEXT_TOKENS = 34
-"""Beside the picture's tokens, when nothing else is asked for: about what the paper's prompt has."""
+"""Default number of tokens besides the picture's: about that of the paper's prompt."""
 PICTURE_PX = 392
-"""Side of the picture, when nothing else is asked for: that of the paper's 3x3 canvas."""
+"""Default side of the picture, in px: that of the paper's 3x3 canvas."""
 SUFFIX = 10
+"""Default length of the suffix, in tokens."""
 
 
 def synthetic_contexts(
@@ -29,30 +30,31 @@ def synthetic_contexts(
     rng: np.random.Generator,
     picture_px: int | None = None,
 ) -> tuple[Encoded, ...]:
-    """``count`` contexts of ``tokens`` tokens that differ in their pixels alone.
+    """``count`` contexts of ``tokens`` tokens that differ only in their pixels.
 
-    First words, then a square picture of ``picture_px`` px a side, then words again. The last ``suffix`` tokens begin
-    with the colour and the noun of object 0 and end with the last token, as a scene's description does. ``picture_px``
-    None is ``PICTURE_PX`` or, where ``tokens`` says how long the context is and the architecture keeps a picture's size
-    (Qwen-VL), the largest that leaves room; ``tokens`` None is ``TEXT_TOKENS`` beside the picture. ``reader`` needs no
-    tokenizer. Raises FinstError for a suffix of fewer than three tokens, for contexts without room for picture and
-    suffix, and for a picture that the family cannot take.
+    A context is words, a square picture of ``picture_px`` px a side, and words again. The last ``suffix`` tokens begin
+    with the colour and the noun of object 0 and end with the last token, as a scene's description does.
+
+    ``tokens`` None is ``TEXT_TOKENS`` besides the picture. ``picture_px`` None is ``PICTURE_PX``; but where ``tokens``
+    gives the length and the architecture keeps a picture's size (Qwen-VL), it is the largest that leaves room.
+    ``reader`` needs no tokenizer. Raises FinstError for a suffix of fewer than three tokens, for contexts without room
+    for picture and suffix, and for a picture that the family cannot take.
     """
     if suffix < 3:
         raise FinstError(f"suffix is {suffix}: expected at least 3 tokens, for colour, noun and the last token")
     px = picture_px or _largest_px(reader, tokens, suffix)
     pictures = [_noise(reader, px, rng) for _ in range(count)]
-    seen = pictures[0]
-    length = len(seen.roles) + TEXT_TOKENS if tokens is None else tokens
-    before = (length - suffix - len(seen.roles)) // 2
+    first = pictures[0]
+    length = len(first.roles) + TEXT_TOKENS if tokens is None else tokens
+    before = (length - suffix - len(first.roles)) // 2
     if before < 0:
-        least = suffix + len(seen.roles)
+        least = suffix + len(first.roles)
         raise FinstError(f"tokens is {length}: a picture and a suffix of {suffix} tokens need at least {least}")
     ids = torch.from_numpy(rng.integers(0, reader.config.image_token_id, length))
-    ids[before : before + len(seen.roles)] = reader.config.image_token_id
-    coverage = np.zeros((0, sum(view.areas.size for view in seen.views)))
-    tokens_of = TokenMap(_roles(seen.roles, length, before, suffix), seen.views, coverage, seen.unplaced)
-    return tuple(Encoded(ids, picture.inputs, tokens_of, "") for picture in pictures)
+    ids[before : before + len(first.roles)] = reader.config.image_token_id
+    coverage = np.zeros((0, sum(view.areas.size for view in first.views)))
+    token_map = TokenMap(_roles(first.roles, length, before, suffix), first.views, coverage, first.unplaced)
+    return tuple(Encoded(ids, picture.inputs, token_map, "") for picture in pictures)
 
 
 def _largest_px(reader: Reader, tokens: int | None, suffix: int) -> int:

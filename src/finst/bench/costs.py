@@ -1,4 +1,4 @@
-"""The floor of a map of causal mediation for a given model and given pairs."""
+"""The floor of a map of causal mediation, for a given model and given pairs."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ from finst.vlm.open import VLM
 
 @dataclass(frozen=True)
 class Tower:
-    """What one context costs before its decoder begins."""
+    """The cost of one context before the decoder."""
 
     flops: int
-    """Vision tower and projector, for one picture."""
+    """Operations of vision tower and projector for one picture."""
     moved: int
     """Bytes of their weights, read once for all pictures of a batch."""
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Of one model on one device."""
+    """The costs of one model on one device."""
 
     size: DecoderSize
     vision: Tower
@@ -53,27 +53,29 @@ class Costs:
 
 @dataclass(frozen=True)
 class Floor:
-    """Parts of the least time of a map."""
+    """The least time of a map, in parts."""
 
     vision_s: float
+    """Seconds of the vision tower."""
     decoder_s: float
-    """Recording, after the vision tower."""
+    """Seconds of recording after the vision tower."""
     walk_s: float
+    """Seconds of the edited rows."""
     flops: float
-    """Of all parts together."""
+    """Operations of all parts together."""
 
     @property
     def record_s(self) -> float:
-        """Recording with its vision tower."""
+        """Seconds of recording, the vision tower included."""
         return self.vision_s + self.decoder_s
 
     @property
     def seconds(self) -> float:
-        """All parts."""
+        """Seconds of all parts."""
         return self.record_s + self.walk_s
 
     def __add__(self, other: Floor) -> Floor:
-        """One map after the other."""
+        """The floor of two maps, one after the other."""
         return Floor(
             self.vision_s + other.vision_s,
             self.decoder_s + other.decoder_s,
@@ -83,14 +85,14 @@ class Floor:
 
 
 def measured_costs(vlm: VLM, context: Encoded) -> Costs:
-    """Sizes, the vision tower's work on a picture like that of ``context``, and the device's rates now."""
+    """The decoder's size, the vision tower's work on the picture of ``context``, and the device's present rates."""
     with arithmetic(vlm):
         peaks = measured_peaks(vlm.device, vlm.dtype)
     return Costs(decoder_size(vlm), tower(vlm, context), peaks)
 
 
 def decoder_size(vlm: VLM) -> DecoderSize:
-    """From the first layer; all are alike."""
+    """The size of the first layer, which all layers share, and the number of layers."""
     layer: Any = vlm.layers[0]
     attention = layer.self_attn
     return DecoderSize(
@@ -107,7 +109,7 @@ def decoder_size(vlm: VLM) -> DecoderSize:
 
 
 def tower(vlm: VLM, context: Encoded) -> Tower:
-    """Counted while the model's own vision tower runs over one picture; attention in windows counts as what it does."""
+    """The cost of the vision tower, counted while it runs over one picture; windowed attention counts as computed."""
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         decoder_inputs(vlm, [context])
     weights = {id(parameter): parameter for parameter in vlm.model.parameters()}
@@ -118,7 +120,10 @@ def tower(vlm: VLM, context: Encoded) -> Tower:
 
 
 def starts_of(positions: Sequence[Sequence[Sequence[int]]], layers: int, heads: int, length: int) -> Starts:
-    """Rows that patch every head of every layer in turn: ``positions`` are each pair's in each condition."""
+    """The starts of rows that patch every head of every layer in turn.
+
+    ``positions`` has the edited positions of each pair in each condition; ``length`` is that of a context in tokens.
+    """
     maps = [(pair, edited) for pair, conditions in enumerate(positions) for edited in conditions]
     rows = layers * heads
     return Starts(
@@ -131,7 +136,7 @@ def starts_of(positions: Sequence[Sequence[Sequence[int]]], layers: int, heads: 
 
 
 def map_floor(costs: Costs, *, contexts: int, length: int, positions: Sequence[Sequence[Sequence[int]]]) -> Floor:
-    """For ``contexts`` recorded contexts and the rows of ``starts_of``."""
+    """The floor for ``contexts`` recorded contexts of ``length`` tokens and the rows of ``starts_of``."""
     size, peaks = costs.size, costs.peaks
     recording = recording_work(contexts, length, size.layers)
     walk = walk_work(starts_of(positions, size.layers, size.heads, length), size.layers, length)
@@ -145,7 +150,7 @@ def map_floor(costs: Costs, *, contexts: int, length: int, positions: Sequence[S
 
 
 def floor_of(costs: Costs, pairs: Sequence[Pair], conditions: Sequence[Condition]) -> Floor:
-    """For these pairs, recorded and walked together."""
+    """The floor for these pairs, recorded and patched together."""
     return map_floor(
         costs,
         contexts=len(pairs) * len(contexts_needed(conditions)),
@@ -155,7 +160,7 @@ def floor_of(costs: Costs, pairs: Sequence[Pair], conditions: Sequence[Condition
 
 
 def floor_report(floor: Floor, costs: Costs, seconds: float) -> dict[str, Any]:
-    """What is said of the floor of something that took ``seconds``."""
+    """The entries of a result about the floor of a measurement that took ``seconds``."""
     return {
         "floor_s": floor.seconds,
         "floor_share": floor.seconds / seconds,
@@ -175,5 +180,5 @@ def _seconds(size: DecoderSize, work: Work, peaks: Peaks) -> float:
 
 
 def _weights(module: nn.Module) -> int:
-    """Numbers in a module's matrices."""
+    """The number of weights in a module's matrices."""
     return sum(parameter.numel() for parameter in module.parameters() if parameter.dim() > 1)

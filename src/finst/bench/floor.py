@@ -1,8 +1,8 @@
-"""The least time that a map of causal mediation can take on a device: what must be computed and moved, at peak rates.
+"""The least time of a map of causal mediation on a device: what must be computed and moved, at peak rates.
 
-Counted are matrix products with weights, attention's two products, and, between memory and processor: every used
-weight once a traversal, hidden states in and out of every layer, recorded keys and values once. A layer takes the
-longer of its two times. Left out, so that the floor is rather too low: norms, rotary positions, softmax, activations,
+Operations are those of matrix products with weights and of attention's two products. Bytes are every used weight once
+a traversal, hidden states in and out of every layer, and recorded keys and values once. A layer takes the longer of its
+two times. Not counted, so the floor is too low rather than too high: norms, rotary positions, softmax, activations,
 embeddings, the final norm and the head, recorded head outputs, and rows without edits (the recording has their logits).
 """
 
@@ -16,17 +16,17 @@ from jaxtyping import Bool, Float, Int
 
 @dataclass(frozen=True)
 class Peaks:
-    """The rates that a device really reaches."""
+    """The rates that a device reaches when measured."""
 
     flops_per_s: float
-    """Of matrix products; a multiplication and an addition are two."""
+    """Operations a second in matrix products; a multiplication and an addition are two operations."""
     bytes_per_s: float
-    """Read and written together."""
+    """Bytes read and written a second, together."""
 
 
 @dataclass(frozen=True)
 class DecoderSize:
-    """What one layer of a decoder holds, and how many there are."""
+    """The size of one layer of a decoder, and the number of layers."""
 
     layers: int
     d_model: int
@@ -40,12 +40,12 @@ class DecoderSize:
     mixing: int
     """Weights of ``o_proj`` and the MLP."""
     itemsize: int
-    """Bytes of a number."""
+    """Bytes a number."""
 
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """What every layer of one traversal has to do, in tokens."""
+    """The work of every layer in one traversal, in tokens."""
 
     keyed: Int[np.ndarray, "layer"]
     """Tokens whose keys and values are computed."""
@@ -54,7 +54,7 @@ class Work:
     seen: Int[np.ndarray, "layer"]
     """Pairs of a query and a key that it attends to."""
     mixed: Int[np.ndarray, "layer"]
-    """Tokens that go through ``o_proj`` and the MLP."""
+    """Tokens that pass through ``o_proj`` and the MLP."""
     stored: Int[np.ndarray, "layer"]
     """Recorded tokens whose keys and values are written or read."""
 
@@ -64,9 +64,9 @@ class Starts:
     """Where in the model edited rows begin to differ from their clean contexts."""
 
     context: Int[np.ndarray, "row"]
-    """Which clean context, counted from 0."""
+    """Index of the clean context."""
     layer: Int[np.ndarray, "row"]
-    """In which head outputs are edited."""
+    """Layer whose head outputs are edited."""
     first: Int[np.ndarray, "row"]
     """First edited position."""
     edited: Int[np.ndarray, "row"]
@@ -76,16 +76,16 @@ class Starts:
 
 
 def recording_work(contexts: int, length: int, layers: int) -> Work:
-    """Whole contexts through all layers, causally."""
+    """The work of whole contexts of ``length`` tokens through all layers, with causal attention."""
     tokens = np.full(layers, contexts * length)
     return Work(tokens, tokens, tokens * (length + 1) // 2, tokens, tokens)
 
 
 def walk_work(starts: Starts, layers: int, length: int) -> Work:
-    """Rows whose head outputs are edited in one layer each, as far as they differ from the recording.
+    """The work of rows whose head outputs are edited in one layer each, as far as they differ from the recording.
 
-    In that layer queries, keys and values are the recorded ones, and only the edited tokens change. From the next layer
-    on all tokens from the first edited one do. After the last layer only the last token is asked for.
+    In the edited layer queries, keys and values are the recorded ones, and only the edited tokens change. In later
+    layers all tokens from the first edited one on change. After the last layer only the last token is needed.
     """
     columns = [_layer_work(starts, layer, layer == layers - 1, length) for layer in range(layers)]
     return Work(*np.array(columns, dtype=np.int64).reshape(layers, 5).T)
@@ -111,7 +111,7 @@ def layer_flops(size: DecoderSize, work: Work) -> Int[np.ndarray, "layer"]:
 
 
 def layer_bytes(size: DecoderSize, work: Work) -> Int[np.ndarray, "layer"]:
-    """Bytes that every layer has to move."""
+    """Bytes that every layer must move."""
     used = ((size.key_value, work.keyed), (size.query, work.queried), (size.mixing, work.mixed))
     weights = sum(count * (tokens > 0) for count, tokens in used)
     hidden = size.d_model * (work.keyed + (work.mixed - work.queried).clip(min=0) + work.mixed)
@@ -120,5 +120,5 @@ def layer_bytes(size: DecoderSize, work: Work) -> Int[np.ndarray, "layer"]:
 
 
 def floor_s(flops: Float[np.ndarray, "part"], moved: Float[np.ndarray, "part"], peaks: Peaks) -> float:
-    """Seconds for parts that follow each other: each takes as long as its arithmetic or its bytes, the longer one."""
+    """Seconds of consecutive parts: each takes the longer of the time for its operations and that for its bytes."""
     return float(np.maximum(flops / peaks.flops_per_s, moved / peaks.bytes_per_s).sum())

@@ -1,4 +1,4 @@
-"""What a whole grid of K and dose costs beside one unedited pass over the same picture."""
+"""The cost of a whole grid of K and dose, relative to one unedited pass over the same picture."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from finst.engine.record import record
 from finst.errors import FinstError
 from finst.experiments.cma.design import CONDITIONS, Condition, patched_positions
 from finst.experiments.interventions.decoding import COLOUR_TOKENS
-from finst.experiments.interventions.photoreal.experiment import SITES
+from finst.experiments.interventions.heads import SITES
 from finst.vlm.encode import Encoded
 from finst.vlm.open import VLM
 
 
 def grid(spec: BenchGrid) -> dict[str, Any]:
-    """Seconds a picture of one unedited pass, of each stage's grid, and their ratios (``inputs`` pictures in turn).
+    """Seconds a picture of one unedited pass and of each stage's grid, and their ratios (``inputs`` pictures in turn).
 
-    The unedited pass is the model's own, from pixels to the first word. A grid is the recording, all rows of edits,
-    and what each of them says. Raises FinstError for what ``open_subject`` refuses and for numbers out of range.
+    The unedited pass is the model's own, from pixels to the first word. A grid is the recording, all rows of edits and
+    the decoding of each row. Raises FinstError as ``open_subject`` does, and for numbers out of range.
     """
     if spec.repeats < 1:
         raise FinstError(f"repeats must be at least 1, not {spec.repeats}")
@@ -39,12 +39,16 @@ def grid(spec: BenchGrid) -> dict[str, Any]:
 
 
 def measured(subject: Subject, spec: BenchGrid) -> dict[str, Any]:
-    """As ``grid``, of an open subject."""
+    """The result of ``grid`` for an open subject."""
     vlm = subject.vlm
     pairs = [subject.pair(index) for index in range(spec.inputs)]
-    stages = {name: one for name, one in CONDITIONS.items() if one in conditions_of(spec.condition)}
+    chosen = conditions_of(spec.condition)
+    stages = {name: condition for name, condition in CONDITIONS.items() if condition in chosen}
     work = {"unedited": partial(hooks.counterfactuals, vlm, rows=unedited(), answers=None)}
-    work |= {name: partial(said_of_grid, vlm, stage=name, condition=one, spec=spec) for name, one in stages.items()}
+    work |= {
+        name: partial(decoded_grid, vlm, stage=name, condition=condition, spec=spec)
+        for name, condition in stages.items()
+    }
     seconds: dict[str, list[float]] = {name: [] for name in work}
     for _ in range(1 + spec.repeats):  # the first warms up
         for name, job in work.items():
@@ -61,15 +65,15 @@ def measured(subject: Subject, spec: BenchGrid) -> dict[str, Any]:
     }
 
 
-def said_of_grid(vlm: VLM, clean: Encoded, stage: str, condition: Condition, spec: BenchGrid) -> torch.Tensor:
-    """The tokens of every row, [row, step]."""
+def decoded_grid(vlm: VLM, clean: Encoded, stage: str, condition: Condition, spec: BenchGrid) -> torch.Tensor:
+    """The decoded tokens of every row of a grid, [row, step]."""
     recording = record(vlm, [clean])
     rows = rows_of_grid(vlm, stage, patched_positions(clean, condition), spec)
     return generate(vlm, recording, rows, COLOUR_TOKENS).tokens
 
 
 def rows_of_grid(vlm: VLM, stage: str, positions: tuple[int, ...], spec: BenchGrid) -> Rows:
-    """Random values in random heads: what is written does not matter to the time, but where rows end may."""
+    """A grid of edits that write small random values into random heads: the time hardly depends on the values."""
     rng = np.random.default_rng(spec.seed)
     ranking = np.stack(np.divmod(rng.permutation(vlm.n_layers * vlm.n_heads), vlm.n_heads), axis=1)
     noise = torch.from_numpy(rng.normal(size=(vlm.n_layers, len(positions), vlm.n_heads, vlm.d_head)))

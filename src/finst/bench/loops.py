@@ -1,4 +1,4 @@
-"""The same maps one forward pass at a time, or so many of their rows that the time of all is known."""
+"""The same maps by one forward pass a row; of all rows, or of enough rows to extrapolate the time of all."""
 
 from __future__ import annotations
 
@@ -18,16 +18,17 @@ from finst.experiments.cma.design import Condition
 from finst.experiments.cma.walk import map_rows
 
 Chosen = Int[np.ndarray, "row"]
+"""Indices of the rows that run."""
 
 
 def slow_engines(names: Sequence[str]) -> dict[str, ModuleType]:
-    """Those of the slow engines that are asked for and installed."""
-    there = {"hooks": hooks} | ({} if find_spec("nnsight") is None else {"nnsight": nnsight_engine})
-    return {name: engine for name, engine in there.items() if name in names}
+    """The slow engines that are named in ``names`` and installed."""
+    installed = {"hooks": hooks} | ({} if find_spec("nnsight") is None else {"nnsight": nnsight_engine})
+    return {name: engine for name, engine in installed.items() if name in names}
 
 
 def chosen_rows(count: int, pairs: int, loop_rows: int, seed: int) -> list[Chosen]:
-    """For each pair, which of its ``count`` rows are run: all, or its share of ``loop_rows`` (at least 2) at random."""
+    """For each pair, the rows that run: all ``count``, or its share of ``loop_rows`` (at least 2) at random."""
     share = min(count, max(2, -(-loop_rows // pairs))) if loop_rows else count
     rng = np.random.default_rng(seed)
     return [np.sort(rng.choice(count, share, replace=False)) for _ in range(pairs)]
@@ -36,19 +37,18 @@ def chosen_rows(count: int, pairs: int, loop_rows: int, seed: int) -> list[Chose
 def looped(
     engine: ModuleType, subject: Subject, pair: Pair, conditions: Sequence[Condition], chosen: Chosen
 ) -> tuple[Logits, float]:
-    """The logits of the chosen rows, and the seconds that all rows take.
+    """The logits of the chosen rows, and the seconds of all rows, from pixels to logits.
 
-    What a call costs beside its rows is told from what each row costs by a call with a single row. The engine starts
-    from pixels.
+    A second call with a single row separates the fixed cost of a call from the cost of each row.
     """
     vlm, contexts = subject.vlm, needed(pair, conditions)
     sources = {name: context for name, context in contexts.items() if name != "clean"}
     z, recording_s = timed(lambda: {name: engine.record_z(vlm, source) for name, source in sources.items()}, vlm.device)
     rows = map_rows(contexts["clean"], z, conditions)
 
-    def run(some: Chosen) -> tuple[Logits, float]:
+    def run(indices: Chosen) -> tuple[Logits, float]:
         return timed(
-            lambda: engine.counterfactuals(vlm, contexts["clean"], rows.take(some), subject.answers), vlm.device
+            lambda: engine.counterfactuals(vlm, contexts["clean"], rows.take(indices), subject.answers), vlm.device
         )
 
     if len(chosen) == rows.count:
@@ -60,5 +60,5 @@ def looped(
 
 
 def scaled_s(one_s: float, some_s: float, some: int, rows: int) -> float:
-    """Seconds of ``rows`` rows when one takes ``one_s`` and ``some`` take ``some_s``, by the line through the two."""
+    """Seconds of ``rows`` rows, extrapolated linearly from one row (``one_s``) and ``some`` rows (``some_s``)."""
     return one_s + (some_s - one_s) * (rows - 1) / (some - 1)

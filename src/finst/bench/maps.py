@@ -1,4 +1,4 @@
-"""Maps of causal mediation by finst's engine: of several pairs and conditions in one traversal."""
+"""Maps of causal mediation by finst's engine: several pairs and conditions in one traversal."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ Logits = Float[Tensor, "row answer"]
 
 
 def needed(pair: Pair, conditions: Sequence[Condition]) -> dict[str, Encoded]:
-    """The contexts of a pair that are recorded, by name."""
+    """The contexts of a pair that must be recorded, by name."""
     return {name: pair[CONTEXTS.index(name)] for name in contexts_needed(conditions)}
 
 
 def maps(subject: Subject, pairs: Sequence[Pair], conditions: Sequence[Condition]) -> list[Logits]:
-    """Each pair's rows, from pixels to logits."""
-    contexts = [needed(pair, conditions) for pair in pairs]
-    recording = record(subject.vlm, [context for each in contexts for context in each.values()])
+    """The logits of each pair's rows, computed from pixels."""
+    recorded = [needed(pair, conditions) for pair in pairs]
+    recording = record(subject.vlm, [context for contexts in recorded for context in contexts.values()])
     rows: dict[int, Rows] = {}
-    for each in contexts:
-        first = len(rows) * len(each)
-        z = {name: recording.z[first + index] for index, name in enumerate(each)}
-        rows[first] = map_rows(each["clean"], z, conditions)
+    for contexts in recorded:
+        first = len(rows) * len(contexts)
+        z = {name: recording.z[first + index] for index, name in enumerate(contexts)}
+        rows[first] = map_rows(contexts["clean"], z, conditions)
     return _walked(subject, recording, rows)
 
 
 def _walked(subject: Subject, recording: Recording, rows: Mapping[int, Rows]) -> list[Logits]:
-    """The logits of rows that start from different clean contexts (by index) of one recording."""
-    started = [some.on(clean) for clean, some in rows.items()]
+    """The logits of rows that start from different clean contexts of one recording; ``rows`` by the context's index."""
+    started = [pair_rows.on(clean) for clean, pair_rows in rows.items()]
     logits = counterfactuals(subject.vlm, recording, reduce(add, started), subject.answers)
-    return list(logits.split([some.count for some in started]))
+    return list(logits.split([pair_rows.count for pair_rows in started]))

@@ -1,4 +1,4 @@
-"""How long causal mediation takes at the paper's scale, by the engine alone."""
+"""The time of causal mediation at the paper's scale, by finst's engine."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from finst.runs.progress import progress
 
 
 def paper(spec: BenchPaper, console: Console | None = None) -> dict[str, Any]:
-    """Seconds for all pairs from pixels to logits, recording included, with peak memory and the floor.
+    """Seconds of all pairs from pixels to logits, recording included, with peak memory and the floor.
 
-    ``runs`` counts what the plain way would be: one forward pass for each pair, condition and head. Drawing and
-    tokenising are not timed. Raises FinstError for what ``open_subject`` refuses.
+    ``runs`` is the number of forward passes without the engine: one for each pair, condition and head. Drawing and
+    tokenising are not timed. Raises FinstError as ``open_subject`` does.
     """
     return measured(open_subject(spec, spec.pairs), spec, console or Console(stderr=True))
 
 
 def measured(subject: Subject, spec: BenchPaper, console: Console) -> dict[str, Any]:
-    """As ``paper``, of an open subject."""
+    """The result of ``paper`` for an open subject."""
     conditions, device = conditions_of(spec.condition), subject.vlm.device
     costs = measured_costs(subject.vlm, subject.pair(0)[0])
     seconds, peaks, floors = [], [], []

@@ -1,4 +1,4 @@
-"""How fast a device really is: a large matrix product, and a large copy."""
+"""The rates that a device reaches: a large matrix product, and a large copy."""
 
 from __future__ import annotations
 
@@ -13,19 +13,23 @@ from finst.bench.clock import timed
 from finst.bench.floor import Peaks
 
 _LONG_ENOUGH_S = 0.01
-"""Of one product: beyond that, larger matrices are hardly multiplied at a higher rate."""
+"""Time of one product from which on larger matrices hardly give a higher rate."""
 _LARGEST = 1 << 14
+"""Largest side of a matrix."""
 _COPIED_BYTES = {"cuda": 1 << 30, "cpu": 1 << 27}
-"""Far more than caches hold."""
+"""Bytes of a copy: far more than caches hold."""
 _REPEATS = 9
 
 
 @torch.inference_mode()
 def measured_peaks(device: torch.device, dtype: torch.dtype) -> Peaks:
-    """The best median rates of linear layers (random square matrices in ``dtype``) and of a copy (read and write)."""
+    """The rates of linear layers (random square matrices in ``dtype``) and of a copy (read and write), as medians.
+
+    For matrices it is the best over their sizes.
+    """
     peaks = Peaks(_product_rate(device, dtype), _copy_rate(device))
     if device.type == "cuda":
-        torch.cuda.empty_cache()  # or what is measured next would find less memory than there is
+        torch.cuda.empty_cache()  # otherwise the next measurement would have less memory
     return peaks
 
 

@@ -1,4 +1,4 @@
-"""What number formats do to the scores of a map of heads: each against float32, on the same weights."""
+"""Errors of number formats in the scores of a map of heads: each compared with float32, on the same weights."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ from finst.vlm.open import DTYPES, PARTS, placement
 REFERENCE = "float32"
 
 Scores = Float[np.ndarray, "row"]
+"""The score of each row, in logits."""
 
 
 def precision(spec: BenchPrecision) -> dict[str, Any]:
     """The largest and the root mean square difference of a score from float32's, in logits, by format.
 
-    All use weights that bfloat16 holds exactly. A row's score is the change of the difference between the first two
-    answers. Raises FinstError for what ``open_subject`` refuses, and for formats that cannot be compared.
+    All formats use weights that bfloat16 holds exactly. A row's score is the change of the difference between the
+    logits of the first two answers. Raises FinstError as ``open_subject`` does, and for formats that cannot be
+    compared.
     """
     if spec.dtype != REFERENCE:
         raise FinstError(f"dtype is {spec.dtype!r}: formats are compared with {REFERENCE}; name them by formats")
@@ -38,21 +40,22 @@ def precision(spec: BenchPrecision) -> dict[str, Any]:
 
 
 def measured(subject: Subject, spec: BenchPrecision) -> dict[str, Any]:
-    """As ``precision``, of an open subject in bfloat16."""
+    """The result of ``precision`` for an open subject in bfloat16."""
     pairs, conditions = [subject.pair(index) for index in range(spec.inputs)], conditions_of(spec.condition)
-    # Weights are widened only: narrowing would round a model's tables of angles, too.
+    # From short to long formats: narrowing would also round a model's tables of angles.
     names = sorted({*spec.formats, REFERENCE}, key=lambda name: DTYPES[name].itemsize)
-    scores = {name: _scores(_as(subject, name), pairs, conditions) for name in names}
+    scores = {name: _scores(_in_format(subject, name), pairs, conditions) for name in names}
     reference = scores.pop(REFERENCE)
     return {
         **described(subject, spec, pairs[0]),
         "scores": len(reference),
         "largest_score": float(np.abs(reference).max()),
-        "differences": {name: _difference(found - reference) for name, found in scores.items()},
+        "differences": {name: _difference(values - reference) for name, values in scores.items()},
     }
 
 
-def _as(subject: Subject, name: str) -> Subject:
+def _in_format(subject: Subject, name: str) -> Subject:
+    """The subject with its weights in another number format."""
     for module in (subject.vlm.model, subject.vlm.decoder):
         forget(module)
     model = subject.vlm.model.to(DTYPES[name])

@@ -1,4 +1,4 @@
-"""A whole model of any shape with random weights, ready at once wherever it is to run."""
+"""A whole model of any shape with random weights, created on the device where it runs."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from finst.vlm.published import Shape
 
 
 def random_vlm(shape: Shape, dtype: torch.dtype, device: torch.device, seed: int = 0) -> VLM:
-    """Transformers' own model of this shape, created on ``device`` in ``dtype``; nothing passes through the host.
+    """The transformers model of this shape, created on ``device`` in ``dtype`` without a copy in host memory.
 
-    Matrices are normal with a standard deviation of 1/sqrt(fan-in), so that every projection keeps the size of what it
-    gets and attention is far from uniform; norms are 1, biases 0. Buffers, such as rotary tables, are the modules' own.
-    Its reader has no tokenizer and no image processor. Raises FinstError when finst has no family for the architecture,
-    and when the device has less memory than the weights take.
+    Matrices are normal with a standard deviation of 1/sqrt(fan-in), so that every projection keeps the scale of its
+    input and attention is far from uniform; norms are 1, biases 0. Buffers, such as rotary tables, are the modules'
+    own. The reader has no tokenizer and no image processor. Raises FinstError when finst has no family for the
+    architecture, and when the device has less memory than the weights take.
     """
     family = family_of(shape.model_type)
     _check_room(shape, dtype, device)
@@ -36,16 +36,17 @@ def random_vlm(shape: Shape, dtype: torch.dtype, device: torch.device, seed: int
 def _check_room(shape: Shape, dtype: torch.dtype, device: torch.device) -> None:
     with quiet():
         needed = shape.parameters()
-    taken, there = needed * dtype.itemsize, _memory(device)
-    if taken > there:
+    taken, available = needed * dtype.itemsize, _memory(device)
+    if taken > available:
         raise FinstError(
             f"{shape.name} has {needed:,} weights, {taken / 2**30:.1f} GiB in {str(dtype).removeprefix('torch.')}, and "
-            f"{device.type} has {there / 2**30:.1f} GiB: expected a smaller shape, a shorter dtype or another device"
+            f"{device.type} has {available / 2**30:.1f} GiB: expected a smaller shape, a shorter dtype or another "
+            "device"
         )
 
 
 def _memory(device: torch.device) -> int:
-    """All of the device's memory, in bytes."""
+    """The device's total memory, in bytes."""
     if device.type == "cuda":
         return torch.cuda.get_device_properties(device).total_memory
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -60,5 +61,5 @@ def _randomise(model: nn.Module, generator: torch.Generator) -> None:
             parameter.zero_()
         elif name.endswith("weight"):
             parameter.fill_(1)
-        else:  # a vector that stands for a token, such as CLIP's class embedding
+        else:  # the embedding of a single token, such as CLIP's class embedding
             parameter.normal_(std=parameter.numel() ** -0.5, generator=generator)

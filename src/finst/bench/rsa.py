@@ -1,4 +1,4 @@
-"""What RSA costs: many places of recorded activations, here random ones, and one place against RSMs written out."""
+"""The cost of RSA at many places, on random activations; and at one place compared with whole RSMs."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from finst.bench.spec import BenchRSA
 from finst.errors import FinstError
 
 CELLS = 3
-"""Rows and columns; so many squared are also the colours and shapes."""
+"""Rows and columns of the grid; there are as many colours and shapes as cells."""
 
 
 def rsa(spec: BenchRSA) -> dict[str, Any]:
-    """Seconds by the clock and of all cores, and peak memory of all places; and a smaller place by both ways.
+    """Seconds by the clock and of all cores, and peak memory, for all places; and the time of one place by whole RSMs.
 
     Raises FinstError as ``finst.analysis.rsa`` does.
     """
@@ -69,20 +69,20 @@ def _analysed(spec: BenchRSA, trials: int, places: int, permutations: int) -> No
 
 
 def _plain(spec: BenchRSA) -> dict[str, Any]:
-    """The position comparison alone, without a bootstrap, of one place by RSMs: seconds for each permutation."""
+    """Seconds a permutation at one place, for position alone and without a bootstrap: by whole RSMs, and by finst."""
     trials, permutations = spec.plain_trials, spec.plain_permutations
     (activations,) = _activations(spec, trials, 1)
     labels = _labels(spec, trials)
-    place = {"position": _targets(labels)["position"]}
+    targets = {"position": _targets(labels)["position"]}
     rng = np.random.default_rng(spec.seed)
     start = time.perf_counter()
-    rsm, target = cosine_rsm(activations), entries(place["position"].matrix())
+    rsm, target = cosine_rsm(activations), entries(targets["position"].matrix())
     for _ in range(permutations):
         order = rng.permutation(trials)
         np.corrcoef(entries(rsm[np.ix_(order, order)]), target)
     plain = (time.perf_counter() - start) / permutations
     start = time.perf_counter()
-    analysis.rsa([activations], place, permutations=spec.permutations, resamples=1, seed=spec.seed)
+    analysis.rsa([activations], targets, permutations=spec.permutations, resamples=1, seed=spec.seed)
     ours = (time.perf_counter() - start) / spec.permutations
     return {"trials": trials, "seconds_a_permutation": {"plain": plain, "ours": ours}, "ratio": plain / ours}
 
@@ -94,7 +94,7 @@ def _activations(spec: BenchRSA, trials: int, places: int) -> Iterator[Float[np.
 
 
 def _labels(spec: BenchRSA, trials: int) -> Int[np.ndarray, "trial 3"]:
-    """Cell, colour and shape."""
+    """Cell, colour and shape of each trial, as numbers."""
     return np.random.default_rng(spec.seed).integers(0, CELLS**2, (trials, 3))
 
 

@@ -13,22 +13,22 @@ ConditionName = Literal["all", "retrieval", "selection", "feature"]
 
 @dataclass(frozen=True)
 class SubjectSpec(ModelSpec):
-    """Which model, on which contexts, in which conditions."""
+    """Model, contexts and conditions: the settings that the benchmarks of the engine share."""
 
     shape: str | None = None
     """Instead of a model: random weights of the true shape of a published one, such as qwen2-vl-7b."""
     tokens: int | None = None
-    """Tokens of a shape's contexts; by default what a picture and the paper's prompt have."""
+    """Tokens of a shape's contexts; by default those of a picture and of the paper's prompt."""
     picture_px: int | None = None
     """Side of a shape's square picture, in px (392, or the largest that ``tokens`` leaves room for)."""
     suffix: int | None = None
     """Tokens of a shape's contexts from the first described one to the last (10)."""
     condition: ConditionName = "all"
-    """Conditions of causal mediation; their rows walk together."""
+    """Conditions of causal mediation; their rows run together."""
     inputs: int = 1
     """Pairs that are measured together."""
     seed: int = 0
-    """Of scenes, and of a shape's weights and contexts."""
+    """Fixes scenes, and a shape's weights and contexts."""
 
 
 @dataclass(frozen=True)
@@ -36,16 +36,16 @@ class BenchSweep(SubjectSpec):
     """Maps of causal mediation over all heads, by each engine in turn."""
 
     repeats: int = 5
-    """Times that every engine runs; medians are reported."""
+    """Runs of every engine; medians are reported."""
     engines: tuple[Literal["hooks", "nnsight"], ...] = ("hooks", "nnsight")
-    """What the engine is compared with; nnsight is left out where it is not installed."""
+    """Engines to compare with; nnsight is left out where it is not installed."""
     loop_rows: int = 0
-    """Rows that those really run, chosen at random; their time is scaled to all rows. 0: all rows."""
+    """Rows that these run, chosen at random; their time is scaled to all rows. 0: all rows."""
 
 
 @dataclass(frozen=True)
 class BenchPaper(SubjectSpec):
-    """Maps of causal mediation over all heads, of many pairs."""
+    """Maps of causal mediation over all heads, for many pairs."""
 
     inputs: int = 5
     """Pairs that are measured together."""
@@ -55,10 +55,10 @@ class BenchPaper(SubjectSpec):
 
 @dataclass(frozen=True)
 class BenchPrecision(SubjectSpec):
-    """Maps of causal mediation over all heads in several number formats, against float32."""
+    """Maps of causal mediation over all heads in several number formats, compared with float32."""
 
     formats: tuple[Dtype, ...] = ("bfloat16", "float64")
-    """Which; bf16x3 and bf16x6 need a GPU, and float16 cannot hold the same weights."""
+    """Number formats; bf16x3 and bf16x6 need a GPU, and float16 cannot hold the same weights."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class BenchRSA:
     permutations: int = 1000
     resamples: int = 1000
     plain_trials: int = 2000
-    """Trials of the one place whose permutations are also done by RSMs written out."""
+    """Trials of the one place whose permutations are also computed from whole RSMs."""
     plain_permutations: int = 20
     seed: int = 0
 
@@ -82,25 +82,25 @@ class BenchGrid(SubjectSpec):
     """Grids of K and dose, one for each stage, from pixels to words."""
 
     ks: tuple[int, ...] = (1, 2, 3, 5, 10, 20, 40)
-    """Heads of a row, drawn at random."""
+    """Numbers of heads edited in a row; heads are drawn at random."""
     doses: tuple[float, ...] = (1.0, 2.0, 5.0, 10.0, 30.0, 100.0, 300.0)
     repeats: int = 5
-    """Times that everything runs; medians are reported."""
+    """Runs of every measurement; medians are reported."""
 
 
 @dataclass(frozen=True)
 class BenchAttribution(ModelSpec):
-    """Attribution patching beside the exact map, over all heads, in the three conditions of causal mediation."""
+    """Attribution patching compared with the exact map, over all heads, in the three conditions of causal mediation."""
 
     pairs: int = 8
-    """Pairs whose mean maps are compared, whether the model answers them correctly or not."""
+    """Pairs whose mean maps are compared, whether or not the model answers them correctly."""
     steps: int = 8
-    """Gradients a layer of the integrated estimate; the plain one, with a single gradient, stands beside it."""
+    """Gradients a layer of the integrated estimate; the plain estimate, with a single gradient, is always included."""
     top: int = 10
-    """How many of the highest heads are looked up in both maps."""
+    """How many of the highest heads of both maps are compared."""
     seed: int = 0
     """Fixes scenes and resamples."""
     placement: Placement = "prefill"
-    """Where the unfinished sentence is: begun in the assistant's turn, or in the user's."""
+    """Where the unfinished sentence is: at the start of the assistant's turn, or in the user's turn."""
     bootstraps: int = 2_000
     """Resamples of pairs behind each confidence interval."""

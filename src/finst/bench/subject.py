@@ -1,4 +1,4 @@
-"""What is timed: a model or a shape, its pairs of contexts, and the conditions of causal mediation."""
+"""The subject of a benchmark: a model or a shape, its pairs of contexts, and the conditions of causal mediation."""
 
 from __future__ import annotations
 
@@ -38,18 +38,18 @@ Pair = tuple[Encoded, ...]
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A model with as many pairs as are asked for."""
+    """A model with pairs of contexts."""
 
     name: str
     vlm: VLM
     answers: tuple[int, ...]
-    """Tokens whose logits are wanted, for all pairs."""
+    """Tokens whose logits are computed, the same for all pairs."""
     pair: Callable[[int], Pair]
-    """The pair of an index."""
+    """Gives the pair of an index."""
 
 
 def conditions_of(name: str) -> tuple[Condition, ...]:
-    """One, or all three. Raises FinstError for another name."""
+    """The condition of this name, or all three for ``all``. Raises FinstError for another name."""
     if name == "all":
         return tuple(CONDITIONS.values())
     if name not in _STAGES:
@@ -58,21 +58,21 @@ def conditions_of(name: str) -> tuple[Condition, ...]:
 
 
 def contexts_needed(conditions: Sequence[Condition]) -> tuple[str, ...]:
-    """The contexts that are recorded, the clean one first."""
+    """Names of the contexts that must be recorded, the clean one first."""
     used = {"clean", *(condition.source for condition in conditions)}
     return tuple(name for name in CONTEXTS if name in used)
 
 
 def patched(pair: Pair, conditions: Sequence[Condition]) -> tuple[tuple[int, ...], ...]:
-    """Each condition's edited positions."""
+    """The edited positions of each condition."""
     return tuple(patched_positions(pair[0], condition) for condition in conditions)
 
 
 def open_subject(spec: SubjectSpec, pairs: int) -> Subject:
     """The model and up to ``pairs`` pairs of contexts.
 
-    Raises FinstError for a model, shape, device or number format that there is not, for options that do not belong
-    together, and for contexts without room for a picture and a suffix.
+    Raises FinstError for an unknown model, shape, device or number format, for options that exclude each other, and for
+    contexts without room for a picture and a suffix.
     """
     for name, value in (("inputs", spec.inputs), ("pairs", pairs)):
         if value < 1:
@@ -99,16 +99,16 @@ def _of_model(spec: SubjectSpec, pairs: int) -> Subject:
     def pair(index: int) -> Pair:
         return tuple(contexts_of(reader, design, scenes[index]))
 
-    pair(0)  # so that what does not suit the model is refused before its weights load
+    pair(0)  # raises before weights load if the pairs do not suit the model
     return Subject(spec.model, open_vlm(reader, dtype=spec.dtype, device=spec.device), tuple(answers), pair)
 
 
 def of_shape(shape: Shape, spec: SubjectSpec) -> Subject:
-    """Random weights of any shape and synthetic contexts, three random tokens as answers."""
+    """A subject with random weights of any shape, synthetic contexts, and three random tokens as answers."""
     reader = shape.reader()
     dtype, device = placement(spec.dtype, spec.device)
     pair = partial(_synthetic_pair, reader, spec)
-    pair(0)  # so that what does not fit is refused before the weights are made
+    pair(0)  # raises before weights are created if the contexts have no room
     vlm = replace(random_vlm(shape, dtype, device, spec.seed), parts=PARTS.get(spec.dtype, 0))
     answers = np.random.default_rng(spec.seed).choice(reader.config.image_token_id, 3, replace=False)
     return Subject(shape.name, vlm, tuple(answers.tolist()), pair)
@@ -121,7 +121,7 @@ def _synthetic_pair(reader: Reader, spec: SubjectSpec, index: int) -> Pair:
 
 
 def described(subject: Subject, spec: SubjectSpec, pair: Pair) -> dict[str, Any]:
-    """What was measured, in the words of a report."""
+    """The entries of a result that say what was measured."""
     return {
         "model": subject.name,
         "random_weights": subject.vlm.reader.tokenizer is None,
@@ -135,6 +135,6 @@ def described(subject: Subject, spec: SubjectSpec, pair: Pair) -> dict[str, Any]
 
 
 def weights_bytes(vlm: VLM) -> int:
-    """Memory of parameters and buffers."""
+    """Memory of all parameters and buffers, in bytes."""
     tensors: Sequence[torch.Tensor] = [*vlm.model.parameters(), *vlm.model.buffers()]
     return sum(tensor.nbytes for tensor in tensors)

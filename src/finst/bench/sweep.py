@@ -1,4 +1,4 @@
-"""How much faster the engine is than doing the same one forward pass at a time, measured in one run."""
+"""The speed of finst's engine relative to one forward pass a row, measured in one run."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from finst.errors import FinstError
 
 
 def sweep(spec: BenchSweep) -> dict[str, Any]:
-    """Seconds for ``inputs`` pairs, ratios to the engine's, the largest difference between logits, and the floor.
+    """Seconds of ``inputs`` pairs by every engine, ratios, the largest difference between logits, and the floor.
 
-    Every engine starts from pixels and ends with the answers' logits of all rows; they take turns, so that a busy
-    machine slows all of them. Values are None for engines that did not run, and for memory on the CPU. Raises
-    FinstError for what ``open_subject`` refuses and for numbers out of range.
+    Every engine starts from pixels and ends with the answers' logits of all rows. Engines take turns, so that other
+    load on the machine slows all of them. Values are None for engines that did not run, and for memory on the CPU.
+    Raises FinstError as ``open_subject`` does, and for numbers out of range.
     """
     if spec.repeats < 1:
         raise FinstError(f"repeats must be at least 1, not {spec.repeats}")
@@ -36,7 +36,7 @@ def sweep(spec: BenchSweep) -> dict[str, Any]:
 
 
 def measured(subject: Subject, spec: BenchSweep) -> dict[str, Any]:
-    """As ``sweep``, of an open subject."""
+    """The result of ``sweep`` for an open subject."""
     conditions = conditions_of(spec.condition)
     pairs = [subject.pair(index) for index in range(spec.inputs)]
     costs = measured_costs(subject.vlm, pairs[0][0])
@@ -83,9 +83,9 @@ def _error(
     slow: list[Float[Tensor, "chosen answer"]],
     chosen: list[Int[np.ndarray, "chosen"]],
 ) -> float:
-    """The largest difference in the rows that both ran."""
+    """The largest difference between logits, over the rows that both engines ran."""
     both = [
-        (fast[torch.from_numpy(rows).to(fast.device)], other)
-        for fast, other, rows in zip(ours, slow, chosen, strict=True)
+        (fast[torch.from_numpy(rows).to(fast.device)], looped_logits)
+        for fast, looped_logits, rows in zip(ours, slow, chosen, strict=True)
     ]
-    return max(float((fast - other).abs().max()) for fast, other in both)
+    return max(float((fast - looped_logits).abs().max()) for fast, looped_logits in both)
