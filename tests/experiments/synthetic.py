@@ -1,4 +1,4 @@
-"""Causal mediation of a model that answers as planted: real design, prompts and tokens, made-up logits."""
+"""Causal mediation of a model with planted effects: real design, prompts and tokens, synthetic logits."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ import xarray as xr
 from finst.experiments.cma import experiment as cma
 from finst.experiments.cma.experiment import CMA
 from finst.experiments.cma.spec import CMASpec
-from finst.experiments.cma.walk import Answered, Asked
+from finst.experiments.cma.walk import PairContexts, PairLogits
 from finst.vlm.open import VLM, Reader, open_reader
 from tests import tiny
 
 Effects = Mapping[str, Mapping[tuple[int, int], float]]
-"""Of each stage, the mean score of some (layer, head)."""
+"""The mean score of some (layer, head) of each stage."""
 
 LAYERS, HEADS = 10, 8
 
@@ -34,7 +34,7 @@ STAGED: Effects = {
 
 @cache
 def reader() -> Reader:
-    """Of a tiny checkpoint; only its words and pictures are used."""
+    """The reader of a tiny checkpoint; only its words and pictures are used."""
     with tempfile.TemporaryDirectory() as folder:
         return open_reader(str(tiny.checkpoint(Path(folder) / "tiny")))
 
@@ -52,22 +52,22 @@ class FakeVLM(VLM):
 
 
 class FakeModel:
-    """Says what is decreed; pairs are met in the order of the design."""
+    """Gives the planted logits; pairs come in the order of the design."""
 
     def __init__(self, spec: CMASpec, effects: Effects, wrong: Collection[tuple[int, str]], spread: float) -> None:
         self.pairs: Iterator[int] = iter(range(spec.pairs))
         self.effects, self.wrong, self.spread, self.seed = effects, wrong, spread, spec.seed
 
-    def answered(self, vlm: VLM, asked: Sequence[Asked]) -> list[Answered]:
-        return [self._pair(next(self.pairs), pair.tokens, len(vlm.reader.tokenizer)) for pair in asked]
+    def pair_logits(self, vlm: VLM, pairs: Sequence[PairContexts]) -> list[PairLogits]:
+        return [self._pair(next(self.pairs), pair.tokens, len(vlm.reader.tokenizer)) for pair in pairs]
 
-    def _pair(self, index: int, tokens: Sequence[int], vocab: int) -> Answered:
+    def _pair(self, index: int, tokens: Sequence[int], vocab: int) -> PairLogits:
         contexts = torch.zeros(3, vocab)
         described, target, new = tokens
         for context, name in enumerate(("clean", "swapped", "changed")):
             right = new if name == "changed" else target
             contexts[context, described if (index, name) in self.wrong else right] = 9.0
-        return Answered(contexts, self._rows(index, contexts[0, list(tokens)].numpy()))
+        return PairLogits(contexts, self._rows(index, contexts[0, list(tokens)].numpy()))
 
     def _rows(self, index: int, clean: np.ndarray) -> torch.Tensor:
         rng = np.random.default_rng([self.seed, index])
@@ -85,11 +85,11 @@ class FakeModel:
 def parts(
     spec: CMASpec, effects: Effects = STAGED, *, wrong: Collection[tuple[int, str]] = (), spread: float = 0.06
 ) -> list[xr.Dataset]:
-    """All units of a run whose heads do as ``effects`` says; ``wrong`` lists (pair, context) answered wrongly."""
+    """All units of a run with these effects of heads; ``wrong`` lists (pair, context) with incorrect answers."""
     model = FakeModel(spec, effects, wrong, spread)
     vlm = FakeVLM(reader(), cast(Any, None))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cma, "answered", model.answered)
+        patch.setattr(cma, "pair_logits", model.pair_logits)
         return [CMA().measure(vlm, spec, unit) for unit in CMA().plan(spec)]
 
 

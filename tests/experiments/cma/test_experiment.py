@@ -1,4 +1,4 @@
-"""Causal mediation as an experiment: what is planned, refused, measured and summarised."""
+"""Causal mediation as an experiment: plan, refusals, measurement and summary."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from finst.errors import FinstError
 from finst.experiments.cma import experiment as cma
 from finst.experiments.cma import walk
 from finst.experiments.cma.design import CONDITIONS, CONTEXTS, colours_of, contexts_of, patched_positions, prompt_of
-from finst.experiments.cma.experiment import CMA, example
+from finst.experiments.cma.example import pair_example
+from finst.experiments.cma.experiment import CMA
 from finst.experiments.cma.spec import CMASpec
-from finst.experiments.cma.walk import Answered, Asked
+from finst.experiments.cma.walk import PairContexts, PairLogits
 from finst.runs.archive import pack, unpack
 from finst.scenes.designs import mediation_pairs
 from finst.vlm.encode import Encoded, first_tokens
@@ -51,7 +52,7 @@ def test_the_conditions_are_the_stages_in_order():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"pairs": 0}, "pairs is 0: causal mediation needs at least 1"),
+        ({"pairs": 0}, "pairs is 0: expected at least 1"),
         ({"permutations": 0}, "permutations is 0"),
         ({"seed": -1}, "seed is -1"),
         ({"alpha": 1.0}, "between 0 and 1"),
@@ -92,20 +93,20 @@ def test_measured_scores_are_those_of_the_hook_loop(vlm: VLM):
     assert float(measured["noise"].max()) < 1e-9
 
 
-def pair_by_pair(vlm: VLM, asked: Sequence[Asked]) -> list[Answered]:
-    """The slow twin of ``answered``: a recording and a walk for each pair, and for no other token than its own."""
-    found = []
-    for pair in asked:
+def pair_by_pair(vlm: VLM, pairs: Sequence[PairContexts]) -> list[PairLogits]:
+    """The slow twin of ``pair_logits``: a recording and a walk for each pair, and for no other token than its own."""
+    logits = []
+    for pair in pairs:
         recording = record(vlm, pair.contexts)
         rows = unedited()
         for condition in CONDITIONS.values():
             source = recording.z[CONTEXTS.index(condition.source)]
             rows = rows + each_head(source, patched_positions(pair.contexts[0], condition))
-        found.append(Answered(recording.logits, counterfactuals(vlm, recording[0], rows, pair.tokens)))
-    return found
+        logits.append(PairLogits(recording.logits, counterfactuals(vlm, recording[0], rows, pair.tokens)))
+    return logits
 
 
-def test_pairs_of_any_lengths_are_answered_as_if_alone(vlm: VLM, monkeypatch: pytest.MonkeyPatch):
+def test_pairs_of_any_lengths_have_the_logits_that_they_have_alone(vlm: VLM, monkeypatch: pytest.MonkeyPatch):
     """A unit of two placements, whose contexts differ in length, and with no answer in common: two recordings."""
     recorded: list[int] = []
 
@@ -119,19 +120,19 @@ def test_pairs_of_any_lengths_are_answered_as_if_alone(vlm: VLM, monkeypatch: py
     contexts = [
         contexts_of(vlm.reader, spec, pair) for spec, pair in zip((SPEC, other, SPEC, SPEC), pairs[:4], strict=True)
     ]
-    asked = [Asked(each, (9 - index, 20 + index, 1)) for index, each in enumerate(contexts)]
-    together, alone = walk.answered(vlm, asked), pair_by_pair(vlm, asked)
+    inputs = [PairContexts(each, (9 - index, 20 + index, 1)) for index, each in enumerate(contexts)]
+    together, alone = walk.pair_logits(vlm, inputs), pair_by_pair(vlm, inputs)
     assert sorted(recorded) == [3, 9]
     for mine, twin in zip(together, alone, strict=True):
         assert (mine.contexts - twin.contexts).abs().max() < 1e-9
         assert (mine.rows - twin.rows).abs().max() < 1e-9
-    assert min((one.rows - alone[0].rows).abs().max() for one in together[1:]) > 1e-3
+    assert min((other.rows - alone[0].rows).abs().max() for other in together[1:]) > 1e-3
 
 
 def test_a_unit_is_what_its_pairs_are_alone(vlm: VLM, monkeypatch: pytest.MonkeyPatch):
     (unit, *_) = CMA().plan(SPEC)
     together = CMA().measure(vlm, SPEC, unit)
-    monkeypatch.setattr(cma, "answered", pair_by_pair)
+    monkeypatch.setattr(cma, "pair_logits", pair_by_pair)
     alone = CMA().measure(vlm, SPEC, unit)
     xr.testing.assert_identical(together.coords.to_dataset(), alone.coords.to_dataset())
     for name, twin in alone.items():
@@ -215,13 +216,13 @@ def test_a_condition_without_pairs_is_no_obstacle_to_the_others():
     assert found["order_untestable"].values.tolist() == ["", "no head above the noise in feature_retrieval"]
 
 
-def test_without_usable_pairs_the_error_says_what_the_model_answered():
+def test_without_usable_pairs_the_error_states_what_the_model_predicted():
     wrong = [(pair, "clean") for pair in range(7)]
     data = synthetic.parts(SPEC, wrong=wrong)
-    said = str(data[0]["predicted_word"].sel(pair=1, context="clean").item())
+    word = str(data[0]["predicted_word"].sel(pair=1, context="clean").item())
     with pytest.raises(FinstError, match="organism has no two usable pairs") as error:
         CMA().summarise(SPEC, data)
-    assert repr(said) in str(error.value)
+    assert repr(word) in str(error.value)
 
 
 def test_the_noise_floor_is_the_largest_noise_seen_and_no_less_than_the_resolution():
@@ -236,21 +237,21 @@ def test_a_summary_is_the_same_in_any_order_of_units():
 
 
 def test_the_example_shows_what_is_patched_where():
-    shown = example(SPEC, synthetic.reader(), pair=1)
+    shown = pair_example(SPEC, synthetic.reader(), pair=1)
     pair = mediation_pairs(SPEC.pairs, SPEC.seed)[1]
     described, target = pair.clean.objects
-    patched = {name: "".join(c.text for c in shown.chips if name in c.patched) for name in CONDITIONS}
+    patched = {name: "".join(token.text for token in shown.tokens if name in token.marks) for name in CONDITIONS}
     assert patched == {"id_retrieval": f" {described.name}", "id_selection": " a", "feature_retrieval": " a"}
-    assert [shot.answer for shot in shown.shots] == [target.colour, target.colour, pair.changed.objects[1].colour]
+    assert [view.answer for view in shown.views] == [target.colour, target.colour, pair.changed.objects[1].colour]
     assert shown.contrasts["id_selection"] == (target.colour, described.colour)
-    assert sum(chip.tokens for chip in shown.chips) == len(contexts_of(synthetic.reader(), SPEC, pair)[0].tokens)
+    assert sum(token.tokens for token in shown.tokens) == len(contexts_of(synthetic.reader(), SPEC, pair)[0].tokens)
     left, top, *_ = described.box
-    assert (top // 28, left // 28) in shown.shots[0].cells[0].patches
+    assert (top // 28, left // 28) in shown.views[0].cells[0].patches
 
 
 def test_an_example_outside_of_the_design_is_refused():
     with pytest.raises(FinstError, match="expected 0 to 6"):
-        example(SPEC, synthetic.reader(), pair=7)
+        pair_example(SPEC, synthetic.reader(), pair=7)
 
 
 def test_measured_data_survive_a_file(tmp_path: Path):

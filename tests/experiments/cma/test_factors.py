@@ -17,9 +17,9 @@ from finst.errors import FinstError
 from finst.experiments.cma.design import CONDITIONS, colours_of, contexts_of, prompt_of
 from finst.experiments.cma.experiment import CMA
 from finst.experiments.cma.figures import mediation_figures
-from finst.experiments.cma.reliability import trust_of
+from finst.experiments.cma.reliability import map_reliability
 from finst.experiments.cma.spec import CMASpec
-from finst.experiments.cma.verdict import verdict
+from finst.experiments.cma.verdict import mediation_findings, verdict_of
 from finst.scenes.designs import mediation_pairs
 from finst.vlm.encode import first_tokens
 from finst.vlm.open import VLM, open_vlm
@@ -39,7 +39,7 @@ def measured(vlm: VLM, spec: CMASpec) -> xr.Dataset:
     return CMA().measure(vlm, spec, unit)
 
 
-def patched_by_hand(
+def patched_with_a_hook(
     vlm: VLM, inputs: Mapping[str, torch.Tensor], layer: int, head: int, positions: list[int], z: torch.Tensor | None
 ) -> torch.Tensor:
     """Logits of all tokens from the head itself, with one head's output overwritten before ``o_proj``."""
@@ -73,13 +73,13 @@ def test_patched_tokens_are_where_id_retrieval_is_read_and_only_there(vlm: VLM):
     source = hooks.record_z(vlm, contexts[1])
     given = hooks.decoder_inputs(vlm, [contexts[0]])
     inputs = {"inputs_embeds": given.embeds, "position_ids": given.position_ids}
-    clean = patched_by_hand(vlm, inputs, 0, 0, positions, None)[positions][:, tokens].mean(0)
+    clean = patched_with_a_hook(vlm, inputs, 0, 0, positions, None)[positions][:, tokens].mean(0)
     here = found.sel(pair=index, condition="id_retrieval")
     np.testing.assert_allclose(here["unedited_logits"], clean, atol=1e-9)
     np.testing.assert_allclose(here["recorded_logits"], clean, atol=1e-9)
     for layer in range(vlm.n_layers):
         for head in range(vlm.n_heads):
-            logits = patched_by_hand(vlm, inputs, layer, head, positions, source)[positions][:, tokens].mean(0)
+            logits = patched_with_a_hook(vlm, inputs, layer, head, positions, source)[positions][:, tokens].mean(0)
             np.testing.assert_allclose(here["patched_logits"].sel(layer=layer, head=head), logits, atol=1e-9)
             moved = (logits[0] - logits[1]) - (clean[0] - clean[1])  # from the target's to the described colour
             assert float(here["score"].sel(layer=layer, head=head)) == pytest.approx(float(moved), abs=1e-9)
@@ -111,7 +111,7 @@ def test_the_noise_floor_knows_of_the_rounding():
     assert float(CMA().summarise(spec, synthetic.parts(spec))["noise_floor"]) == 4 * 2.0**-4
 
 
-def test_one_pair_has_scores_and_ties_and_says_what_it_has_not():
+def test_one_pair_has_scores_and_ties_but_no_uncertainty():
     spec = replace(SPEC, pairs=1)
     data = synthetic.parts(spec)
     found = CMA().summarise(spec, data)
@@ -120,10 +120,11 @@ def test_one_pair_has_scores_and_ties_and_says_what_it_has_not():
         assert np.isnan(found[name]).all()
     assert (found["p_fwer"] == 1).all()
     assert not found["above"].any()
-    said = verdict(found)
-    assert said.count("Of one pair there are scores, but no standard error, interval, p value or reliability.") == 3
-    assert "L5H2" in said
-    assert trust_of(found, "id_selection").ties.startswith("none (top 5")
+    verdict = verdict_of(found)
+    assert [(stage.n, stage.found) for stage in verdict.stages] == [(1, False)] * 3
+    assert all("no standard error" in stage.detail for stage in verdict.stages)
+    assert any("L5H2" in row for row in mediation_findings(found).rows)
+    assert map_reliability(found, "id_selection").ties.startswith("none (top 5")
     assert all(figure.csv for figure in mediation_figures(found))
 
 

@@ -1,11 +1,11 @@
-"""What is said of a map as a whole, on made-up summaries."""
+"""The reliability of a map as a whole, on synthetic summaries."""
 
 from __future__ import annotations
 
 import numpy as np
 import xarray as xr
 
-from finst.experiments.cma.reliability import trust_of
+from finst.experiments.cma.reliability import map_reliability
 
 
 def summary(tied: list[int], inside: list[int], n: int = 9) -> xr.Dataset:
@@ -29,16 +29,15 @@ def summary(tied: list[int], inside: list[int], n: int = 9) -> xr.Dataset:
 
 
 def test_discoveries_have_a_positive_mean():
-    said = trust_of(summary([1, 1], [1, 1]), "id_selection")
-    assert (said.above, said.discoveries) == (1, 2)
-    assert said.reliability == "0.912 [0.800, 0.950]"
+    row = map_reliability(summary([1, 1], [1, 1]), "id_selection")
+    assert (row.above, row.discoveries) == (1, 2)
+    assert row.reliability == "0.912 [0.800, 0.950]"
 
 
 def test_ties_are_those_that_a_cut_divides():
-    assert trust_of(summary([1, 2], [1, 2]), "id_selection").ties == "none (top 2 and 3)"
-    said = trust_of(summary([4, 2], [1, 2]), "id_selection")
-    assert said.ties == "top 2: 1 of 4 tied heads"
+    assert map_reliability(summary([1, 2], [1, 2]), "id_selection").ties == "none (top 2 and 3)"
+    assert map_reliability(summary([4, 2], [1, 2]), "id_selection").ties == "top 2: 1 of 4 tied heads"
 
 
-def test_without_pairs_nothing_is_said_of_ties():
-    assert trust_of(summary([0, 0], [0, 0], n=0), "id_selection").ties == "–"  # noqa: RUF001
+def test_without_pairs_there_are_no_ties():
+    assert map_reliability(summary([0, 0], [0, 0], n=0), "id_selection").ties == "–"  # noqa: RUF001

@@ -1,4 +1,4 @@
-"""Runs side by side: one scale for all, depths that can be compared, and a page that stands by itself."""
+"""Runs side by side: common scales, comparable depths, and a self-contained page."""
 
 # ruff: noqa: RUF001  (typeset text: dashes and minus signs as readers expect them)
 from __future__ import annotations
@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 from matplotlib.collections import QuadMesh
 
-from finst.experiments.cma.side_by_side import Difference, Side, headline, stage_rows, step_rows, steps_of, table
+from finst.experiments.cma.page import mediation_side_by_side
+from finst.experiments.cma.side_by_side import headline, last_layer, stage_rows, step_rows, steps_of, table
 from finst.experiments.cma.side_figures import side_figures
+from finst.report.comparison import Difference, Side
 from finst.report.figures import NamedFigure, canvas
 from finst.report.findings import Findings
-from finst.report.page import plain_sides_page, sides_page
+from finst.report.page import findings_side_by_side
 from tests.experiments import synthetic
 from tests.experiments.cma.test_page import MANIFEST, read
 
@@ -30,7 +32,7 @@ def sides() -> tuple[Side, Side]:
     late = {(1, 1): 0.9, (3, 0): 5.0}
     effects = {"id_retrieval": {(0, 1): 0.4}, "id_selection": late, "feature_retrieval": {}}
     small = synthetic.summary(effects, pairs=10).isel(layer=slice(0, 5), head=slice(0, 4))
-    return Side("whole", synthetic.summary(pairs=10)), Side("small", small)
+    return Side("whole", synthetic.summary(pairs=10), MANIFEST), Side("small", small, MANIFEST)
 
 
 @cache
@@ -39,8 +41,8 @@ def figures() -> dict[str, NamedFigure]:
 
 
 def rendered(**changes: Any) -> str:
-    given: dict[str, Any] = {"figures": (), "manifests": [MANIFEST] * 2, "differences": ()}
-    return sides_page(sides(), **given | changes)
+    given: dict[str, Any] = {"figures": (), "differences": ()}
+    return mediation_side_by_side(sides(), **given | changes)
 
 
 def test_stages_are_placed_by_relative_depth() -> None:
@@ -56,16 +58,13 @@ def test_stages_are_placed_by_relative_depth() -> None:
     assert small.used == int(part["n"])
 
 
-def test_a_stage_that_is_not_there_has_dashes_and_says_so() -> None:
+def test_an_absent_stage_has_dashes() -> None:
     whole, small = stage_rows(sides(), "feature_retrieval")
     assert whole.found
     assert not small.found
     assert (small.above, small.layers, small.depth, small.centre) == ("0 of 20", "–", "–", "–")
     assert small.strongest.endswith("(not above the noise)")
-    assert (
-        headline(sides())
-        == "Of 2 runs, heads above the noise: ID retrieval in 2, ID selection in 2, feature retrieval in 1."
-    )
+    assert headline(sides()).endswith("2 runs: ID retrieval in 2, ID selection in 2, feature retrieval in 1.")
 
 
 def test_orders_are_tested_in_each_model() -> None:
@@ -115,7 +114,7 @@ def test_tables_of_figures_have_every_models_numbers() -> None:
             at = side.summary.sel(condition=row["condition"], layer=int(row["layer"]))
             if name == "depths":
                 assert float(row["layer_mean"]) == float(at["layer_mean"])
-                assert float(row["depth"]) == int(row["layer"]) / side.deepest
+                assert float(row["depth"]) == int(row["layer"]) / last_layer(side)
             else:
                 assert float(row["mean"]) == float(at["mean"].sel(head=int(row["head"])))
 
@@ -127,21 +126,20 @@ def test_the_page_stands_by_itself_and_shows_everything() -> None:
     assert page.tags.count("figure") == 3
     for text in ("L3H0: ", "0.25–0.75", "not testable", "whole", "small", "c0ffee", "2.11.0"):
         assert text in page.text
-    assert "not made alike" not in page.text
+    assert "warning" not in rendered().partition("<body")[2]
 
 
 def test_what_makes_a_comparison_misleading_is_on_top() -> None:
-    text = read(rendered(differences=(SEED, TORCH))).text
-    warning, _, rest = text.partition("Order of the stages")
-    assert "not made alike" in warning
-    assert "seed" in warning
-    assert "torch (2.11.0, 2.12.0)" in rest
+    page = rendered(differences=(SEED, TORCH))
+    warning = page.partition('<div class="warning">')[2].partition("</header>")[0]
+    assert "<td>seed</td>" in warning
     assert "torch" not in warning
+    assert "torch (2.11.0, 2.12.0)" in read(page).text
 
 
 def test_labels_are_texts_and_no_markup() -> None:
-    evil = [Side(f"<script>{side.label}", side.summary) for side in sides()]
-    page = sides_page(evil, (), [MANIFEST] * 2, ())
+    evil = [Side(f"<script>{side.label}", side.summary, side.record) for side in sides()]
+    page = mediation_side_by_side(evil, (), ())
     assert "script" not in read(page).tags
 
 
@@ -152,11 +150,12 @@ def test_other_experiments_have_their_figures_side_by_side(missing: bool) -> Non
         figure.add_subplot()
         return NamedFigure(name, "Title", "Caption.", figure, "a\n1\n")
 
-    account = Findings("counting", "There are two.", ("one is there",), ("what",), (("it",),), ("counted",))
+    findings = Findings("counting", "There are two.", ("one is there",), ("what",), (("it",),), ("counted",))
     rows = [{"first": drawn("first-1"), "second": drawn("second-1")}, {"first": drawn("first-2")}]
     if not missing:
         rows[1]["second"] = drawn("second-2")
-    page = read(plain_sides_page(("A", "B"), [account] * 2, rows, [MANIFEST] * 2, (SEED,)))
+    html = findings_side_by_side(("A", "B"), [findings] * 2, rows, [MANIFEST] * 2, (SEED,))
+    page = read(html)
     assert [found for found in page.ids if found.startswith("figure-")] == [
         "figure-first-1",
         "figure-first-2",
@@ -164,4 +163,4 @@ def test_other_experiments_have_their_figures_side_by_side(missing: bool) -> Non
         *([] if missing else ["figure-second-2"]),
     ]
     assert page.text.count("There are two.") == 2
-    assert "not made alike" in page.text
+    assert 'class="warning"' in html

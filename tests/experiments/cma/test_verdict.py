@@ -1,70 +1,65 @@
-"""What is said of a summary: plainly, also when there is nothing to find."""
+"""The verdicts on a summary, also when there is nothing to find."""
 
-# ruff: noqa: RUF001  (typeset text: dashes, minus signs and apostrophes as readers expect them)
+# ruff: noqa: RUF001  (typeset text: minus signs as readers expect them)
 from __future__ import annotations
 
-import pytest
-
-from finst.experiments.cma.verdict import strongest_head, top_heads, verdict, verdict_of
-from finst.report.wording import format_p, listed, number, probability, runs, span
+from finst.experiments.cma.verdict import mediation_findings, strongest_head, top_heads, verdict_of
 from tests.experiments import synthetic
 
 
-def test_all_stages_in_order_are_said_to_be_so():
-    said = verdict_of(synthetic.summary())
-    assert said.headline == (
-        "All three stages have heads above the noise. They follow one another in the paper’s order."
-    )
-    assert [step.holds for step in said.steps] == [True, True]
-    assert [stage.above for stage in said.stages] == [3, 2, 4]
-    assert [stage.layers for stage in said.stages] == [(2, 3), (4, 5), (5, 6, 7, 8)]
-    assert said.stages[0].sentence == (
-        "ID retrieval: found. 3 of 80 heads above the noise, in layers 2–3 (n = 20 pairs)."
-    )
-    assert said.stages[0].strongest.startswith("Strongest: L3H4, 0.")
-    assert ", median layer 7 [7, 7]." in said.stages[2].depth
+def test_all_stages_are_found_in_order():
+    summary = synthetic.summary()
+    verdict = verdict_of(summary)
+    assert verdict.headline.startswith("All three stages have heads above the noise.")
+    assert [step.holds for step in verdict.steps] == [True, True]
+    assert [stage.found for stage in verdict.stages] == [True, True, True]
+    assert [stage.above for stage in verdict.stages] == [3, 2, 4]
+    assert [stage.below for stage in verdict.stages] == summary["below"].sum(["layer", "head"]).values.tolist()
+    assert [stage.layers for stage in verdict.stages] == [(2, 3), (4, 5), (5, 6, 7, 8)]
+    assert {(stage.heads, stage.n) for stage in verdict.stages} == {(80, 20)}
+    strongest = [stage.strongest.split(",")[0].split()[-1] for stage in verdict.stages]
+    assert strongest == ["L3H4", "L5H2", "L7H3"]
+    assert "median layer 7 [7, 7]" in verdict.stages[2].depth
 
 
 def test_a_missing_stage_is_in_the_headline():
     effects = {stage: heads for stage, heads in synthetic.STAGED.items() if stage != "id_retrieval"}
-    said = verdict_of(synthetic.summary(effects))
-    assert "ID retrieval has none." in said.headline
-    assert "ID retrieval before ID selection could not be tested" in said.headline
-    assert "ID selection before feature retrieval holds" in said.headline
-    assert said.stages[0].sentence == "ID retrieval: not found. None of 80 heads is above the noise (n = 20 pairs)."
-    assert said.stages[0].strongest.startswith("Largest mean: L")
-    assert said.stages[0].depth == ""
-    assert said.steps[0].sentence == (
-        "ID retrieval before ID selection: not testable. No head above the noise in ID retrieval."
-    )
+    summary = synthetic.summary(effects)
+    verdict = verdict_of(summary)
+    assert [stage.found for stage in verdict.stages] == [False, True, True]
+    assert [step.holds for step in verdict.steps] == [None, True]
+    found, missing = verdict.headline.split("; ")[:2]
+    assert "ID selection and feature retrieval" in found
+    assert "ID retrieval" in missing
+    assert (verdict.stages[0].above, verdict.stages[0].layers, verdict.stages[0].depth) == (0, (), "")
+    assert top_heads(summary, "id_retrieval", 1)[0].name in verdict.stages[0].strongest
 
 
-def test_null_data_are_called_null():
-    said = verdict_of(synthetic.summary({}))
-    assert said.headline.startswith("None of the three stages has a head above the noise.")
-    assert said.headline.endswith("could not be tested.")
-    assert not any(stage.found for stage in said.stages)
+def test_null_data_give_null_verdicts():
+    verdict = verdict_of(synthetic.summary({}))
+    assert not any(stage.found for stage in verdict.stages)
+    assert [step.holds for step in verdict.steps] == [None, None]
+    assert verdict.headline.startswith("None of the three stages")
 
 
 def test_the_wrong_order_is_not_called_an_order():
     turned = dict(zip(synthetic.STAGED, reversed(list(synthetic.STAGED.values())), strict=True))
-    said = verdict_of(synthetic.summary(turned))
-    assert "does not hold" in said.headline
-    assert [step.holds for step in said.steps] == [False, False]
-    assert "The centre of ID selection minus that of ID retrieval: −" in said.steps[0].sentence
+    verdict = verdict_of(synthetic.summary(turned))
+    assert [step.holds for step in verdict.steps] == [False, False]
+    assert "does not hold" in verdict.headline
+    assert ": −" in verdict.steps[0].detail
 
 
 def test_too_few_pairs_to_find_anything_are_named_as_the_reason():
-    said = verdict_of(synthetic.summary(pairs=4))
-    assert "No head could have been: with 4 pairs no p is below 0.125." in said.stages[0].sentence
+    few, enough = (verdict_of(synthetic.summary({}, pairs=pairs)).stages[0].detail for pairs in (4, 20))
+    assert "4 pairs no p can be below 0.125" in few
+    assert "no p can be" not in enough
 
 
-def test_a_stage_without_usable_pairs_is_called_untestable():
-    said = verdict_of(synthetic.summary(pairs=8, wrong=[(pair, "changed") for pair in range(7)]))
-    assert said.stages[2].sentence == (
-        "Feature retrieval: not found. Not testable: 1 usable pair, and at least 2 are needed. Of one pair there are "
-        "scores, but no standard error, interval, p value or reliability."
-    )
+def test_a_stage_without_usable_pairs_is_untestable():
+    stage = verdict_of(synthetic.summary(pairs=8, wrong=[(pair, "changed") for pair in range(7)])).stages[2]
+    assert (stage.found, stage.n) == (False, 1)
+    assert stage.detail.startswith("Not testable: 1 usable pair,")
 
 
 def test_top_heads_are_those_with_the_largest_means():
@@ -77,55 +72,27 @@ def test_top_heads_are_those_with_the_largest_means():
     assert heads[0].p_fwer == float(best["p_fwer"])
 
 
-def test_the_terminal_gets_the_headline_three_heads_a_stage_and_the_order():
+def test_the_findings_have_the_headline_the_order_and_three_heads_of_each_stage():
     summary = synthetic.summary()
-    lines = verdict(summary).splitlines()
-    assert lines[0] == verdict_of(summary).headline
-    assert [line.split()[0] for line in lines if line.startswith("    L")][:3] == ["L3H4", "L2H1", "L2H5"]
-    assert sum(line.startswith("    L") for line in lines) == 9
-    marked = [line.split()[0] for line in lines if line.endswith("not above the noise")]
-    assert marked == [
-        head.name for stage in synthetic.STAGED for head in top_heads(summary, stage, 3) if not head.above
-    ]
-    assert marked
-    assert lines[-2].startswith("ID retrieval before ID selection: holds.")
+    findings, verdict = mediation_findings(summary), verdict_of(summary)
+    assert findings.headline == verdict.headline
+    assert [row[1] for row in findings.rows][:3] == ["L3H4", "L2H1", "L2H5"]
+    tops = [head for stage in synthetic.STAGED for head in top_heads(summary, stage, 3)]
+    assert [(row[1], row[-1]) for row in findings.rows] == [(h.name, "yes" if h.above else "no") for h in tops]
+    assert not all(head.above for head in tops)
+    assert findings.sentences[-2:] == tuple(step.sentence for step in verdict.steps)
+    assert findings.text.splitlines()[0] == verdict.headline
 
 
 def test_the_strongest_head_is_one_above_the_noise_where_there_is_one():
     summary = synthetic.summary()
-    loud = summary["mean"].copy()
-    loud.loc[{"condition": "id_selection", "layer": 0, "head": 0}] = 9.0
-    loud = summary.assign(mean=loud)
-    assert top_heads(loud, "id_selection", 1)[0].name == "L0H0"
-    strongest = strongest_head(loud, "id_selection")
+    mean = summary["mean"].copy()
+    mean.loc[{"condition": "id_selection", "layer": 0, "head": 0}] = 9.0
+    changed = summary.assign(mean=mean)
+    assert top_heads(changed, "id_selection", 1)[0].name == "L0H0"
+    strongest = strongest_head(changed, "id_selection")
     assert strongest is not None
     assert (strongest.name, strongest.above) == ("L5H2", True)
     nothing = strongest_head(synthetic.summary({}), "id_selection")
     assert nothing is not None
     assert not nothing.above
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (1.23456, "1.235"),
-        (-0.5, "−0.500"),
-        (0.0, "0.000"),
-        (6.6e-6, "6.6·10⁻⁶"),
-        (-2e-4, "−2.0·10⁻⁴"),
-        (float("nan"), "–"),
-    ],
-)
-def test_numbers_are_typeset(value: float, text: str):
-    assert number(value) == text
-
-
-def test_small_words():
-    assert span([2]) == "layer 2"
-    assert span([2, 3, 4, 7]) == "layers 2–4 and 7"
-    assert runs([]) == ""
-    assert listed("abc") == "a, b and c"
-    assert (format_p(0.0004), format_p(0.05)) == ("< 0.001", "0.050")
-    assert probability(0.0001) == "p < 0.001"
-    assert probability(0.0123, "family-wise p") == "family-wise p = 0.012"
-    assert probability(float("nan")) == "p not defined"
