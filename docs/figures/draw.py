@@ -8,28 +8,24 @@ from pathlib import Path
 
 from PIL import Image
 
+import finst
 from finst.experiments.cma.figures import overview
-from finst.experiments.interventions.photoreal.report import photoreal_figures
-from finst.experiments.interventions.transfer.report import transfer_figures
-from finst.experiments.representations.report.rsa_figures import stage_figures
 from finst.report.figures import NamedFigure
-from finst.runs.archive import unpack
 
 COLOURS = 64
-"""Of a picture's palette: enough for curves on white, at a third of the bytes."""
+"""Colours of a reduced palette: enough for curves on white, at a third of the bytes."""
 
 
 def main(demo: Path, stages: Path, photoreal: Path, transfer: Path, folder: Path) -> None:
     """From the run folders of ``finst demo`` and ``finst run rsa-stages | photoreal | transfer`` into ``folder``."""
-    keep(folder / "cma_organism", demo, overview(unpack(demo / "summary.zarr.zip")))
-    keep(folder / "rsa_organism", stages, stage_figures(unpack(stages / "summary.zarr.zip"))[0], COLOURS)
-    grids = {figure.name: figure for figure in photoreal_figures(unpack(photoreal / "summary.zarr.zip"))}
-    keep(folder / "photoreal_organism", photoreal, grids["photoreal-grid"], COLOURS)
-    keep(folder / "transfer_organism", transfer, transfer_figures(unpack(transfer / "summary.zarr.zip"))[0], COLOURS)
+    keep(folder / "cma_organism", demo, overview(finst.load(demo).summary))
+    keep(folder / "rsa_organism", stages, finst.load(stages).figures["stages"], COLOURS)
+    keep(folder / "photoreal_organism", photoreal, finst.load(photoreal).figures["photoreal-grid"], COLOURS)
+    keep(folder / "transfer_organism", transfer, finst.load(transfer).figures["transfer"], COLOURS)
 
 
 def keep(name: Path, run: Path, figure: NamedFigure, colours: int | None = None) -> None:
-    """Picture, table and record under one name."""
+    """Picture, table and record under one name; ``colours`` reduces the picture's palette."""
     png = figure.png if colours is None else reduced(figure.png, colours)
     name.with_suffix(".png").write_bytes(png)
     name.with_suffix(".csv").write_text(figure.csv, encoding="utf-8")

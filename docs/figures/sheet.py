@@ -10,14 +10,15 @@ from PIL import Image
 
 from finst.scenes.renders.environments import ENVIRONMENTS
 from finst.scenes.renders.folder import read_sided
-from finst.scenes.renders.spec import RenderSpec
 from finst.scenes.renders.render import rendering
+from finst.scenes.renders.spec import RenderSpec
 
 ACROSS, PX = 4, 224
+"""Pictures in a row, and the side of each in px."""
 
 
 def main(out: Path, file: Path) -> None:
-    """Into the folder ``out``, and from there into ``file``."""
+    """Renders into the folder ``out``, and writes the sheet into ``file``."""
     work = rendering(RenderSpec(count=15), out)
     for name in work.left:
         work.render(name)
@@ -26,11 +27,11 @@ def main(out: Path, file: Path) -> None:
 
 
 def sheet(folder: Path) -> Image.Image:
-    """A row an environment, of the first pictures of the set, at half their size and with a palette."""
-    rows = [[one for one in read_sided(folder) if one.environment == place][:ACROSS] for place in ENVIRONMENTS]
-    small = [[Image.fromarray(one.picture().image).resize((PX, PX)) for one in row] for row in rows]
-    whole = np.concatenate([np.concatenate([np.asarray(image) for image in row], axis=1) for row in small])
-    picture = Image.fromarray(whole)
+    """The first pictures of the set at half their size, a row for each environment; with a palette."""
+    pictures = read_sided(folder)
+    rows = [[filed for filed in pictures if filed.environment == name][:ACROSS] for name in ENVIRONMENTS]
+    small = [[np.asarray(Image.fromarray(filed.picture().image).resize((PX, PX))) for filed in row] for row in rows]
+    picture = Image.fromarray(np.concatenate([np.concatenate(row, axis=1) for row in small]))
     palette = picture.quantize(256, method=Image.Quantize.FASTOCTREE, kmeans=4)
     return picture.quantize(palette=palette, dither=Image.Dither.NONE)
 
