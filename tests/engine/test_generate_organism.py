@@ -84,7 +84,7 @@ def test_the_readmes_example(nine: Scene, capsys: pytest.CaptureFixture[str]) ->
     prompt = enumeration(nine, range(9))
     fragments = [code for code in blocks(README, "python") if "generate(" in code]
     assert len(fragments) == 1
-    public = {name: getattr(finst, name) for name in finst.__all__}
+    public = {name: getattr(finst, name) for name in dir(finst)}
     variables = {"vlm": organism(), "recording": record(organism(), [encoded(prompt, nine)])}
     exec(compile(fragments[0], str(README), "exec"), public | variables)
     lines = capsys.readouterr().out.splitlines()
