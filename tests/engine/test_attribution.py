@@ -71,7 +71,7 @@ def test_one_step_is_the_derivative_of_the_exact_score(exact: Case, site: HeadSi
 
 @pytest.mark.parametrize("positions", [(0, 9), (3,), (30, 4, 21)])
 def test_any_positions_in_any_order(exact: Case, positions: tuple[int, ...]) -> None:
-    """From the very first token on, where nothing is shared, and in an order that is not the prompt's."""
+    """Including the first token, before which no prefix is shared, and in an order that is not the prompt's."""
     assert (estimate(exact, positions) - derivatives(exact, "z", positions)).abs().max() < 1e-7
 
 

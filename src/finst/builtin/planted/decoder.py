@@ -71,8 +71,8 @@ def meaning(token: str) -> dict[str, str]:
     kinds = {"<|im_start|>": "opening", "<|vision_start|>": "anchor", " what": "question"}
     if token in kinds:
         return {"kind": kinds[token]}
-    says = {" a": "spaced colour", "\n": "bare colour"}
-    return {"says": says[token]} if token in says else {}
+    before_colours = {" a": "spaced colour", "\n": "bare colour"}
+    return {"says": before_colours[token]} if token in before_colours else {}
 
 
 def embeddings(vocabulary: Mapping[str, int]) -> Float[np.ndarray, "token d_model"]:
