@@ -1,4 +1,4 @@
-"""How much a curve or a map bends."""
+"""Numbers that describe a curve or a map."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Permutation tests of labels against scipy, and against their own promises."""
+"""Permutation tests of labels compared with scipy, and their calibration."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from finst.errors import FinstError
 def test_the_share_between_labels_is_that_of_scipys_f() -> None:
     rng = np.random.default_rng(0)
     scores, names = rng.normal(size=(30, 4, 2)), rng.integers(0, 3, 30)
-    found = label_permutation(scores, names, permutations=10)
+    result = label_permutation(scores, names, permutations=10)
     f = scipy.stats.f_oneway(*(scores[names == name] for name in range(3))).statistic
-    np.testing.assert_allclose(found.explained, 2 * f / (2 * f + 27))
+    np.testing.assert_allclose(result.explained, 2 * f / (2 * f + 27))
 
 
 def test_p_agrees_with_scipys_within_monte_carlo_error() -> None:
@@ -42,10 +42,10 @@ def test_p_values_are_uniform_and_the_largest_share_holds_the_family_wise_error(
     for seed in range(200):
         rng = np.random.default_rng(seed)
         scores = (rng.normal(size=(20, 12)) + rng.normal(size=(20, 1))) * np.logspace(-3, 3, 12)
-        found = label_permutation(scores, np.resize(["a", "b", "c"], 20), permutations=199, seed=seed)
-        p.append(found.p[0])
-        alarms.append((found.p_fwer <= 0.05).any())
-        assert (found.p <= found.p_fwer).all()
+        result = label_permutation(scores, np.resize(["a", "b", "c"], 20), permutations=199, seed=seed)
+        p.append(result.p[0])
+        alarms.append((result.p_fwer <= 0.05).any())
+        assert (result.p <= result.p_fwer).all()
     assert scipy.stats.kstest(p, "uniform").pvalue > 0.01
     assert np.mean(alarms) <= 0.05 + 2 * np.sqrt(0.05 * 0.95 / 200)
 
@@ -55,9 +55,9 @@ def test_a_planted_label_is_found_where_it_is() -> None:
     scores, names = rng.normal(size=(60, 5, 4)), np.resize([0, 1, 2], 60)
     scores[:, 3, 1] += 2 * names
     scores[:, 0, 0] = 7.0
-    found = label_permutation(scores, names, permutations=500)
-    assert np.argwhere(found.p_fwer < 0.05).tolist() == [[3, 1]]
-    assert (found.explained[0, 0], found.p[0, 0]) == (0, 1)
+    result = label_permutation(scores, names, permutations=500)
+    assert np.argwhere(result.p_fwer < 0.05).tolist() == [[3, 1]]
+    assert (result.explained[0, 0], result.p[0, 0]) == (0, 1)
 
 
 def test_memory_is_bounded_by_chunks_without_changing_a_number(monkeypatch: pytest.MonkeyPatch) -> None:

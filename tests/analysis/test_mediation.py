@@ -88,15 +88,15 @@ def test_the_centre_of_mass_weighs_layers_by_positive_scores_of_the_chosen_heads
 
 
 def test_planted_stages_are_found_in_order():
-    found = mediation.order_steps(
+    result = mediation.order_steps(
         centres(
             {"a": planted({(1, 0): 1.0}), "b": planted({(2, 2): 1.0}, seed=1), "c": planted({(5, 3): 2.0}, seed=2)}
         ),
         **FAST,
     )
-    assert [step.holds for step in found] == [True, True]
-    assert [round(step.difference) for step in found] == [1, 3]
-    assert all(step.p < 0.05 and step.ci_low <= step.difference <= step.ci_high for step in found)
+    assert [step.holds for step in result] == [True, True]
+    assert [round(step.difference) for step in result] == [1, 3]
+    assert all(step.p < 0.05 and step.ci_low <= step.difference <= step.ci_high for step in result)
 
 
 def test_the_wrong_order_does_not_hold_however_small_its_p():
@@ -136,10 +136,10 @@ def test_depth_tells_the_median_layer_from_the_centre_of_mass():
     for layer, size in ((0, 4.0), (7, 3.0), (8, 3.0)):
         heads[layer, 1] = True
         scores[:, layer, 1] = size * rng.uniform(0.9, 1.1, 40)
-    found = mediation.depth(scores, heads)
-    assert found.centre_mean == pytest.approx(4.5, abs=0.05)
-    assert found.centre_low < found.centre_mean < found.centre_high
-    assert (found.median_layer, found.median_low, found.median_high) == (7.0, 7.0, 7.0)
+    result = mediation.depth(scores, heads)
+    assert result.centre_mean == pytest.approx(4.5, abs=0.05)
+    assert result.centre_low < result.centre_mean < result.centre_high
+    assert (result.median_layer, result.median_low, result.median_high) == (7.0, 7.0, 7.0)
 
 
 @pytest.mark.parametrize("pairs", [0, 1, 8])

@@ -1,4 +1,4 @@
-"""Principal components against scikit-learn."""
+"""Principal components compared with scikit-learn."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from finst.errors import FinstError
 @pytest.mark.parametrize(("trials", "d_model"), [(30, 8), (9, 40)])
 def test_components_are_scikit_learns_at_every_place(trials: int, d_model: int) -> None:
     activations = np.random.default_rng(0).normal(size=(2, trials, d_model)) * np.linspace(1, 3, d_model) + 5
-    found = pca(activations, components=3)
+    result = pca(activations, components=3)
     for place in range(2):
         expected = decomposition.PCA(3, svd_solver="full").fit(activations[place])
-        signs = np.sign((found.axes[place] * expected.components_).sum(axis=1, keepdims=True))
-        np.testing.assert_allclose(found.axes[place], signs * expected.components_, atol=1e-10)
-        np.testing.assert_allclose(found.scores[place], signs.T * expected.transform(activations[place]), atol=1e-9)
-        np.testing.assert_allclose(found.explained[place], expected.explained_variance_ratio_, atol=1e-12)
-        np.testing.assert_allclose(found.mean[place], activations[place].mean(axis=0))
+        signs = np.sign((result.axes[place] * expected.components_).sum(axis=1, keepdims=True))
+        np.testing.assert_allclose(result.axes[place], signs * expected.components_, atol=1e-10)
+        np.testing.assert_allclose(result.scores[place], signs.T * expected.transform(activations[place]), atol=1e-9)
+        np.testing.assert_allclose(result.explained[place], expected.explained_variance_ratio_, atol=1e-12)
+        np.testing.assert_allclose(result.mean[place], activations[place].mean(axis=0))
 
 
 def test_signs_do_not_depend_on_the_order_or_sign_of_anything_but_the_data() -> None:
     activations = np.random.default_rng(0).normal(size=(20, 6))
-    found, again = pca([activations]), pca([activations[::-1].copy()])
-    np.testing.assert_allclose(found.axes, again.axes, atol=1e-10)
-    largest = abs(found.axes[0]).argmax(axis=1)
-    assert (found.axes[0][[0, 1], largest] > 0).all()
+    result, again = pca([activations]), pca([activations[::-1].copy()])
+    np.testing.assert_allclose(result.axes, again.axes, atol=1e-10)
+    largest = abs(result.axes[0]).argmax(axis=1)
+    assert (result.axes[0][[0, 1], largest] > 0).all()
 
 
 def test_single_precision_stays_single_and_is_close() -> None:
@@ -42,9 +42,9 @@ def test_planted_plane_is_the_plane_of_the_first_two() -> None:
     rng = np.random.default_rng(0)
     plane = np.linalg.qr(rng.normal(size=(30, 2)))[0]
     activations = rng.normal(size=(200, 2)) * [9, 5] @ plane.T + 0.1 * rng.normal(size=(200, 30))
-    found = pca([activations])
-    assert found.explained[0].sum() > 0.99
-    np.testing.assert_allclose(np.linalg.svd(found.axes[0] @ plane, compute_uv=False), 1, atol=1e-3)
+    result = pca([activations])
+    assert result.explained[0].sum() > 0.99
+    np.testing.assert_allclose(np.linalg.svd(result.axes[0] @ plane, compute_uv=False), 1, atol=1e-3)
 
 
 @pytest.mark.parametrize(

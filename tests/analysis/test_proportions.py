@@ -1,4 +1,4 @@
-"""Intervals and McNemar's test against scipy and statsmodels."""
+"""Intervals and McNemar's test compared with scipy and statsmodels."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ def test_intervals_are_scipys(trials: int, share: float, confidence: float) -> N
     successes = round(share * trials)
     test = scipy.stats.binomtest(successes, trials)
     for ours, method in ((wilson, "wilson"), (clopper_pearson, "exact")):
-        found = test.proportion_ci(confidence, method=method)
-        assert ours(successes, trials, confidence) == pytest.approx((found.low, found.high), abs=1e-9)
+        result = test.proportion_ci(confidence, method=method)
+        assert ours(successes, trials, confidence) == pytest.approx((result.low, result.high), abs=1e-9)
 
 
 @given(gained=st.integers(0, 60), lost=st.integers(0, 60), same=st.integers(1, 9))
 def test_mcnemar_is_statsmodels(gained: int, lost: int, same: int) -> None:
     before = np.array([False] * gained + [True] * lost + [True] * same)
     after = np.array([True] * gained + [False] * lost + [True] * same)
-    found = mcnemar(before, after)
+    result = mcnemar(before, after)
     expected = statsmodels_mcnemar([[same, lost], [gained, 0]], exact=True)
-    assert found.p == pytest.approx(getattr(expected, "pvalue"), abs=1e-12)  # noqa: B009  (no stubs)
-    assert (found.gained, found.lost) == (gained, lost)
-    assert found.difference == pytest.approx(after.mean() - before.mean())
+    assert result.p == pytest.approx(getattr(expected, "pvalue"), abs=1e-12)  # noqa: B009  (no stubs)
+    assert (result.gained, result.lost) == (gained, lost)
+    assert result.difference == pytest.approx(after.mean() - before.mean())
 
 
 @pytest.mark.parametrize(("successes", "trials"), [(0, 0), (-1, 4), (5, 4)])

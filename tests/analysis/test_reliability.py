@@ -17,10 +17,10 @@ def maps(noise: float, samples: int = 40, seed: int = 0) -> np.ndarray:
 
 @pytest.mark.parametrize("noise", [1.0, 6.0, 20.0])
 def test_reliability_is_the_share_of_true_variance_in_the_mean_map(noise: float) -> None:
-    found = split_half(maps(noise))
-    assert found.reliability == pytest.approx(1 / (1 + noise**2 / 40), abs=0.05)
-    assert found.low <= found.reliability <= found.high
-    assert found.r < found.reliability
+    result = split_half(maps(noise))
+    assert result.reliability == pytest.approx(1 / (1 + noise**2 / 40), abs=0.05)
+    assert result.low <= result.reliability <= result.high
+    assert result.r < result.reliability
 
 
 def test_halves_are_correlated_as_numpy_does() -> None:
@@ -31,9 +31,9 @@ def test_halves_are_correlated_as_numpy_does() -> None:
         np.corrcoef(scores[list(one)].mean(axis=0).ravel(), scores[list(other)].mean(axis=0).ravel())[0, 1]
         for one, other in pairs
     ]
-    found = split_half(scores, halves=3000)
-    assert found.r == pytest.approx(np.mean(three), abs=0.02)
-    assert found.low == pytest.approx(2 * min(three) / (1 + abs(min(three))))
+    result = split_half(scores, halves=3000)
+    assert result.r == pytest.approx(np.mean(three), abs=0.02)
+    assert result.low == pytest.approx(2 * min(three) / (1 + abs(min(three))))
 
 
 def test_noise_is_not_reliable() -> None:

@@ -1,4 +1,4 @@
-"""RSMs by hand, and against rsatoolbox."""
+"""RSMs with known entries, and compared with rsatoolbox."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_features_are_the_mean_of_colour_and_shape_matches() -> None:
 
 def test_position_is_what_rsatoolbox_computes_from_distances() -> None:
     cells = np.random.default_rng(1).integers(0, 3, (12, 2))
-    found = calc_rdm(Dataset(cells.astype(float)), method="euclidean")
-    assert isinstance(found, RDMs)
-    distances = np.sqrt(found.dissimilarities[0] * cells.shape[1])
+    result = calc_rdm(Dataset(cells.astype(float)), method="euclidean")
+    assert isinstance(result, RDMs)
+    distances = np.sqrt(result.dissimilarities[0] * cells.shape[1])
     np.testing.assert_allclose(entries(position(cells).matrix()), 1 - distances / distances.max(), atol=1e-12)

@@ -1,4 +1,4 @@
-"""Probes and silhouettes against scikit-learn."""
+"""Probes and silhouettes compared with scikit-learn."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def blobs(distance: float, trials: int = 90, features: int = 6, labels: int = 3,
 @pytest.mark.parametrize("shrinkage", [0.01, 0.5])
 def test_accuracy_is_scikit_learns_with_the_same_folds(shrinkage: float) -> None:
     points, names = blobs(1.0)
-    found = probe(points, names, shrinkage=shrinkage, seed=2)
+    result = probe(points, names, shrinkage=shrinkage, seed=2)
     _, index = np.unique(names, return_inverse=True)
     folds = PredefinedSplit(separability._folds(index, 5, 2))
     lda = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage, priors=[1 / 3] * 3)
     sizes = np.bincount(separability._folds(index, 5, 2))
-    assert found.accuracy == pytest.approx((cross_val_score(lda, points, names, cv=folds) * sizes).sum() / 90)
-    assert found.ci_low < found.accuracy < found.ci_high
-    assert found.chance == 1 / 3
+    assert result.accuracy == pytest.approx((cross_val_score(lda, points, names, cv=folds) * sizes).sum() / 90)
+    assert result.ci_low < result.accuracy < result.ci_high
+    assert result.chance == 1 / 3
 
 
 def test_every_trial_is_held_out_once_and_labels_are_spread_over_folds() -> None:
@@ -42,10 +42,10 @@ def test_every_trial_is_held_out_once_and_labels_are_spread_over_folds() -> None
     assert all((np.bincount(fold[index == label]) == 6).all() for label in range(3))
 
 
-def test_labels_that_mean_nothing_are_not_told_and_far_apart_ones_are() -> None:
+def test_random_labels_are_at_chance_and_distant_ones_at_one() -> None:
     assert probe(*blobs(20.0)).accuracy == 1
     null = [probe(*blobs(0.0, seed=seed), seed=seed) for seed in range(40)]
-    assert np.mean([one.accuracy for one in null]) == pytest.approx(1 / 3, abs=0.03)
+    assert np.mean([random.accuracy for random in null]) == pytest.approx(1 / 3, abs=0.03)
 
 
 def balanced(blocks: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -55,7 +55,7 @@ def balanced(blocks: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndar
 
 
 def test_in_a_balanced_design_whole_blocks_make_a_probe_calibrated_where_folds_by_label_do_not() -> None:
-    """Activations that hold the cell alone tell nothing of the object, and just that is what the probe finds."""
+    """Activations that hold only the cell carry no information about the object, and the probe is at chance."""
     by_block, by_label = [], []
     for seed in range(40):
         rng = np.random.default_rng(seed)
@@ -70,17 +70,17 @@ def test_in_a_balanced_design_whole_blocks_make_a_probe_calibrated_where_folds_b
     assert probe(np.eye(6)[cells], cells, groups=blocks).accuracy == 1
 
 
-def test_groups_are_held_out_whole_and_few_of_them_are_so_many_folds() -> None:
+def test_groups_are_held_out_whole_and_few_groups_are_as_many_folds() -> None:
     objects, _, blocks = balanced(7, np.random.default_rng(0))
-    fold = separability._whole(blocks, objects, 5, 0)
+    fold = separability._group_folds(blocks, objects, 5, 0)
     assert set(fold.tolist()) == set(range(5))
     assert all(len(set(fold[blocks == block])) == 1 for block in range(7))
-    assert set(separability._whole(blocks[:72], objects[:72], 5, 0).tolist()) == {0, 1}
-    with pytest.raises(FinstError, match="1 groups alone"):
-        separability._whole(blocks[:36], objects[:36], 5, 0)
+    assert set(separability._group_folds(blocks[:72], objects[:72], 5, 0).tolist()) == {0, 1}
+    with pytest.raises(FinstError, match="only one of 1 groups"):
+        separability._group_folds(blocks[:36], objects[:36], 5, 0)
 
 
-def test_more_features_than_trials_are_no_obstacle() -> None:
+def test_more_features_than_trials_are_possible() -> None:
     points, names = blobs(12.0, trials=30, features=80)
     assert probe(points, names).accuracy > 0.8
 
@@ -93,7 +93,7 @@ def test_silhouettes_are_scikit_learns(distance: float) -> None:
     assert silhouette(points, names) == pytest.approx(silhouette_score(points, names), abs=1e-10)
 
 
-def test_labels_that_cannot_be_told_apart_or_held_out_are_refused() -> None:
+def test_labels_that_cannot_be_separated_or_held_out_are_refused() -> None:
     points, names = blobs(1.0)
     for measure in (probe, silhouette):
         with pytest.raises(FinstError, match="at least 2 different labels, not 1"):

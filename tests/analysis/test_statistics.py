@@ -1,4 +1,4 @@
-"""The statistics against scipy, against enumeration by hand, and against their own promises."""
+"""Statistics compared with scipy and with explicit enumeration, and their calibration."""
 
 from __future__ import annotations
 
@@ -117,12 +117,12 @@ def test_p_values_of_random_maps_are_uniform():
 
 
 def test_planted_effects_are_found_and_nothing_else():
-    found = [
+    result = [
         np.argwhere(statistics.sign_flip(planted(50, (10, 8), 1.0, (4, 6), seed), permutations=1000).p_fwer < 0.05)
         for seed in range(40)
     ]
-    assert all([4, 6] in heads.tolist() for heads in found)
-    assert sum(len(heads) > 1 for heads in found) <= 5
+    assert all([4, 6] in heads.tolist() for heads in result)
+    assert sum(len(heads) > 1 for heads in result) <= 5
 
 
 def test_numerical_noise_is_never_significant_however_regular():
@@ -199,6 +199,6 @@ def test_the_interval_is_made_of_the_quantiles_of_the_resampled_means():
     scores = np.random.default_rng(3).normal(1, 2, (15, 2, 3))
     means = statistics.resampled_means(scores, resamples=300, seed=5)
     expected = np.quantile(means, statistics.tails(0.9), axis=0)
-    found = statistics.bootstrap_ci(scores, confidence=0.9, resamples=300, seed=5)
-    np.testing.assert_allclose(found, expected)
+    result = statistics.bootstrap_ci(scores, confidence=0.9, resamples=300, seed=5)
+    np.testing.assert_allclose(result, expected)
     np.testing.assert_allclose(means, statistics.resampled_means(scores[::-1], resamples=300, seed=5))

@@ -1,8 +1,8 @@
-"""How well any target could do: the noise ceiling of an RSM over trials.
+"""The noise ceiling of an RSM over trials: the correlation that the best target could reach.
 
-The literature's ceiling (Nili et al. 2014) has subjects: the best target is the mean RSM of all subjects (upper bound)
-or of the others (lower bound). One model has no others, so random halves of its trials stand for them, and the best
-target is that which gives each pair of conditions its mean cosine.
+In the literature (Nili et al. 2014) the best target is the mean RSM of all subjects (upper bound) or of all other
+subjects (lower bound). A model is a single subject, so random halves of its trials take the place of subjects. The best
+target has the mean cosine of each pair of conditions.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from finst.analysis.cosines import Cosines
 from finst.analysis.pairs import Groups
 
 SPLITS = 20
-"""Random halves."""
+"""Number of random splits into halves."""
 
 Square = Float[np.ndarray, "condition condition"]
 
@@ -29,9 +29,9 @@ def ceiling(
 ) -> tuple[float, float]:
     """Lower and upper bound of the Pearson correlation with any target that depends on the conditions alone.
 
-    Upper: of the cosines with their own means by pair of conditions. Lower: with the means that one half of the trials
-    gives, over the pairs of the other half; mean over ``halves``, both ways. ``squares`` are
-    the sums of (cosine - centre)^2 by pair of groups.
+    Upper: of the cosines with their own means by pair of conditions. Lower: of the cosines in one half of the trials
+    with the means from the other half; mean over both directions of all ``halves``. ``squares`` are the sums of
+    (cosine - centre)^2 by pair of groups.
     """
     members = np.eye(int(conditions.max()) + 1, dtype=cosines.vectors.dtype)[conditions]
     pieces = [slice(start, start + size) for start, size in zip(groups.starts, groups.sizes, strict=True)]
@@ -43,8 +43,8 @@ def ceiling(
     def means(part: Bool[np.ndarray, "group"]) -> tuple[Square, Square]:
         return _means(vectors[part].sum(axis=0), offsets[part].sum(axis=0), sizes[part].sum(axis=0), centre)
 
-    everything = means(np.ones(len(pieces), dtype=bool))
-    high = _explained(everything, everything, float(squares.sum()))
+    whole = means(np.ones(len(pieces), dtype=bool))
+    high = _explained(whole, whole, float(squares.sum()))
     low = []
     for half in halves:
         sides = [means(side) for side in (half, ~half)]
@@ -59,9 +59,9 @@ def _means(
     sizes: Float[np.ndarray, "condition"],
     centre: float,
 ) -> tuple[Square, Square]:
-    """Mean of cosine - centre over pairs of different trials, and their number, by pair of conditions.
+    """Mean of cosine - centre over pairs of different trials, and the number of pairs, by pair of conditions.
 
-    From the sums over each condition of vectors and offsets, and its number of trials.
+    ``vectors`` and ``offsets`` are sums over the trials of each condition, ``sizes`` their numbers.
     """
     counts = np.outer(sizes, sizes) - np.diag(sizes)
     crossed = np.outer(offsets, sizes)

@@ -1,4 +1,4 @@
-"""What RSA asks: correlations of an RSM with targets, plain and partial, from covariances."""
+"""The comparisons of an RSA: correlations of an RSM with targets, plain and partial, from covariances."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from finst.errors import FinstError, choice
 
 @dataclass(frozen=True)
 class Comparison:
-    """Activations with one target, by itself or with another one held constant."""
+    """The correlation of activations with one target, plain or partial."""
 
     target: str
     given: str = ""
-    """Of the partial correlation; empty for the plain one."""
+    """The target that is held constant in a partial correlation; empty for a plain one."""
 
     @property
     def name(self) -> str:
@@ -27,24 +27,29 @@ class Comparison:
 
 
 @dataclass(frozen=True, eq=False)
-class Question:
-    """Targets as weights of the kernels that they share."""
+class ComparisonSet:
+    """All comparisons of an RSA, with their targets as weighted sums of the kernels that these share."""
 
     comparisons: tuple[Comparison, ...]
     names: tuple[str, ...]
-    """Of the targets."""
+    """Names of the targets."""
     kernels: tuple[Kernel, ...]
     weights: Float[np.ndarray, "target kernel"]
     target: tuple[int, ...]
+    """The target of each comparison, as a row of ``weights``."""
     given: tuple[int, ...]
-    """Of each comparison, as rows of ``weights``; -1 for a plain correlation."""
+    """The target held constant in each comparison, as a row of ``weights``; -1 for a plain correlation."""
     trials: int
 
     @classmethod
-    def of(cls, targets: Mapping[str, Target], comparisons: tuple[Comparison, ...]) -> Question:
-        """Raises FinstError for unknown targets, and for targets over different or fewer than 3 trials."""
+    def of(cls, targets: Mapping[str, Target], comparisons: tuple[Comparison, ...]) -> ComparisonSet:
+        """The comparisons of named targets.
+
+        Raises FinstError for unknown targets, and for targets over different or fewer than 3 trials.
+        """
         names = list(targets)
-        unknown = [name for one in comparisons for name in (one.target, one.given) if name and name not in targets]
+        used = [name for comparison in comparisons for name in (comparison.target, comparison.given) if name]
+        unknown = [name for name in used if name not in targets]
         if unknown:
             raise choice("target", unknown[0], names)
         kernels = tuple(dict.fromkeys(kernel for target in targets.values() for kernel in target.kernels))
@@ -60,13 +65,13 @@ class Question:
             tuple(names),
             kernels,
             weights,
-            tuple(names.index(one.target) for one in comparisons),
-            tuple(names.index(one.given) if one.given else -1 for one in comparisons),
+            tuple(names.index(comparison.target) for comparison in comparisons),
+            tuple(names.index(comparison.given) if comparison.given else -1 for comparison in comparisons),
             sizes.pop(),
         )
 
-    def ordered(self, order: Int[np.ndarray, "trial"]) -> Question:
-        """The same of trials in another order."""
+    def ordered(self, order: Int[np.ndarray, "trial"]) -> ComparisonSet:
+        """The same comparisons with the trials in another order."""
         return replace(self, kernels=tuple(Kernel(kernel.labels[order], kernel.similarity) for kernel in self.kernels))
 
     def correlations(
@@ -75,8 +80,9 @@ class Question:
         spread: Float[np.ndarray, "#draw"],
         between: Float[np.ndarray, "#draw target target"],
     ) -> Float[np.ndarray, "draw comparison"]:
-        """From covariances: of the RSM with targets, of itself, and among targets."""
-        found = []
+        """Correlations from covariances over pairs of trials: of the RSM with each target (``cross``), of the RSM with
+        itself (``spread``), and of targets with each other (``between``). NaN without variation."""
+        columns = []
         with np.errstate(invalid="ignore", divide="ignore"):  # a resample may have no variation: NaN
             scale = np.sqrt(np.einsum("dtt->dt", between))
             plain = cross / (scale * np.sqrt(spread)[:, None])
@@ -84,7 +90,7 @@ class Question:
             for target, given in zip(self.target, self.given, strict=True):
                 r = plain[:, target]
                 if given >= 0:
-                    held, common = plain[:, given], shared[:, target, given]
-                    r = (r - held * common) / np.sqrt((1 - held**2) * (1 - common**2))
-                found.append(r)
-        return np.stack(found, axis=1)
+                    constant, common = plain[:, given], shared[:, target, given]
+                    r = (r - constant * common) / np.sqrt((1 - constant**2) * (1 - common**2))
+                columns.append(r)
+        return np.stack(columns, axis=1)

@@ -1,4 +1,4 @@
-"""All cosines of a place, held as vectors instead of pairs."""
+"""All cosines of a place, represented by a vector for each trial instead of a value for each pair."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from finst.analysis.rsm import Activations, unit
 class Cosines:
     """The cosine of trials i and j is <v_i, v_j> + offset_i + offset_j.
 
-    Vectors are centred: activations of a model may have cosines of 0.999, whose differences float32 would lose in sums.
+    Vectors are centred, because activations of a model may have cosines of 0.999, and sums in float32 would lose their
+    differences.
     """
 
     vectors: Float[np.ndarray, "trial dim"]
@@ -24,7 +25,7 @@ class Cosines:
 
     @classmethod
     def of(cls, activations: Activations) -> Cosines:
-        """Raises FinstError as ``unit`` does."""
+        """The cosines of one place's activations. Raises FinstError as ``unit`` does."""
         directions = unit(activations)
         mean = directions.mean(axis=0)
         vectors = directions - mean
@@ -35,14 +36,14 @@ class Cosines:
 
     @property
     def total(self) -> float:
-        """Sum over all pairs, each trial with itself included."""
+        """Sum over all ordered pairs, those of a trial with itself included."""
         summed = self.vectors.sum(axis=0, dtype=np.float64)
         return float(summed @ summed + 2 * len(self.offsets) * self.offsets.sum())
 
     def less(self, centre: float, rows: slice, columns: slice) -> Float[np.ndarray, "row column"]:
-        """Cosines of some trials with others, less ``centre``."""
+        """The cosines of the trials ``rows`` with the trials ``columns``, minus ``centre``."""
         offsets = self.offsets.astype(self.vectors.dtype)
-        found = self.vectors[rows] @ self.vectors[columns].T
-        found += (self.offsets[rows] - centre).astype(found.dtype)[:, None]
-        found += offsets[columns]
-        return found
+        block = self.vectors[rows] @ self.vectors[columns].T
+        block += (self.offsets[rows] - centre).astype(block.dtype)[:, None]
+        block += offsets[columns]
+        return block

@@ -1,4 +1,4 @@
-"""What another choice does to a curve over layers or to a map of heads, in one number each."""
+"""Numbers that describe a curve over layers or a map of heads, to compare choices of an analysis."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def distinct(scores: Map) -> int:
 
 
 def exact_ties(scores: Map, k: int) -> tuple[int, int]:
-    """(heads whose score equals the k-th largest exactly, that one included; how many of them the top ``k`` take)."""
+    """Heads whose score equals the k-th largest exactly (itself included), and how many of these are in the top."""
     top = top_k(scores, k)
     return top.tied, top.tied_inside
 
@@ -51,5 +51,5 @@ def mass_by_layer(scores: Map) -> Curve:
 
 
 def mean_layer(scores: Map) -> float:
-    """The centre of that mass, in layers from 0."""
+    """The mean layer, counted from 0, weighted by ``mass_by_layer``."""
     return float(mass_by_layer(scores) @ np.arange(len(scores)))

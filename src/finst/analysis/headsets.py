@@ -1,4 +1,4 @@
-"""Sets of heads: the top K with ties said, and the random sets that they must beat."""
+"""Sets of heads: the top K with their ties, and the random sets that they are compared with."""
 
 from __future__ import annotations
 
@@ -18,36 +18,38 @@ Map = Float[np.ndarray, "layer head"]
 
 @dataclass(frozen=True)
 class TopK:
-    """The ``k`` heads with the largest scores, and what is arbitrary about them."""
+    """The ``k`` heads with the largest scores, and which of them are arbitrary."""
 
     heads: tuple[Head, ...]
     """Largest first."""
     cut: float
     """The k-th largest score, in the scores' unit."""
     tied: int
-    """Heads that cannot be told from the one at the cut, itself included: 1 for a clean cut."""
+    """Heads whose score equals that at the cut within the tolerance, itself included: 1 without a tie."""
     tied_inside: int
-    """Of these, how many are in the set; which ones, a seeded draw decided."""
+    """How many of these are in the set, chosen at random."""
     above_noise: int | None
-    """Heads above the noise in the whole map; None when not told."""
+    """Heads above the noise in the whole map; None when not given."""
 
     @property
     def warning(self) -> str:
-        """What a reader must be told about this set; empty when nothing."""
-        said = []
+        """What makes this set arbitrary; empty when nothing does. Units of runs hold this text: keep it as it is."""
+        reasons = []
         if self.tied > self.tied_inside:
-            said.append(f"{self.tied} heads tie at the cut, {self.tied_inside} of them taken at random")
+            reasons.append(f"{self.tied} heads tie at the cut, {self.tied_inside} of them taken at random")
         if self.above_noise is not None and len(self.heads) > self.above_noise:
-            said.append(f"only {self.above_noise} heads are above the noise, {len(self.heads)} were asked for")
-        return "; ".join(said)
+            reasons.append(f"only {self.above_noise} heads are above the noise, {len(self.heads)} were asked for")
+        return "; ".join(reasons)
 
 
 def top_k(
     scores: Map, k: int, *, tolerance: float = 0.0, above: Bool[np.ndarray, "layer head"] | None = None, seed: int = 0
 ) -> TopK:
-    """The ``k`` largest; those within ``tolerance`` (same unit, the numerical noise) of the k-th tie, broken by seed.
+    """The ``k`` heads with the largest scores.
 
-    Raises FinstError when the map does not have that many heads.
+    Scores within ``tolerance`` (the numerical noise, in the scores' unit) of the k-th largest are tied; ``seed``
+    decides which of them are taken. ``above`` marks the heads above the noise. Raises FinstError when the map does not
+    have that many heads.
     """
     _check(scores.shape, k)
     flat = scores.ravel()
@@ -68,9 +70,9 @@ def random_k(layers: int, heads: int, k: int, *, seed: int = 0) -> tuple[Head, .
 
 
 def layer_matched_random_k(chosen: Sequence[Head], heads: int, *, seed: int = 0) -> tuple[Head, ...]:
-    """As many heads in every layer as ``chosen`` has there, drawn from the layer's other heads as far as they reach.
+    """Random heads, as many in every layer as ``chosen`` has there, drawn from the layer's other heads.
 
-    Where a layer has fewer others than are needed, all of them are taken, and the rest is drawn from ``chosen``.
+    Where a layer has too few other heads, all of them are taken, and the rest is drawn from ``chosen``.
     """
     rng = np.random.default_rng(seed)
     drawn: list[Head] = []

@@ -1,4 +1,4 @@
-"""Does a map depend on a label: permutation tests of labels, for whole maps at once."""
+"""Whether a map depends on a label: permutation tests of labels, for whole maps at once."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ class LabelTest:
     explained: Float[np.ndarray, "*map"]
     """Eta squared: the share of an entry's variance over samples that lies between labels."""
     p: Float[np.ndarray, "*map"]
-    """Of each entry by itself."""
+    """p of each entry by itself."""
     p_fwer: Float[np.ndarray, "*map"]
-    """Of each entry among all of the map: the chance of so large a share anywhere when labels mean nothing."""
+    """Family-wise p of each entry: the chance of so large a share anywhere in the map if labels have no effect."""
 
 
 def label_permutation(
     scores: Scores, labels: Shaped[np.ndarray, "sample"], *, permutations: int = PERMUTATIONS, seed: int = 0
 ) -> LabelTest:
-    """Permutes labels over samples, whole maps together, and takes the largest share of the map for ``p_fwer``.
+    """Tests by permutations of labels over samples; ``p_fwer`` compares with the largest share of the map.
 
-    Raises FinstError for fewer than two different labels.
+    A permutation is the same for all entries of the map. Raises FinstError for fewer than two different labels.
     """
     groups, members = np.unique(labels, return_inverse=True)
     if len(groups) < 2:
@@ -44,22 +44,22 @@ def label_permutation(
     scale = np.linalg.norm(data, axis=0)
     data = np.divide(data, scale, out=np.zeros_like(data), where=scale > 0)
     shares = np.eye(len(groups))[members] / np.sqrt(np.bincount(members))
-    found = _explained(data, shares[None])[0]
+    explained = _explained(data, shares[None])[0]
     rng = np.random.default_rng(seed)
     step = max(1, _CHUNK_BYTES // (8 * len(groups) * (len(data) + data.shape[1])))
-    reached, reached_max = np.ones(len(found)), np.ones(len(found))
+    reached, reached_max = np.ones(len(explained)), np.ones(len(explained))
     for start in range(0, permutations, step):
         orders = [rng.permutation(len(data)) for _ in range(min(step, permutations - start))]
         drawn = _explained(data, shares[np.stack(orders)]) + _TIE
-        reached += (drawn >= found).sum(axis=0)
-        reached_max += (drawn.max(axis=1, keepdims=True) >= found).sum(axis=0)
+        reached += (drawn >= explained).sum(axis=0)
+        reached_max += (drawn.max(axis=1, keepdims=True) >= explained).sum(axis=0)
     shape = scores.shape[1:]
     p, p_fwer = (count / (permutations + 1) for count in (reached, reached_max))
-    return LabelTest(found.reshape(shape), p.reshape(shape), p_fwer.reshape(shape))
+    return LabelTest(explained.reshape(shape), p.reshape(shape), p_fwer.reshape(shape))
 
 
 def _explained(
     data: Float[np.ndarray, "sample entry"], shares: Float[np.ndarray, "draw sample label"]
 ) -> Float[np.ndarray, "draw entry"]:
-    """Sum over labels of their squared sums, over their number of samples."""
+    """Eta squared: over all labels, the squared sum of a label's samples divided by their number."""
     return ((np.swapaxes(shares, 1, 2) @ data) ** 2).sum(axis=1)

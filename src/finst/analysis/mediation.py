@@ -1,7 +1,7 @@
-"""Causal mediation in numbers (paper, section "Causal mediation", Figs 1d and 20-25): scores, stages and their order.
+"""Statistics of causal mediation (paper, section "Causal mediation", Figs 1d and 20-25): scores, stages, their order.
 
-A head is an entry of a ``[layer, head]`` map. A stage's score of one pair and head is the change, in logits, of the
-preference for a1*, the answer that a stage with the source context's output would lead to, over a1, the right one.
+A head is an entry of a ``[layer, head]`` map. A stage's score of one pair and head is a change in logits: of the
+difference between a1*, the answer that the stage gives with the source context's output, and a1, the right answer.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from finst.analysis.multiplicity import bh_fdr
 from finst.analysis.statistics import PERMUTATIONS, RESAMPLES
 
 STAGES = ("id_retrieval", "id_selection", "feature_retrieval")
-"""In the order in which the paper finds them, from early to late layers."""
+"""The stages in the paper's order, from early to late layers."""
 
 Map = Float[np.ndarray, "layer head"]
 HeadSet = Bool[np.ndarray, "layer head"]
@@ -36,13 +36,13 @@ def scores(
 
 
 BFLOAT16_DIGITS = 8
-"""Binary ones, the leading one included."""
+"""Binary digits of a bfloat16 significand, the leading one included."""
 
 
 def resolution(logits: Float[np.ndarray, "*any"], digits: int | None = None) -> float:
-    """What a score cannot resolve: the rounding of its four logits, in logits, at the size of the largest one.
+    """The rounding error of a score in logits: that of its four logits, at the size of the largest one.
 
-    ``digits`` are binary ones to which the logits were rounded; None for those of their format.
+    ``digits`` are the binary digits to which the logits were rounded; None for those of their format.
     """
     largest = np.abs(logits).max(initial=0.0).astype(logits.dtype)
     coarser = 1 if digits is None else 2.0 ** (np.finfo(logits.dtype).nmant + 1 - digits)
@@ -51,10 +51,10 @@ def resolution(logits: Float[np.ndarray, "*any"], digits: int | None = None) -> 
 
 @dataclass(frozen=True, eq=False)
 class StageMap:
-    """One stage's statistics over its ``n`` usable pairs, a value a head. Scores are in logits.
+    """One stage's statistics over its ``n`` usable pairs, one value a head. Scores are in logits.
 
-    With one usable pair the means are its scores; they have no uncertainty, every p is 1 and no head is above the
-    noise. Without any, the means are NaN, too.
+    With one usable pair the means are its scores, their uncertainty is NaN, every p is 1 and no head is above the
+    noise. Without usable pairs the means are NaN, too.
     """
 
     n: int
@@ -66,9 +66,9 @@ class StageMap:
     p: Map
     p_fwer: Map
     p_fdr: Map
-    """Benjamini and Hochberg's, over the map."""
+    """Benjamini and Hochberg's adjusted p, over the map."""
     above: HeadSet
-    """Heads above the noise: p_fwer < alpha, mean positive and larger than the numerical noise."""
+    """Heads above the noise: p_fwer < alpha, and the mean is positive and larger than the numerical noise."""
     below: HeadSet
     """The same with a negative mean: patching them moves the answer away from a1*."""
 
@@ -114,7 +114,7 @@ def stage_map(
 def centre_of_mass(scores: HeadScores, heads: HeadSet) -> Float[np.ndarray, "pair"]:
     """The mean layer, counted from 0, of a stage in each pair, weighted by the positive scores of ``heads``.
 
-    NaN where none of these heads has a positive score, for then the stage is nowhere in that pair.
+    NaN where none of these heads has a positive score: the stage has no layer in that pair.
     """
     weights = np.where(heads, np.maximum(scores, 0.0), 0.0).sum(axis=2)
     total = weights.sum(axis=1)
@@ -124,17 +124,17 @@ def centre_of_mass(scores: HeadScores, heads: HeadSet) -> Float[np.ndarray, "pai
 
 @dataclass(frozen=True)
 class Depth:
-    """Where in depth a stage's heads above the noise lie, in layers from 0; NaN where there are none.
+    """The layers, counted from 0, of a stage's heads above the noise; NaN where there are none.
 
-    A mean says little about a stage that lies in two places, hence both.
+    The centre says little about a stage in two separate ranges of layers, hence the median as well.
     """
 
     centre_mean: float
-    """Mean over pairs of their centres of mass."""
+    """Mean over pairs of the centre of mass."""
     centre_low: float
     centre_high: float
     median_layer: float
-    """The layer in which, from the first on, half of these heads' summed mean scores is reached."""
+    """The first layer up to which these heads' mean scores reach half of their sum."""
     median_low: float
     median_high: float
 
@@ -142,9 +142,9 @@ class Depth:
 def depth(
     scores: HeadScores, heads: HeadSet, *, alpha: float = 0.05, resamples: int = RESAMPLES, seed: int = 0
 ) -> Depth:
-    """Centre and median layer with bootstrap intervals over pairs (level 1 - alpha), the ``heads`` taken as given.
+    """Centre and median layer of fixed ``heads``, with bootstrap intervals over pairs (level 1 - alpha).
 
-    The intervals of the centre are over the pairs that have one, and NaN when fewer than two do.
+    The centre's interval is over the pairs that have a centre, and NaN when fewer than two do.
     """
     nan = float("nan")
     if len(scores) < 2 or not heads.any():
@@ -155,7 +155,7 @@ def depth(
     low, high = statistics.bootstrap_ci(centres, confidence=1 - alpha, **drawn) if len(centres) > 1 else (nan, nan)
     by_layer = np.where(heads, scores, 0.0).sum(axis=2)
     medians = _median_layer(statistics.resampled_means(by_layer, **drawn))
-    # Layers are whole numbers, and so are the ends of their interval.
+    # Medians are whole numbers, and so are the ends of their interval.
     ends = np.quantile(medians, statistics.tails(1 - alpha), method="inverted_cdf")
     middle = float(_median_layer(by_layer.mean(axis=0)))
     return Depth(float(centres.mean()), float(low), float(high), middle, float(ends[0]), float(ends[1]))
@@ -193,10 +193,10 @@ def order_steps(
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> tuple[OrderStep, ...]:
-    """Tests each stage of ``centres`` (early to late) against the next: sign flips over the pairs that have both.
+    """Tests whether each stage of ``centres`` (early to late) comes before the next: sign flips over the shared pairs.
 
-    The heads are taken as given, so this speaks of these heads in other pairs. A pair may have NaN as its centre; a
-    stage of NaN alone has no head above the noise, and the test says so instead of giving a number.
+    The heads are fixed, so the test generalises to other pairs, not to other heads. A pair may have NaN as its centre.
+    A stage whose centres are all NaN has no head above the noise; the step is then ``untestable``.
     """
     return tuple(
         _order_step(earlier, later, centres[earlier], centres[later], alpha, permutations, resamples, seed)

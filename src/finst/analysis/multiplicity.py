@@ -1,4 +1,4 @@
-"""Many tests at once: the false discovery rate."""
+"""Corrections for many tests: the false discovery rate."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from jaxtyping import Float
 def bh_fdr(p: Float[np.ndarray, "*map"]) -> Float[np.ndarray, "*map"]:
     """Benjamini and Hochberg's adjusted p values over a whole map.
 
-    Entries below q are discoveries of which, expected over maps, a share of at most q is false (for independent or
-    positively dependent entries).
+    Among entries below q, the expected share of false discoveries is at most q (for independent or positively dependent
+    entries).
     """
     flat = p.ravel()
     order = np.argsort(-flat, kind="stable")

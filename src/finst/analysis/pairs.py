@@ -1,7 +1,7 @@
-"""Sums over pairs of trials by groups of trials: what correlations of RSMs, and their bootstrap, are made of.
+"""Sums over pairs of trials by groups of trials, from which correlations of RSMs and their bootstrap are computed.
 
-RSMs are formed in blocks that are summed at once; what is kept is [group, group]. Trials come in random order, so
-drawing groups with replacement is a bootstrap over trials, and with as many groups as trials it is the plain one.
+RSMs are formed in blocks, and each block is summed at once; only sums [group, group] are kept. Trials come in random
+order, so drawing groups with replacement is a bootstrap over trials; with as many groups as trials it is the usual one.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from finst.analysis.cosines import Cosines
 from finst.analysis.rsm import Kernel
 
 GROUPS = 128
+"""Largest number of groups."""
 
 _BLOCK_TRIALS = 512
 
@@ -33,7 +34,7 @@ class Groups:
 
     @classmethod
     def of(cls, trials: int) -> Groups:
-        """At most ``GROUPS`` of them."""
+        """At most ``GROUPS`` groups of ``trials`` trials."""
         count = min(trials, GROUPS)
         return cls(np.arange(count) * trials // count, trials)
 
@@ -43,17 +44,17 @@ class Groups:
         return np.diff(self.starts, append=self.trials)
 
     def pairs(self) -> Float[np.ndarray, "group group"]:
-        """Ordered pairs of different trials."""
+        """The number of ordered pairs of different trials, by pair of groups."""
         return np.outer(self.sizes, self.sizes).astype(np.float64) - np.diag(self.sizes)
 
     def sums(self, block: Block, values: int) -> Sums:
-        """Sums over ordered pairs of different trials of what ``block`` gives for some rows and columns.
+        """Sums of ``values`` quantities over ordered pairs of different trials, by pair of groups.
 
-        Values are symmetric and zero for a trial's pair with itself.
+        ``block`` gives the quantities for some rows and columns; they are symmetric, and zero for a trial with itself.
         """
         count = len(self.starts)
         edges = np.append(self.starts, self.trials)
-        found = np.zeros((values, count, count))
+        sums = np.zeros((values, count, count))
         step = max(1, _BLOCK_TRIALS * count // self.trials)
         for first in range(0, count, step):
             last = min(first + step, count)
@@ -61,24 +62,24 @@ class Groups:
             for index, entries in enumerate(block(rows, columns)):
                 by_column = np.add.reduceat(entries, self.starts[first:] - edges[first], axis=1)
                 by_group = np.add.reduceat(by_column, self.starts[first:last] - edges[first], axis=0, dtype=np.float64)
-                found[index, first:last, first:] = by_group
-                found[index, last:, first:last] = by_group[:, last - first :].T
-        return found
+                sums[index, first:last, first:] = by_group
+                sums[index, last:, first:last] = by_group[:, last - first :].T
+        return sums
 
 
 def kernel_sums(kernels: Sequence[Kernel], groups: Groups) -> tuple[Sums, Float[np.ndarray, "product group group"]]:
-    """Of each kernel, and of each product of two (row by row)."""
+    """The sums of each kernel, and of each product of two kernels (row by row)."""
 
     def block(rows: slice, columns: slice) -> list[np.ndarray]:
         values = [_hollow(kernel.rows(rows, columns)) for kernel in kernels]
-        return values + [one * other for one in values for other in values]
+        return values + [first * second for first in values for second in values]
 
-    found = groups.sums(block, len(kernels) * (len(kernels) + 1))
-    return found[: len(kernels)], found[len(kernels) :]
+    sums = groups.sums(block, len(kernels) * (len(kernels) + 1))
+    return sums[: len(kernels)], sums[len(kernels) :]
 
 
 def cosine_sums(cosines: Cosines, centre: float, kernels: Sequence[Kernel], groups: Groups) -> Sums:
-    """Of the cosines less ``centre``, of their squares, and of their product with each kernel."""
+    """The sums of the cosines minus ``centre``, of their squares, and of their products with each kernel."""
 
     def block(rows: slice, columns: slice) -> list[np.ndarray]:
         values = _hollow(cosines.less(centre, rows, columns))
@@ -89,6 +90,6 @@ def cosine_sums(cosines: Cosines, centre: float, kernels: Sequence[Kernel], grou
 
 
 def _hollow(values: Float[np.ndarray, "row column"]) -> Float[np.ndarray, "row column"]:
-    """The same, which begins with the rows' pairs among themselves, with zeros for a trial's pair with itself."""
+    """``values`` with zeros for each trial's pair with itself; columns begin with the trials of the rows."""
     np.fill_diagonal(values, 0)
     return values

@@ -13,31 +13,32 @@ from finst.errors import FinstError
 
 
 @dataclass(frozen=True, eq=False)
-class PCA:
+class PrincipalComponents:
     """The first principal components of each place's activations, over trials."""
 
     scores: Float[np.ndarray, "place trial component"]
     """Centred activations along the components, in the activations' unit."""
     axes: Float[np.ndarray, "place component d_model"]
-    """Orthonormal; of each, the entry with the largest absolute value is positive."""
+    """Orthonormal; the sign is such that an axis's entry with the largest absolute value is positive."""
     explained: Float[np.ndarray, "place component"]
     """Shares of the total variance."""
     mean: Float[np.ndarray, "place d_model"]
+    """Mean activations over trials."""
 
 
-def pca(activations: Iterable[Activations], components: int = 2) -> PCA:
-    """Exact components of every place, one place held at a time.
+def pca(activations: Iterable[Activations], components: int = 2) -> PrincipalComponents:
+    """Exact components of every place; one place is in memory at a time.
 
-    In float32, or in float64 if the activations come in it. Raises FinstError when there are fewer trials or dimensions
-    than components, and for activations that are not finite or the same in all trials.
+    Computed in float32, or in float64 if the activations are. Raises FinstError when there are fewer trials or
+    dimensions than components, and for activations that are not finite or the same in all trials.
     """
-    found = [_one(place, components) for place in activations]
-    if not found:
+    places = [_components(place, components) for place in activations]
+    if not places:
         raise FinstError("principal components need activations of at least 1 place")
-    return PCA(*(np.stack(parts) for parts in zip(*found, strict=True)))
+    return PrincipalComponents(*(np.stack(parts) for parts in zip(*places, strict=True)))
 
 
-def _one(activations: Activations, components: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _components(activations: Activations, components: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     most = min(len(activations) - 1, activations.shape[1])
     if not 1 <= components <= most:
         raise FinstError(

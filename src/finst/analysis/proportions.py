@@ -1,4 +1,4 @@
-"""Intervals of accuracies, and whether two accuracies on the same trials differ."""
+"""Intervals of accuracies, and tests of the difference between two accuracies on the same trials."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from finst.errors import FinstError
 
 
 def wilson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    """Wilson's score interval of a proportion. Raises FinstError for counts that are not of a proportion."""
+    """Wilson's score interval of a proportion. Raises FinstError for counts that are no proportion."""
     _check(successes, trials, confidence)
     z = NormalDist().inv_cdf(0.5 + confidence / 2)
     share = successes / trials
@@ -26,7 +26,7 @@ def wilson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float
 
 
 def clopper_pearson(successes: int, trials: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The exact interval of a proportion: it covers at least as often as it says. Raises FinstError as ``wilson``."""
+    """The exact interval of a proportion: its coverage is at least ``confidence``. Raises FinstError as ``wilson``."""
     _check(successes, trials, confidence)
     tail = 0.5 - confidence / 2
     low = _root(lambda share: _at_least(successes, trials, share), tail) if successes else 0.0
@@ -64,7 +64,10 @@ class McNemar:
 
 
 def mcnemar(before: Bool[np.ndarray, "trial"], after: Bool[np.ndarray, "trial"]) -> McNemar:
-    """Whether as many trials turn right as turn wrong. Raises FinstError when there are no trials."""
+    """Tests whether as many trials change from wrong to right as from right to wrong.
+
+    Raises FinstError when there are no trials.
+    """
     if not len(before):
         raise FinstError("a comparison of accuracies needs at least 1 trial")
     gained, lost = int((~before & after).sum()), int((before & ~after).sum())
@@ -74,8 +77,8 @@ def mcnemar(before: Bool[np.ndarray, "trial"], after: Bool[np.ndarray, "trial"])
 
 
 def fewest_gains(alpha: float) -> int:
-    """Of trials that were wrong before, how many must turn right, none turning wrong, for McNemar's p to be at most
-    ``alpha``: 6 for 0.05. Raises FinstError for what is no error rate."""
+    """The smallest number of trials that must change from wrong to right, none the other way, for McNemar's p to be at
+    most ``alpha``: 6 for 0.05. Raises FinstError unless ``alpha`` is between 0 and 1."""
     if not 0 < alpha < 1:
         raise FinstError(f"alpha is {alpha}: expected an error rate between 0 and 1, such as 0.05")
     return next(gains for gains in count(1) if 2 * 0.5**gains <= alpha)

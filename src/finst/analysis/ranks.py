@@ -1,4 +1,4 @@
-"""How far two maps agree on order: rank correlation, and the entries at the top."""
+"""Agreement of two maps on order: rank correlation, and overlap of the largest entries."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def spearman(
 
 
 def top_overlap(first: Float[np.ndarray, "*map"], second: Float[np.ndarray, "*map"], count: int) -> int:
-    """How many of the ``count`` largest entries of one map are among those of the other; of equal ones, earlier first.
+    """The number of entries among the ``count`` largest of both maps; of equal entries the earlier ones are taken.
 
     Raises FinstError when the maps do not have that many entries.
     """

@@ -1,4 +1,4 @@
-"""Would other samples give the same map: split-half reliability."""
+"""Whether other samples would give the same map: split-half reliability."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ class SplitHalf:
     r: float
     """Mean over random halves."""
     reliability: float
-    """Of the mean map of all samples: ``r`` by Spearman and Brown's formula, 2 r / (1 + |r|)."""
+    """Reliability of the mean map of all samples: ``r`` by Spearman and Brown's formula, 2 r / (1 + |r|)."""
     low: float
     high: float
-    """The same of the correlations between which the middle ``confidence`` of the random halves lies."""
+    """The same formula at the ends of the interval that holds the middle ``confidence`` of the random halves' r."""
 
 
 def split_half(scores: Scores, *, halves: int = HALVES, confidence: float = 0.95, seed: int = 0) -> SplitHalf:
-    """Split-half reliability of the mean map over samples. With an odd number one sample sits out at each split.
+    """Split-half reliability of the mean map over samples; with an odd number each split leaves one sample out.
 
-    The order of samples does not matter. NaN for fewer than four samples, and where a half's map is the same
-    everywhere. Raises FinstError for scores that are not finite.
+    The order of samples does not matter. NaN for fewer than four samples, and where a half's map is constant. Raises
+    FinstError for scores that are not finite.
     """
     if len(scores) < 4 or scores[0].size < 2:
         nan = float("nan")
@@ -51,7 +51,7 @@ def split_half(scores: Scores, *, halves: int = HALVES, confidence: float = 0.95
 def _standard(
     chosen: Bool[np.ndarray, "half sample"], data: Float[np.ndarray, "sample entry"]
 ) -> Float[np.ndarray, "half entry"]:
-    """Summed maps less their mean, of length one; NaN where there is nothing to scale."""
+    """Summed maps minus their mean, with norm one; NaN for constant maps."""
     maps = chosen.astype(np.float64) @ data
     maps -= maps.mean(axis=1, keepdims=True)
     length = np.linalg.norm(maps, axis=1, keepdims=True)

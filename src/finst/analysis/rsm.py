@@ -1,7 +1,7 @@
-"""Representational similarity matrices of activations and of what they may encode (paper, Figs 1c, 2, 14-19, 26-28).
+"""Representational similarity matrices of activations and of labels (paper, Figs 1c, 2, 14-19, 26-28).
 
-All are over trials, and only pairs of different trials count. Targets are functions of discrete labels, which is what
-lets ``rsa`` permute them without ever forming a matrix.
+Matrices are over trials, and only pairs of different trials count. Targets are functions of discrete labels, so ``rsa``
+can permute them without forming a matrix.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ Activations = Float[np.ndarray, "trial d_model"]
 
 
 def unit(activations: Float[np.ndarray, "*map trial d_model"]) -> Float[np.ndarray, "*map trial d_model"]:
-    """Activations divided by their norms, in float32, or in float64 if they come in it.
+    """Activations divided by their norms, in float32, or in float64 if they are.
 
-    Raises FinstError for activations that are not finite, or all zero in a trial: cosines with these are undefined.
+    Raises FinstError for activations that are not finite, or all zero in a trial: their cosines are undefined.
     """
     precise = np.asarray(activations, dtype=np.result_type(activations.dtype, np.float32))
     norms = np.linalg.norm(precise, axis=-1, keepdims=True)
@@ -32,10 +32,7 @@ def unit(activations: Float[np.ndarray, "*map trial d_model"]) -> Float[np.ndarr
 
 
 def cosine_rsm(activations: Float[np.ndarray, "*map trial d_model"]) -> Float[np.ndarray, "*map trial trial"]:
-    """Cosine of every pair of trials. Holds trials^2 numbers for each entry of the map: for few trials, or few entries.
-
-    Raises FinstError as ``unit`` does.
-    """
+    """Cosine of every pair of trials: trials^2 numbers an entry of the map. Raises FinstError as ``unit`` does."""
     directions = unit(activations)
     return directions @ np.swapaxes(directions, -1, -2)
 
@@ -47,14 +44,14 @@ def entries(rsm: Float[np.ndarray, "*map trial trial"]) -> Float[np.ndarray, "*m
 
 @dataclass(frozen=True, eq=False)
 class Kernel:
-    """A similarity that depends on one discrete label of each trial; symmetric."""
+    """A symmetric similarity of trials that depends on one discrete label of each trial."""
 
     labels: Int[np.ndarray, "trial"]
-    """Rows of ``similarity``."""
+    """Each trial's label, as a row of ``similarity``."""
     similarity: Float[np.ndarray, "label label"]
 
     def rows(self, trials: slice, among: slice = slice(None)) -> Float[np.ndarray, "row column"]:
-        """Similarity of some trials with others."""
+        """Similarity of the trials ``trials`` with the trials ``among``."""
         return self.similarity[:, self.labels[among]][self.labels[trials]]
 
 
@@ -67,21 +64,21 @@ class Target:
 
     @property
     def trials(self) -> int:
-        """How many."""
+        """The number of trials."""
         return len(self.kernels[0].labels)
 
     def matrix(self) -> Float[np.ndarray, "trial trial"]:
         """The whole RSM: trials^2 numbers."""
-        everything = slice(None)
-        terms = (weight * kernel.rows(everything) for weight, kernel in zip(self.weights, self.kernels, strict=True))
+        every_trial = slice(None)
+        terms = (weight * kernel.rows(every_trial) for weight, kernel in zip(self.weights, self.kernels, strict=True))
         return np.sum(list(terms), axis=0)
 
 
 def position(cells: Shaped[np.ndarray, "trial axis"]) -> Target:
-    """1 - distance / largest distance, of the places (row, col) at which each trial's object stands.
+    """The target RSM of position: 1 - distance / largest distance between the cells (row, col) of each trial's object.
 
-    Distances are Euclidean, the largest one is that of the places that occur; give relative cells for the relative code
-    and absolute ones for the absolute code. Raises FinstError when all trials have the same place.
+    Distances are Euclidean; the largest is that between the cells that occur. Give relative cells for the relative code
+    and absolute cells for the absolute code. Raises FinstError when all trials have the same cell.
     """
     places, labels = np.unique(cells, axis=0, return_inverse=True)
     distance = np.linalg.norm(places[:, None].astype(np.float64) - places[None], axis=-1)
@@ -91,13 +88,13 @@ def position(cells: Shaped[np.ndarray, "trial axis"]) -> Target:
 
 
 def match(values: Shaped[np.ndarray, "trial"]) -> Target:
-    """1 where two trials have the same value (colour, shape, name), else 0."""
-    found, labels = np.unique(values, return_inverse=True)
-    return Target((1.0,), (Kernel(labels, np.eye(len(found))),))
+    """The target RSM of a feature: 1 where two trials have the same value (colour, shape, name), else 0."""
+    distinct, labels = np.unique(values, return_inverse=True)
+    return Target((1.0,), (Kernel(labels, np.eye(len(distinct))),))
 
 
 def mean_of(targets: Sequence[Target]) -> Target:
-    """The mean of RSMs over the same trials; the paper's feature RSM is that of colour and shape matches."""
+    """The mean of RSMs over the same trials; the paper's feature RSM is the mean of colour match and shape match."""
     share = 1 / len(targets)
     weights = tuple(share * weight for target in targets for weight in target.weights)
     return Target(weights, tuple(kernel for target in targets for kernel in target.kernels))

@@ -1,4 +1,4 @@
-"""How far a label can be told from activations: a number beside the picture of principal components."""
+"""How far a label separates in activations: a linear probe, and the silhouette of a plane."""
 
 from __future__ import annotations
 
@@ -39,28 +39,29 @@ def probe(
 ) -> Probe:
     """Cross-validated accuracy of linear discriminant analysis; every trial is held out once.
 
-    Folds hold whole ``groups`` where these are given (fewer groups are as many folds), else equal shares of each label.
-    Give the blocks of a design that is balanced exactly: the trials that remain when folds are dealt by one label are
-    unbalanced in the others, the opposite way to those held out, and a probe comes out below chance.
+    Folds are made of whole ``groups`` if these are given (with fewer groups than ``folds``, a fold is a group), else of
+    equal shares of each label. For an exactly balanced design, give its blocks as groups. Folds balanced in one label
+    only would leave the training trials unbalanced in the other labels, in the opposite direction to the held-out ones,
+    and the accuracy of a probe would fall below chance.
 
-    The shared covariance is (1 - shrinkage) W + shrinkage trace(W)/features I; labels have equal priors. Solves a
-    system of ``features`` equations a fold, so give the scores of the first hundred principal components rather than
-    thousands of dimensions. Raises FinstError for fewer than two labels, a label in fewer trials than folds, and a
-    label in one fold alone.
+    The shared covariance is (1 - shrinkage) W + shrinkage trace(W)/features I; labels have equal priors. Each fold
+    solves a system of ``features`` equations, so give the first hundred principal components rather than thousands of
+    dimensions. Raises FinstError for fewer than two labels, a label in fewer trials than folds, and a label in a single
+    fold.
     """
     classes, targets = _classes(labels, folds if groups is None else 2)
-    fold = _folds(targets, folds, seed) if groups is None else _whole(groups, targets, folds, seed)
+    fold = _folds(targets, folds, seed) if groups is None else _group_folds(groups, targets, folds, seed)
     right = np.zeros(len(points), dtype=bool)
     data = np.asarray(points, dtype=np.float64)
-    for held in range(fold.max() + 1):
-        out = fold == held
-        right[out] = _predicted(data[~out], targets[~out], data[out], len(classes), shrinkage) == targets[out]
+    for index in range(fold.max() + 1):
+        test = fold == index
+        right[test] = _predicted(data[~test], targets[~test], data[test], len(classes), shrinkage) == targets[test]
     low, high = wilson(int(right.sum()), len(right), confidence)
     return Probe(float(right.mean()), low, high, float(np.bincount(targets).max() / len(targets)))
 
 
 def _predicted(train: np.ndarray, targets: np.ndarray, test: np.ndarray, count: int, shrinkage: float) -> np.ndarray:
-    """Of the classes whose means are nearest in the shrunken covariance's metric."""
+    """For each point of ``test``, the class whose mean is nearest in the metric of the shrunken covariance."""
     members = np.eye(count)[targets]
     means = (members.T @ train) / members.sum(axis=0)[:, None]
     within = train - means[targets]
@@ -74,8 +75,8 @@ def _predicted(train: np.ndarray, targets: np.ndarray, test: np.ndarray, count: 
 def silhouette(points: Points, labels: Labels) -> float:
     """The mean silhouette of all trials: (b - a) / max(a, b), in [-1, 1].
 
-    a is a trial's mean Euclidean distance to the others of its label, b that to the nearest other label; 0 for a label
-    with one trial. Holds trials^2 numbers. Raises FinstError for fewer than two labels.
+    a is a trial's mean Euclidean distance to the others of its label, and b is that to the nearest other label; the
+    silhouette of a label's only trial is 0. Holds trials^2 numbers. Raises FinstError for fewer than two labels.
     """
     _, targets = _classes(labels, 1)
     members = np.eye(targets.max() + 1)[targets]
@@ -86,13 +87,13 @@ def silhouette(points: Points, labels: Labels) -> float:
     np.fill_diagonal(distances, 0)
     sums, counts = distances @ members, members.sum(axis=0)
     rows = np.arange(len(data))
-    own = counts[targets]
-    inner = sums[rows, targets] / np.maximum(own - 1, 1)
+    size = counts[targets]
+    inner = sums[rows, targets] / np.maximum(size - 1, 1)
     outer = sums / counts
     outer[rows, targets] = np.inf
     nearest = outer.min(axis=1)
     larger = np.maximum(inner, nearest)
-    values = np.divide(nearest - inner, larger, out=np.zeros(len(data)), where=(larger > 0) & (own > 1))
+    values = np.divide(nearest - inner, larger, out=np.zeros(len(data)), where=(larger > 0) & (size > 1))
     return float(values.mean())
 
 
@@ -107,7 +108,7 @@ def _classes(labels: Labels, least: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _folds(targets: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    """A fold for every trial: each label's trials in random order, dealt one by one."""
+    """A fold for every trial: each label's trials in random order, assigned to folds in turn."""
     order = np.random.default_rng(seed).permutation(len(targets))
     order = order[np.argsort(targets[order], kind="stable")]
     fold = np.empty(len(targets), dtype=np.int64)
@@ -115,13 +116,11 @@ def _folds(targets: np.ndarray, folds: int, seed: int) -> np.ndarray:
     return fold
 
 
-def _whole(groups: Labels, targets: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    """A fold for every trial: the groups in random order, dealt one by one."""
+def _group_folds(groups: Labels, targets: np.ndarray, folds: int, seed: int) -> np.ndarray:
+    """A fold for every trial: the groups in random order, assigned to folds in turn."""
     _, group = np.unique(groups, return_inverse=True)
     count = int(group.max()) + 1
     fold = (np.random.default_rng(seed).permutation(count) % folds)[group]
-    if min(len(set(fold[targets == one])) for one in range(targets.max() + 1)) < 2:
-        raise FinstError(
-            f"a label is in one of {count} groups alone: expected each in 2, to be held out in one of them"
-        )
+    if min(len(set(fold[targets == label])) for label in range(targets.max() + 1)) < 2:
+        raise FinstError(f"a label is in only one of {count} groups: expected at least 2, for training and for testing")
     return fold

@@ -1,8 +1,8 @@
-"""Permutations of trials against labels, and what they do to <cosine RSM, target RSM> without forming either.
+"""Permutations of trials against labels, and the product <cosine RSM, target RSM> after each, without either matrix.
 
-A target RSM is made of inner products of label coordinates and a cosine RSM of those of vectors, so the sum of their
-entries' products is the squared length of one sum: over trials, of coordinates times vector. ``forms`` includes each
-trial's pair with itself, which no permutation changes.
+Entries of a target RSM are inner products of label coordinates, and entries of a cosine RSM are inner products of
+vectors. The sum of their products is therefore the squared length of one sum over trials, of coordinates times vector.
+``forms`` includes each trial's pair with itself, which no permutation changes.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from finst.analysis.cosines import Cosines
 from finst.analysis.rsm import Kernel
 
 SETS, TURNS = 16, 32
+"""Sets of rings, and positions of a ring."""
 
 PLAIN = 1024
-"""Up to so many trials permutations are plain ones."""
+"""The largest number of trials with unrestricted permutations."""
 
 _CHUNK_BYTES = 1 << 27
 
@@ -29,18 +30,19 @@ Orders = Int[np.ndarray, "permutation trial"]
 
 @dataclass(frozen=True, eq=False)
 class Plain:
-    """Any permutations, one by one."""
+    """Unrestricted permutations, one by one."""
 
     taken: Orders
+    """The trial whose label each trial takes."""
 
     def orders(self) -> Orders:
-        """Whose label each trial takes."""
+        """The trial whose label each trial takes."""
         return self.taken
 
     def forms(self, cosines: Cosines, kernels: Sequence[Kernel]) -> Float[np.ndarray, "permutation kernel"]:
         """Sum over all pairs of trials of their cosine times their kernel after each permutation.
 
-        In time permutations x trials x dims x labels.
+        Takes time proportional to permutations x trials x dims x labels.
         """
         return np.stack([self._form(cosines, kernel) for kernel in kernels], axis=1)
 
@@ -59,41 +61,42 @@ class Plain:
 
 @dataclass(frozen=True, eq=False)
 class Rings:
-    """Trials dealt at random into rings, and rings into sets; a permutation turns each set's rings by a random step.
+    """Permutations that rotate rings: trials are in random rings, rings in sets, and each set turns by a random step.
 
-    The turns form a group of ``TURNS ** SETS`` permutations. What a set adds to the sums over labels takes only
-    ``TURNS`` values, hence their inner products, formed once, give every permutation's form.
+    The turns form a group of ``TURNS ** SETS`` permutations. A set contributes only ``TURNS`` different values to the
+    sums over labels, so the inner products of these values, computed once, give the form of every permutation.
     """
 
     members: tuple[Int[np.ndarray, "_"], ...]
     """The trials of each set."""
     sources: tuple[Int[np.ndarray, "turn _"], ...]
-    """After each turn, whose labels these take."""
+    """After each turn, the trials whose labels these take."""
     turns: Int[np.ndarray, "permutation set"]
+    """The step of each set in each permutation."""
 
     @classmethod
-    def dealt(cls, trials: int, permutations: int, rng: np.random.Generator) -> Rings:
-        """Rings of ``TURNS`` trials, and what remains in rings whose lengths divide that."""
+    def random(cls, trials: int, permutations: int, rng: np.random.Generator) -> Rings:
+        """Random rings of ``TURNS`` trials, and the remaining trials in rings whose lengths divide ``TURNS``."""
         order = rng.permutation(trials)
         rings = list(_cut(order, TURNS))
         sets = [rings[first::SETS] for first in range(min(SETS, len(rings)))]
         turns = rng.integers(0, TURNS, (permutations + 1, len(sets)))
         turns[0] = 0
         return cls(
-            tuple(np.concatenate(one) for one in sets),
-            tuple(np.stack([np.concatenate([np.roll(r, t) for r in one]) for t in range(TURNS)]) for one in sets),
+            tuple(np.concatenate(rings) for rings in sets),
+            tuple(np.stack([_rolled(rings, turn) for turn in range(TURNS)]) for rings in sets),
             turns,
         )
 
     def orders(self) -> Orders:
-        """Whose label each trial takes."""
+        """The trial whose label each trial takes."""
         taken = np.empty((len(self.turns), sum(map(len, self.members))), dtype=np.int64)
         for index, (members, sources) in enumerate(self._sets()):
             taken[:, members] = sources[self.turns[:, index]]
         return taken
 
     def forms(self, cosines: Cosines, kernels: Sequence[Kernel]) -> Float[np.ndarray, "permutation kernel"]:
-        """As ``Plain.forms``, in time ``TURNS`` x trials x dims x labels, whatever the number of permutations."""
+        """The sums of ``Plain.forms``, in time ``TURNS`` x trials x dims x labels for any number of permutations."""
         return np.stack([self._form(cosines, kernel) for kernel in kernels], axis=1)
 
     def _form(self, cosines: Cosines, kernel: Kernel) -> Float[np.ndarray, "permutation"]:
@@ -116,23 +119,28 @@ class Rings:
 
 
 Shuffles = Plain | Rings
-"""Permutations of trials, the first of which leaves them as they are."""
+"""Permutations of trials; the first one is the identity."""
 
 
 def shuffles(trials: int, permutations: int, rng: np.random.Generator) -> Shuffles:
-    """So many random permutations after the one that changes nothing: plain ones for few trials, else of rings.
+    """The identity and ``permutations`` random permutations: unrestricted for few trials, otherwise of rings.
 
-    Either way the permutations are independent draws from a group, so a p value that counts the first one, too, holds
-    its level exactly (Hemerik and Goeman 2018).
+    In both cases the permutations are independent draws from a group, so a p value that counts the identity as well
+    keeps its level exactly (Hemerik and Goeman 2018).
     """
     if trials <= PLAIN:
         drawn = [rng.permutation(trials) for _ in range(permutations)]
         return Plain(np.stack([np.arange(trials), *drawn]))
-    return Rings.dealt(trials, permutations, rng)
+    return Rings.random(trials, permutations, rng)
+
+
+def _rolled(rings: Sequence[np.ndarray], turn: int) -> np.ndarray:
+    """All rings of a set, each rotated by ``turn``."""
+    return np.concatenate([np.roll(ring, turn) for ring in rings])
 
 
 def _cut(order: Int[np.ndarray, "trial"], length: int) -> Iterator[Int[np.ndarray, "ring"]]:
-    """Pieces of ``length``, then ever shorter ones by halves."""
+    """Pieces of ``length``; for what remains, the length is halved again and again."""
     while len(order):
         while length > len(order):
             length //= 2
@@ -141,7 +149,7 @@ def _cut(order: Int[np.ndarray, "trial"], length: int) -> Iterator[Int[np.ndarra
 
 
 def _coordinates(kernel: Kernel) -> list[tuple[int, Float[np.ndarray, "label rank"]]]:
-    """Coordinates of labels whose inner products, with their signs, add up to the kernel's similarity."""
+    """Coordinates of labels, with signs: their signed inner products add up to the kernel's similarity."""
     values, axes = np.linalg.eigh(kernel.similarity)
     least = np.finfo(np.float64).eps * abs(values).max() * len(values)
     parts = [(sign, sign * values > least) for sign in (1, -1)]
@@ -156,7 +164,7 @@ def _marginal(kernel: Kernel) -> Float[np.ndarray, "trial"]:
 def _sums(
     coordinates: Float[np.ndarray, "label rank"], labels: Int[np.ndarray, "draw trial"], vectors: Vectors
 ) -> Float[np.ndarray, "draw entry"]:
-    """For each draw of labels the sum over trials of coordinates x vector, rank by dim, as one row."""
+    """For each draw of labels the sum over trials of coordinates x vector; rank by dim, flattened to a row."""
     draws, trials = labels.shape
     weights = np.ascontiguousarray(coordinates.T[:, labels].transpose(1, 0, 2)).reshape(-1, trials)
     return (weights @ vectors).reshape(draws, -1)

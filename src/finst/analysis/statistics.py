@@ -1,8 +1,8 @@
-"""Is it there, and how surely: statistics over samples for whole maps at once.
+"""Means, intervals and tests over samples, for whole maps at once.
 
-Scores are ``[sample, *map]``: one map (say layer x head) a sample. Of their distribution nothing is assumed but that,
-without an effect, a sample's map is as likely as its negative (the sign-flip null). All random draws come from
-``seed``, and nothing depends on the order of the samples.
+Scores are ``[sample, *map]``: one map (say layer x head) a sample. The only assumption about their distribution is the
+sign-flip null: without an effect, a sample's map is as likely as its negative. All random draws come from ``seed``, and
+nothing depends on the order of the samples.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _CHUNK_BYTES = 1 << 26
 """Memory for the permuted or resampled statistics of one chunk."""
 
 _TIE = 1e-12
-"""Statistics in [0, 1] that differ by less are equal: the same sum in another order of its terms."""
+"""Statistics in [0, 1] that differ by less are equal: the order of terms in a sum changes them that much."""
 
 
 def mean(scores: Scores) -> Float[np.ndarray, "*map"]:
@@ -60,7 +60,7 @@ def bootstrap_ci(
 
 
 def resampled_means(scores: Scores, *, resamples: int = RESAMPLES, seed: int = 0) -> Float[np.ndarray, "resample *map"]:
-    """The means whose quantiles ``bootstrap_ci`` gives, for statistics of a whole map of means, in the scores' unit.
+    """The bootstrap means whose quantiles are ``bootstrap_ci``, in the scores' unit: for statistics of whole maps.
 
     Raises FinstError for fewer than two samples and scores that are not finite.
     """
@@ -70,38 +70,39 @@ def resampled_means(scores: Scores, *, resamples: int = RESAMPLES, seed: int = 0
 
 
 def tails(confidence: float) -> tuple[float, float]:
-    """The quantiles between which lies the middle ``confidence`` of a distribution."""
+    """The quantiles that enclose the middle ``confidence`` of a distribution."""
     return 0.5 - confidence / 2, 0.5 + confidence / 2
 
 
 def _resampling(count: int, resamples: int, seed: int) -> Float[np.ndarray, "resample sample"]:
-    """Each sample's share of a resample, drawn with replacement."""
+    """Each sample's share of each resample, drawn with replacement."""
     rng = np.random.default_rng(seed)
     return rng.multinomial(count, np.full(count, 1 / count), size=resamples) / count
 
 
 @dataclass(frozen=True, eq=False)
 class SignFlip:
-    """Two-sided sign-flip tests of "the mean is zero", one for every entry of a map."""
+    """Two-sided sign-flip tests of the null hypothesis "the mean is zero", one for every entry of a map."""
 
     t: Float[np.ndarray, "*map"]
     """Student's t; infinite when an entry's scores are all equal, zero when they are numerical noise."""
     p: Float[np.ndarray, "*map"]
-    """Of each entry by itself."""
+    """p of each entry by itself."""
     p_fwer: Float[np.ndarray, "*map"]
-    """Of each entry among all of the map: the chance, without any effect, of so large a |t| anywhere in the map."""
+    """Family-wise p of each entry: the chance, without any effect, of so large a |t| anywhere in the map."""
     permutations: int
-    """Sign patterns that the p values count; all there are when ``exact``."""
+    """Sign patterns behind the p values."""
     exact: bool
+    """Whether these are all patterns."""
 
 
 def sign_flip(scores: Scores, *, permutations: int = PERMUTATIONS, noise: float = 0.0, seed: int = 0) -> SignFlip:
     """Sign-flip test with family-wise error control by the largest |t| of the map (Westfall and Young's single step).
 
-    A pattern flips whole samples, hence all entries of the map together, which keeps their dependence. All 2^(n-1)
-    distinct patterns are counted when there are at most ``permutations``; otherwise that many are drawn and the
-    unflipped data count as one more, so that p is never zero. Entries in which no score exceeds ``noise`` (same unit)
-    get t = 0 and p = 1: rounding errors have a sign, too. Raises FinstError for fewer than two samples, scores that
+    A pattern flips whole samples, that is, all entries of the map together, which keeps their dependence. All 2^(n-1)
+    distinct patterns are used when there are at most ``permutations``. Otherwise that many are drawn, and the unflipped
+    data count as one more pattern, so that p is never zero. Entries without a score above ``noise`` (same unit) get
+    t = 0 and p = 1, because rounding errors have a sign, too. Raises FinstError for fewer than two samples, scores that
     are not finite, or no permutations.
     """
     if permutations < 1:
@@ -112,7 +113,7 @@ def sign_flip(scores: Scores, *, permutations: int = PERMUTATIONS, noise: float 
     unit = np.divide(data, norms * np.sqrt(len(data)), out=np.zeros_like(data), where=norms > 0)
     signed = unit.sum(axis=0)
     size = abs(signed)
-    # Flips leave an entry's sum of squares alone, so |t| grows with `size` in [0, 1] and needs no division per pattern.
+    # Flips do not change an entry's sum of squares, so |t| grows with `size` in [0, 1] and needs no division a pattern.
     exact = 2 ** (len(data) - 1) <= permutations
     patterns = _all_patterns(len(data)) if exact else _drawn_patterns(len(data), permutations, seed)
     exceeds, exceeds_max, total = _exceedances(_oriented(unit), size, patterns)
@@ -132,7 +133,7 @@ def _exceedances(
     size: Float[np.ndarray, "entry"],
     patterns: Iterator[Float[np.ndarray, "pattern sample"]],
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    """How many patterns reach each entry's ``size`` there, how many anywhere in the map, and out of how many."""
+    """How many patterns reach each entry's ``size`` there, how many anywhere in the map, and the number of patterns."""
     reached, reached_max, total = np.zeros(len(size)), np.zeros(len(size)), 0
     step = max(1, _CHUNK_BYTES // (8 * max(1, len(size))))
     for block in patterns:
@@ -149,7 +150,7 @@ _BLOCK = 4096
 
 
 def _all_patterns(count: int) -> Iterator[Float[np.ndarray, "pattern sample"]]:
-    """All sign patterns but for the overall sign, which a two-sided test does not see."""
+    """All sign patterns up to the overall sign, which does not change a two-sided test."""
     bits = np.arange(count)
     for start in range(0, 2 ** (count - 1), _BLOCK):
         numbers = np.arange(start, min(start + _BLOCK, 2 ** (count - 1)))
@@ -163,7 +164,7 @@ def _drawn_patterns(count: int, permutations: int, seed: int) -> Iterator[Float[
 
 
 def _oriented(data: Float[np.ndarray, "sample entry"]) -> Float[np.ndarray, "sample entry"]:
-    """One representative of all reorderings and sign flips of the samples, so that p depends on neither."""
+    """The samples in a canonical order and with canonical signs, so that p depends on neither."""
     first = np.argmax(data != 0, axis=1)
     turned = data * np.where(np.take_along_axis(data, first[:, None], axis=1) < 0, -1.0, 1.0)
     return turned[np.lexsort(turned.T)]
