@@ -1,4 +1,4 @@
-"""Datasets as files: the same data, the same bytes; damage is noticed."""
+"""Datasets as files: equal data are equal bytes, and damage is detected."""
 
 from __future__ import annotations
 

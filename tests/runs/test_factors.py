@@ -20,7 +20,7 @@ def test_factors_set_fields_and_leave_the_others():
     assert with_factors(spec, []) == spec
 
 
-def test_the_reproductions_words_are_understood():
+def test_other_names_of_fields_and_values_are_understood():
     changed = with_factors(CMASpec(), ["samples=1", "dtype=bf16", "logits=bf16", "only-correct=FALSE", "alpha=1e-2"])
     assert changed == CMASpec(pairs=1, dtype="bfloat16", logits="bfloat16", only_correct=False, alpha=0.01)
 
@@ -54,7 +54,7 @@ def test_a_field_of_that_name_comes_before_another_name():
         (["pairs=3", "samples=3"], "set twice"),
     ],
 )
-def test_what_makes_no_sense_is_refused_with_what_would(factors: list[str], message: str):
+def test_invalid_factors_are_refused_with_the_valid_ones(factors: list[str], message: str):
     with pytest.raises(FinstError, match=message):
         with_factors(CMASpec(), factors)
 

@@ -9,8 +9,9 @@ import pytest
 import xarray as xr
 
 from finst.errors import FinstError
-from finst.experiments.cma.side_by_side import Difference
-from finst.runs.finished import comparable_runs, differences_between, finished_run, labels_of
+from finst.report.comparison import Difference
+from finst.runs.finished import comparable_runs, differences_between, finished_run, labels_of, stored_units
+from finst.runs.store import RunFolder
 from tests.runs.finished import run_folder
 
 SUMMARY = xr.Dataset({"score": ("layer", [0.5, 1.0])})
@@ -21,11 +22,26 @@ def test_a_finished_run_is_read_back(tmp_path: Path) -> None:
     run = finished_run(run_folder(tmp_path / "run", SUMMARY, SPEC))
     assert run.summary.identical(SUMMARY)
     assert run.manifest.spec == SPEC
+    assert run.record["folder"] == str(run.folder)
+    assert run.report == run.folder / "report.html"
+
+
+def test_units_are_read_in_order_and_missing_ones_named(tmp_path: Path) -> None:
+    path = run_folder(tmp_path / "run", SUMMARY, SPEC)
+    run = finished_run(path)
+    with pytest.raises(FinstError, match="has no unit 0: expected 0 to 0"):
+        run.unit(0)
+    with pytest.raises(FinstError, match="holds 0 of the 1 units"):
+        stored_units(path, run.manifest)
+    (path / "units").mkdir()
+    RunFolder(path, "cma", SPEC).write_unit(0, SUMMARY, 1.0, None)
+    assert [unit.identical(SUMMARY) for unit in run.units()] == [True]
+    assert stored_units(path, run.manifest) == [0]
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     one, other = (run_folder(tmp_path / name, SUMMARY, SPEC) for name in ("one", "other"))
-    assert [run.path for run in comparable_runs([other, one])] == [other, one]
+    assert [run.folder for run in comparable_runs([other, one])] == [other, one]
     unfinished = run_folder(tmp_path / "unfinished", None, SPEC)
     elsewhere = run_folder(tmp_path / "pca", SUMMARY, SPEC, experiment="pca")
     refused = {
@@ -48,8 +64,8 @@ def test_damaged_summaries_are_refused(tmp_path: Path) -> None:
         finished_run(folder)
 
 
-def test_what_differs_is_told_and_whether_it_misleads(tmp_path: Path) -> None:
-    """Models are what is compared; places of work round differently at most."""
+def test_what_differs_is_listed_and_whether_it_misleads(tmp_path: Path) -> None:
+    """Models are compared on purpose; devices change only rounding."""
     other = SPEC | {"model": "llava", "seed": 1, "device": "cuda", "alpha": 0.01}
     runs = comparable_runs(
         [

@@ -15,12 +15,12 @@ def test_times_are_utc() -> None:
     assert offset.total_seconds() == 0
 
 
-def test_a_session_says_versions_and_machine_and_no_name() -> None:
-    found = session()
-    assert set(found.versions) == {"python", *PACKAGES}
-    assert all(re.match(r"\d+\.\d+", version) for version in found.versions.values())
-    assert set(found.machine) == {"system", "cpu", "cores", "threads", "gpu"}
-    assert all(found.machine.values())
+def test_a_session_has_versions_and_machine_and_no_name() -> None:
+    here = session()
+    assert set(here.versions) == {"python", *PACKAGES}
+    assert all(re.match(r"\d+\.\d+", version) for version in here.versions.values())
+    assert set(here.machine) == {"system", "cpu", "cores", "threads", "gpu"}
+    assert all(here.machine.values())
 
 
 def test_a_folder_outside_of_any_checkout_has_no_commit(tmp_path: Path) -> None:

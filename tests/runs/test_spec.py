@@ -103,6 +103,6 @@ def test_differences_are_empty_for_equal_specs_only(one: Outer, other: Outer) ->
     assert bool(differences(to_json(one), to_json(other))) == (to_json(one) != to_json(other))
 
 
-def test_differences_say_both_values() -> None:
+def test_differences_have_both_values() -> None:
     found = differences(to_json(Outer("a", pairs=5)), to_json(Outer("b", pairs=5)))
     assert found == ["model is 'a' there and 'b' here"]

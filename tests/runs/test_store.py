@@ -1,4 +1,4 @@
-"""Run folders: new, taken up again, or refused with nothing changed."""
+"""Run folders: new, resumed, or refused with nothing changed."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_run_from_beginning_to_end(tmp_path: Path) -> None:
     ]
 
 
-def test_the_same_run_is_taken_up_again_and_remembers_its_sessions(tmp_path: Path) -> None:
+def test_the_same_run_is_resumed_and_keeps_its_sessions(tmp_path: Path) -> None:
     begun(tmp_path).write_unit(0, DATA, 1.0, 1 << 20)
     later = replace(SESSION, started="2026-01-02T00:00:00+00:00")
     folder = RunFolder.claim(tmp_path, "cma", SPEC)
@@ -76,7 +76,7 @@ def test_the_same_run_is_taken_up_again_and_remembers_its_sessions(tmp_path: Pat
     assert [session.peak_memory for session in folder.manifest.sessions] == [1 << 20, 1 << 21]
 
 
-def test_a_folder_of_the_first_format_opens_and_goes_on(tmp_path: Path) -> None:
+def test_a_folder_of_the_first_format_is_read_and_resumed(tmp_path: Path) -> None:
     path = begun(tmp_path).manifest_path
     old = json.loads(path.read_text())
     old["format"] = 1
@@ -177,7 +177,7 @@ def test_leftovers_of_a_killed_run_do_not_count(tmp_path: Path) -> None:
     assert sorted(contents(tmp_path)) == ["manifest.json"]
 
 
-def test_a_damaged_unit_says_which_file_to_delete(tmp_path: Path) -> None:
+def test_a_damaged_unit_names_the_file_to_delete(tmp_path: Path) -> None:
     folder = begun(tmp_path)
     folder.unit_path(0).write_bytes(b"PK half")
     with pytest.raises(FinstError, match=r"units/00000\.zarr\.zip is damaged .* delete this file"):
