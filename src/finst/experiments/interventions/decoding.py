@@ -1,4 +1,4 @@
-"""What a model says after contexts with edits, by the same greedy decoding and budget with and without them."""
+"""Greedy answers after contexts with edits: the same decoding and budget with and without an edit."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ COLOUR_TOKENS = 5
 """New tokens for a colour, in any published tokenizer."""
 
 NOTHING = "none"
-"""The role of what is no word of the scene."""
+"""The role of a text that begins with no word of the scene."""
 
 
 def decode_with_edits(
     vlm: VLM, contexts: Sequence[Encoded], rows: Sequence[Rows], *, batch: int, new_tokens: int = COLOUR_TOKENS
 ) -> Iterator[list[str]]:
-    """Of every context the texts that its own rows begin with, in the order given."""
-    for spoken in continued(vlm, contexts, rows, batch=batch, new_tokens=new_tokens):
-        yield spoken.texts(vlm.reader)
+    """The texts of up to ``new_tokens`` tokens that follow each context, one for each of its own ``rows``, in order."""
+    for generated in generate_with_edits(vlm, contexts, rows, batch=batch, new_tokens=new_tokens):
+        yield generated.texts(vlm.reader)
 
 
-def continued(
+def generate_with_edits(
     vlm: VLM, contexts: Sequence[Encoded], rows: Sequence[Rows], *, batch: int, new_tokens: int
 ) -> Iterator[Generated]:
-    """Of every context the tokens that its own rows say, in the order given.
+    """The tokens that follow each context, for each of its own ``rows``, in order.
 
     Consecutive contexts of equal length share a recording of at most ``batch``.
     """

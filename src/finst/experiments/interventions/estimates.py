@@ -1,4 +1,4 @@
-"""What heads put out for each index: means over trials of one split, to be written into trials of another."""
+"""Estimates from other pictures than the tested ones: mean head outputs by index, and random directions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from finst.vlm.open import VLM
 
 @dataclass(frozen=True, eq=False)
 class Prototypes:
-    """d_i: each head's mean output at the last token, by the index i of what is to be named."""
+    """d_i: each head's mean output ``z`` at the last token, by the index i of the object to be named."""
 
     values: Float[Tensor, "index layer head d_head"]
     counts: tuple[int, ...]
@@ -39,45 +39,47 @@ class Prototypes:
 def prototypes(
     vlm: VLM, contexts: Sequence[Encoded], index: Sequence[int], *, batch: int, exact: bool = False
 ) -> Prototypes:
-    """Means over ``contexts`` (encoded with their answers) that have the same ``index`` (0, 1, ...).
+    """Means over the ``contexts`` (encoded with their answers) of the same ``index`` (0, 1, ...).
 
-    With ``exact`` of those alone that greedy decoding answers exactly. Raises FinstError when none is left of an index.
+    With ``exact``, over those alone that greedy decoding answers exactly. Raises FinstError for an index without any.
     """
     last = np.array([[context.tokens.last] for context in contexts])
     passes = sampled(vlm, contexts, ("z",), last, batch=batch)
     kept: Bool[np.ndarray, "_"] = passes.exact.numpy() if exact else np.ones(len(contexts), dtype=bool)
-    of = np.array(index)
-    places = [torch.from_numpy(np.flatnonzero(kept & (of == one))) for one in range(int(of.max()) + 1)]
-    counts = tuple(len(place) for place in places)
+    indices = np.array(index)
+    members = [torch.from_numpy(np.flatnonzero(kept & (indices == each))) for each in range(int(indices.max()) + 1)]
+    counts = tuple(map(len, members))
     if not all(counts):
         raise FinstError(
             f"no trial of index {counts.index(0)} is left to estimate from: expected at least one that "
             f"{vlm.reader.id} answers exactly; more trials may help, or a model that can do the task"
         )
     z = passes.values["z"][:, :, 0].to(at_least_float32(vlm.dtype))
-    return Prototypes(torch.stack([z[place].mean(0) for place in places]).to(vlm.device, vlm.dtype), counts)
+    return Prototypes(torch.stack([z[trials].mean(0) for trials in members]).to(vlm.device, vlm.dtype), counts)
 
 
 def by_cell(
     vlm: VLM, grid: Grid, staged: Sequence[Staged], placement: Placement, *, batch: int, exact: bool = False
 ) -> Prototypes:
-    """Of scene descriptions, by the cell of the object to be named. Raises FinstError as ``prototypes``."""
+    """Prototypes from scene descriptions, by the cell of the object to be named. Raises as ``prototypes``."""
     contexts = []
-    for one in staged:
-        prompt = scene_description(one.scene, one.order[:-1], one.order[-1], placement)
-        contexts.append(encode(vlm.reader, draw(one.scene), prompt, prompt.answer))
-    cells = [grid.cells.index(absolute(one.target)) for one in staged]
+    for each in staged:
+        prompt = scene_description(each.scene, each.order[:-1], each.order[-1], placement)
+        contexts.append(encode(vlm.reader, draw(each.scene), prompt, prompt.answer))
+    cells = [grid.cells.index(absolute(each.target)) for each in staged]
     return prototypes(vlm, contexts, cells, batch=batch, exact=exact)
 
 
 def random_like(direction: Float[Tensor, "*_ d_head"], rng: np.random.Generator) -> Float[Tensor, "*_ d_head"]:
-    """Random directions of the same lengths: what any edit of that size does."""
+    """Random directions of the same lengths: the control for the mere size of an edit."""
     noise = torch.from_numpy(rng.normal(size=tuple(direction.shape))).to(direction)
     return noise * (direction.norm(dim=-1, keepdim=True) / noise.norm(dim=-1, keepdim=True))
 
 
 def check_disjoint(first: Sequence[Scene], second: Sequence[Scene]) -> None:
     """Raises FinstError when a picture is in both splits."""
-    shared = len({frozenset(one.objects) for one in first} & {frozenset(one.objects) for one in second})
+    shared = len({frozenset(scene.objects) for scene in first} & {frozenset(scene.objects) for scene in second})
     if shared:
-        raise FinstError(f"{shared} pictures are in both splits: expected other ones to test on than to estimate from")
+        raise FinstError(
+            f"{shared} pictures are in both splits: expected estimates from other pictures than the tested ones"
+        )

@@ -1,6 +1,5 @@
-"""What the figures and accounts of interventions share: grids of K and dose, effects before and after, and words."""
+"""What the figures of interventions share: kinds of head sets, shares with intervals, grids of K and dose."""
 
-# ruff: noqa: RUF001  (typeset text: dashes, minus signs and apostrophes as readers expect them)
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
@@ -11,19 +10,18 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from finst.report.curves import Pen
-from finst.report.figures import INK
-from finst.report.wording import format_p, level_of
+from finst.report.figures import FAINT, INK
 
 KINDS = {"top": "strongest heads", "random": "random heads", "layer-matched": "others in the same layers"}
-"""Of sets of heads; draws of the last two are numbered."""
+"""Kinds of head sets. The draws of the last two are numbered: ``random 0``."""
 
-EFFECTS = ("n", "before", "before_low", "before_high", "after", "after_low", "after_high", "gained", "lost", "p")
+SHARES = (-0.03, 1.03)
+"""Limits of an axis of shares."""
 
 
-def kind(summary: xr.Dataset, name: str) -> xr.Dataset:
-    """All draws of a kind of sets."""
-    names = summary["set"].values.tolist()
-    return summary.sel(set=[one for one in names if one.rsplit(" ", 1)[0] == name])
+def draws_of(effects: xr.Dataset | xr.DataArray, kind: str) -> list[str]:
+    """The names of all sets of a kind."""
+    return [name for name in effects["set"].values.tolist() if name.rsplit(" ", 1)[0] == kind]
 
 
 def heat(axes: Axes, shares: xr.DataArray, outlined: Mapping[str, float] | None = None) -> None:
@@ -44,48 +42,28 @@ def heat(axes: Axes, shares: xr.DataArray, outlined: Mapping[str, float] | None 
 
 
 def points(
-    axes: Axes, x: np.ndarray, values: xr.Dataset, name: str, pen: Pen, label: str, *, filled: bool = True
+    axes: Axes,
+    x: np.ndarray,
+    effects: xr.Dataset,
+    name: str,
+    pen: Pen,
+    label: str,
+    *,
+    filled: bool = True,
+    line: bool = False,
 ) -> None:
-    """Shares ``name`` (before or after) with their intervals, at the places ``x``."""
-    axes.vlines(x, values[f"{name}_low"], values[f"{name}_high"], color=pen.colour, lw=1, ls=pen.line)
+    """The shares ``name`` (before or after) with their intervals, at the places ``x``, joined by a ``line`` or not."""
+    axes.vlines(x, effects[f"{name}_low"], effects[f"{name}_high"], color=pen.colour, lw=1, ls=pen.line)
     face = pen.colour if filled else "white"
-    axes.plot(x, values[name], color=pen.colour, marker=pen.marker, mfc=face, ms=4.5, ls="", label=label)
+    axes.plot(x, effects[name], color=pen.colour, marker=pen.marker, mfc=face, ms=4.5, ls="", label=label)
+    if line:
+        axes.plot(x, effects[name], color=pen.colour, ls=pen.line, lw=1)
 
 
-def share_of(at: xr.Dataset, name: str) -> str:
-    """``83.3% [70.4%, 91.3%]``."""
-    return f"{float(at[name]):.1%} [{float(at[f'{name}_low']):.1%}, {float(at[f'{name}_high']):.1%}]"
-
-
-def shares_of(shares: xr.DataArray) -> str:
-    """``83.3%, 70.4%``."""
-    return ", ".join(f"{share:.1%}" for share in shares.values.tolist())
-
-
-def effect_row(at: xr.Dataset) -> tuple[str, ...]:
-    """Columns of ``EFFECT_COLUMNS``."""
-    return (
-        str(int(at["n"])),
-        share_of(at, "before"),
-        share_of(at, "after"),
-        str(int(at["gained"])),
-        str(int(at["lost"])),
-        format_p(float(at["p"])),
-    )
-
-
-EFFECT_COLUMNS = ("n", "before", "after", "gained", "lost", "p")
-
-
-def tested(summary: xr.Dataset) -> str:
-    """How shares are compared."""
-    return (
-        "Before and after are of the same trials, spoken greedily with the same budget and scored by the same rule: "
-        f"the text begins with the word. Intervals are Wilson’s ({level_of(summary)}), p is McNemar’s exact test."
-    )
-
-
-def tie_warning(warnings: xr.DataArray, ks: Sequence[int]) -> str:
-    """What a reader must know of the sets that are reported; empty for nothing."""
-    told = [f"top {k}: {text}" for k in dict.fromkeys(ks) if (text := str(warnings.sel(k=k).item()))]
-    return "; ".join(told)
+def over_ks(axes: Axes, ks: Sequence[int], chosen: int | None = None) -> np.ndarray:
+    """Ticks at 0 (no edit) and at 1, 2, ... for each of ``ks``, a mark at the chosen one; the places but 0."""
+    axes.set_xticks(range(len(ks) + 1), ["0", *map(str, ks)])
+    axes.set(xlabel="K", ylim=SHARES)
+    if chosen is not None:
+        axes.axvline(1 + ks.index(chosen), color=FAINT, lw=0.8, ls=":", zorder=0)
+    return np.arange(1, len(ks) + 1)

@@ -1,11 +1,13 @@
-"""Which heads an intervention edits: rankings from causal mediation, and the sets that they must beat."""
+"""Which heads an intervention edits: rankings from causal mediation, their controls, and the rows that edit them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
+from types import MappingProxyType
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -19,10 +21,15 @@ from finst.errors import FinstError
 from finst.experiments.cma.head_maps import HeadMaps
 from finst.vlm.open import VLM, Reader
 
+SITES: Mapping[str, Literal["z", "q"]] = MappingProxyType(
+    {"id_retrieval": "z", "id_selection": "z", "feature_retrieval": "q"}
+)
+"""Where position IDs are read and written in each stage: heads' outputs, or their queries before rotary positions."""
+
 
 @dataclass(frozen=True)
 class HeadSets:
-    """Sets of heads of several sizes, and why these."""
+    """Sets of heads of several sizes, ranked or drawn in one way."""
 
     name: str
     """``top``, ``random 0``, ``layer-matched 0`` and so on."""
@@ -44,18 +51,18 @@ def head_sets_of(maps: HeadMaps, stage: str, ks: Sequence[int], draws: int, seed
     layers, heads = maps.mean.shape[1:]
     top = HeadSets("top", tuple(maps.top(stage, k, seed).heads for k in ks))
     seeds = np.random.SeedSequence(seed).generate_state(2 * draws).tolist()
-    blind = [
-        HeadSets(f"random {place}", tuple(headsets.random_k(layers, heads, k, seed=seeds[place]) for k in ks))
-        for place in range(draws)
+    random = [
+        HeadSets(f"random {draw}", tuple(headsets.random_k(layers, heads, k, seed=seeds[draw]) for k in ks))
+        for draw in range(draws)
     ]
     matched = [
         HeadSets(
-            f"layer-matched {place}",
-            tuple(headsets.layer_matched_random_k(chosen, heads, seed=seeds[draws + place]) for chosen in top.sets),
+            f"layer-matched {draw}",
+            tuple(headsets.layer_matched_random_k(chosen, heads, seed=seeds[draws + draw]) for chosen in top.sets),
         )
-        for place in range(draws)
+        for draw in range(draws)
     ]
-    return (top, *blind, *matched)
+    return (top, *random, *matched)
 
 
 def extremes_of(maps: HeadMaps, ks: Sequence[int], draws: int, seed: int) -> tuple[HeadSets, ...]:
@@ -64,20 +71,35 @@ def extremes_of(maps: HeadMaps, ks: Sequence[int], draws: int, seed: int) -> tup
     top = HeadSets("top", tuple(maps.strongest(k, seed).heads for k in ks))
     bottom = HeadSets("bottom", tuple(maps.weakest(k, seed).heads for k in ks))
     seeds = np.random.SeedSequence(seed).generate_state(draws).tolist()
-    drawn = [
-        HeadSets(f"random {place}", tuple(headsets.random_k(layers, heads, k, seed=one) for k in ks))
-        for place, one in enumerate(seeds)
+    random = [
+        HeadSets(f"random {draw}", tuple(headsets.random_k(layers, heads, k, seed=each) for k in ks))
+        for draw, each in enumerate(seeds)
     ]
-    return (top, bottom, *drawn)
+    return (top, bottom, *random)
 
 
-def replaced(
-    written: Iterable[tuple[HeadSets, Float[Tensor, "layer pos head d_head"]]], positions: Sequence[int]
-) -> Rows:
-    """An unedited row, then one for each set of each of ``written``, in this order: the set's heads put out the values
-    at ``positions``."""
-    rows = [head_sets(z, positions, np.array(heads), (len(heads),)) for one, z in written for heads in one.sets]
-    return reduce(add, rows, unedited())
+def names_of(sets: Sequence[HeadSets]) -> list[str]:
+    """The coordinate ``set`` of an intervention's data."""
+    return [each.name for each in sets]
+
+
+def rows_by_size(
+    values: Float[Tensor, "layer pos head d_head"],
+    positions: Sequence[int],
+    sets: HeadSets,
+    doses: Sequence[float] | None = None,
+    stage: str = "id_selection",
+) -> list[Rows]:
+    """Rows for each size of ``sets``, at the site of a stage: its heads' ``values`` are replaced at ``positions``.
+
+    With ``doses``, each dose times the values is added instead, a row a dose.
+    """
+    return [head_sets(values, positions, np.array(heads), (len(heads),), doses, SITES[stage]) for heads in sets.sets]
+
+
+def with_unedited(blocks: Iterable[Rows]) -> Rows:
+    """An unedited row, then the rows of all blocks."""
+    return reduce(add, blocks, unedited())
 
 
 def warnings_of(maps: HeadMaps, stage: str, ks: Sequence[int], seed: int) -> tuple[str, ...]:

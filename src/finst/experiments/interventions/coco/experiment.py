@@ -1,29 +1,34 @@
-"""The order of naming gives IDs, on photographs: that of the first thing, written where the second is due (Fig 45)."""
+"""The order of naming gives IDs, on photographs: the first thing's ID, written where the second is due (Fig 45)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import reduce
-from operator import add
 
 import numpy as np
 import xarray as xr
 from jaxtyping import Bool, UInt8
 from PIL import Image, ImageOps
 
-from finst.engine.edits import Rows, unedited
-from finst.engine.head_sets import head_sets
+from finst.engine.edits import Rows
 from finst.errors import FinstError
 from finst.experiments.cma.head_maps import HeadMaps
 from finst.experiments.example import trial_example
-from finst.experiments.interventions.coco.first_pass import SLOTS, Named, asking_of, named, read
-from finst.experiments.interventions.coco.noun_phrases import MATCHES, annotated, items, same
-from finst.experiments.interventions.coco.report import coco_effects, coco_figures, coco_findings
+from finst.experiments.interventions.coco.first_pass import SLOTS, FirstPass, first_pass, prompts_of, read
+from finst.experiments.interventions.coco.noun_phrases import annotated
+from finst.experiments.interventions.coco.report import SECOND, coco_effects, coco_figures, coco_findings
 from finst.experiments.interventions.coco.spec import CocoSpec
+from finst.experiments.interventions.coco.summary import summary_of
 from finst.experiments.interventions.decoding import decode_with_edits
-from finst.experiments.interventions.effects import argmax_setting, effects, selection_split
-from finst.experiments.interventions.heads import HeadSets, check_sizes, head_sets_of, warnings_of
+from finst.experiments.interventions.heads import (
+    HeadSets,
+    check_sizes,
+    head_sets_of,
+    names_of,
+    rows_by_size,
+    warnings_of,
+    with_unedited,
+)
 from finst.experiments.interventions.protocol import (
     Intervention,
     InterventionReport,
@@ -31,7 +36,8 @@ from finst.experiments.interventions.protocol import (
     check_intervention,
     require_identical,
 )
-from finst.experiments.units import check_numbers, documented, joined, spec_attrs, units_of
+from finst.experiments.interventions.unit_data import head_variables, trial_dataset
+from finst.experiments.units import check_numbers, joined, spec_attrs, units_of
 from finst.report.example import TrialExample
 from finst.runs.experiment import Unit
 from finst.scenes.object import Picture
@@ -42,9 +48,6 @@ from finst.vlm.open import VLM, Reader
 STAGE = "id_selection"
 
 ATTRS = {"title": "The order of naming gives IDs", "paper": "arXiv 2506.15871, Figs 44 and 45"}
-
-SECOND = "second slot"
-"""The strongest heads again, but with their mean outputs at the second slot: any mean would do if this did too."""
 
 STRIP, STRIP_PX = 8, 112
 """Pictures that the report shows, and their side."""
@@ -69,7 +72,7 @@ SHARED = ("heads", "warning", "sources", "thumbnail")
 """What all units of a run have alike."""
 
 
-def chosen(spec: CocoSpec) -> Sequence[Photograph]:
+def run_photos(spec: CocoSpec) -> Sequence[Photograph]:
     """The pictures of a run."""
     return photos_of(spec.photos, spec.pictures, spec.px, spec.seed)
 
@@ -81,143 +84,91 @@ def sources_of(spec: CocoSpec, count: int) -> Bool[np.ndarray, "split picture"]:
 
 
 class Coco(Intervention[CocoSpec]):
-    """The experiment."""
+    """Mean outputs before the first thing is named, written where the second one is due."""
 
     name = "coco"
     spec = CocoSpec
     report = InterventionReport(coco_figures, coco_findings, coco_effects)
 
     def check(self, spec: CocoSpec, reader: Reader) -> None:
-        """Raises FinstError for numbers out of range, too many heads, a folder without pictures, and a model that
-        cannot be asked so."""
+        """Raises FinstError for numbers out of range, too many heads, a folder without pictures, and a prompt that the
+        model cannot take."""
         check_numbers(spec, {"pictures": 4, "px": 56, "splits": 1, "naming_tokens": 1, "tokens": 1})
         check_intervention(spec, (1.0,))
         check_sizes(spec.ks, reader)
-        if len(photos := chosen(spec)) < 4:
+        if len(photos := run_photos(spec)) < 4:
             raise FinstError(f"{spec.photos} gives {len(photos)} pictures: expected at least 4, two on either side")
-        asking_of(spec).first(reader, _readable(spec, photos))
-
-    def estimate(self, vlm: VLM, spec: CocoSpec) -> tuple[Sequence[Photograph], Named]:
-        """The pictures, and what the model names in them."""
-        photos = chosen(spec)
-        return photos, named(vlm, asking_of(spec), photos, sources_of(spec, len(photos)))
+        prompts_of(spec).first(reader, _first_readable(spec, photos))
 
     def plan(self, spec: CocoSpec) -> tuple[Unit, ...]:
         """Consecutive pictures."""
-        return units_of(len(chosen(spec)), spec.trials_per_unit)
+        return units_of(len(run_photos(spec)), spec.trials_per_unit)
+
+    def estimate(self, vlm: VLM, spec: CocoSpec) -> FirstPass:
+        """The things that the model names, and means over the sources of every split."""
+        photos = run_photos(spec)
+        return first_pass(vlm, prompts_of(spec), photos, sources_of(spec, len(photos)))
 
     def measure(self, vlm: VLM, spec: CocoSpec, unit: Unit, prepared: Prepared) -> xr.Dataset:
-        """Dims trial (a picture), split, set, k: what is said with every edit, and without any."""
-        maps = prepared.maps
-        photos, found = prepared.estimates
+        """Dims trial (a picture), split, set, k: the text after the second prompt, with every edit and without any."""
+        found: FirstPass = prepared.estimates
+        photos, named, prompts = found.photos, found.named, prompts_of(spec)
         target = ~sources_of(spec, len(photos))
-        sets = sets_of(maps, spec)
-        asked = [index for index in unit.trials if found.namings[index].kept and target[:, index].any()]
-        contexts = [
-            asking_of(spec).second(vlm.reader, photos[index].picture(), found.namings[index].first) for index in asked
-        ]
-        rows = [edits(sets, found, target[:, index], one) for index, one in zip(asked, contexts, strict=True)]
-        spoken = dict(
-            zip(asked, decode_with_edits(vlm, contexts, rows, batch=spec.batch, new_tokens=spec.tokens), strict=True)
-        )
-        texts = np.full((len(photos), spec.splits, len(sets), len(spec.ks)), "", dtype=object)
-        for index, (_, *edited) in spoken.items():
-            texts[index, target[:, index]] = np.array(edited, dtype=object).reshape(-1, len(sets), len(spec.ks))
-        trials = list(unit.trials)
-        namings = [found.namings[index] for index in trials]
-        small = [index for index, one in enumerate(found.namings) if one.kept and target[:, index].any()][:STRIP]
-        data = xr.Dataset(
+        used = [index for index, things in enumerate(named) if things.kept and target[:, index].any()]
+        sets, trials = sets_of(prepared.maps, spec), list(unit.trials)
+        edited = [index for index in trials if index in used]
+        contexts = [prompts.second(vlm.reader, photos[index].picture(), named[index].first) for index in edited]
+        rows = [edit_rows(sets, found, target[:, i], context) for i, context in zip(edited, contexts, strict=True)]
+        answers = decode_with_edits(vlm, contexts, rows, batch=spec.batch, new_tokens=spec.tokens)
+        edits = {"split": np.arange(1, spec.splits + 1).tolist(), "set": names_of(sets), "k": spec.ks}
+        before = dict.fromkeys(trials, "")
+        texts = np.full((len(photos), *map(len, edits.values())), "", dtype=object)
+        for index, (unedited, *others) in zip(edited, answers, strict=True):
+            before[index] = unedited
+            texts[index, target[:, index]] = np.array(others, dtype=object).reshape(-1, *texts.shape[2:])
+        thumbnails = np.array([thumbnail(photos[index].picture()) for index in used[:STRIP]], dtype=np.uint8)
+        return trial_dataset(
+            unit,
+            edits,
             {
-                "said": (("trial", "split", "set", "k"), texts[trials].astype(str)),
-                "said_before": ("trial", np.array([spoken[index][0] if index in spoken else "" for index in trials])),
-                "first": ("trial", np.array([one.first for one in namings])),
-                "second": ("trial", np.array([one.second for one in namings])),
-                "reason": ("trial", np.array([one.reason for one in namings])),
-                "listed": ("trial", np.array([one.listed for one in namings])),
-                "annotated": ("trial", np.array([_annotated(photos[i], found.namings[i].first) for i in trials])),
+                "said": (("trial", *edits), texts[trials].astype(str)),
+                "said_before": ("trial", np.array([*before.values()])),
+                **{
+                    name: ("trial", np.array([getattr(named[index], name) for index in trials]))
+                    for name in ("first", "second", "reason", "listed")
+                },
+                "annotated": ("trial", np.array([_annotated(photos[index], named[index].first) for index in trials])),
                 "target": (("trial", "split"), target[:, trials].T),
                 "picture": ("trial", np.array([photos[index].name for index in trials])),
-                "heads": (("set", "k"), np.array([one.texts for one in sets])),
-                "warning": ("k", np.array(warnings_of(maps, STAGE, spec.ks, spec.seed))),
+                **head_variables(sets, warnings_of(prepared.maps, STAGE, spec.ks, spec.seed)),
                 "sources": ("split", np.array(found.counts)),
-                "thumbnail": (
-                    ("shown", "row", "col", "rgb"),
-                    np.array([thumbnail(photos[index].picture()) for index in small], dtype=np.uint8).reshape(
-                        -1, STRIP_PX, STRIP_PX, 3
-                    ),
-                ),
+                "thumbnail": (("shown", "row", "col", "rgb"), thumbnails.reshape(-1, STRIP_PX, STRIP_PX, 3)),
             },
-            coords={
-                "trial": trials,
-                "split": np.arange(1, spec.splits + 1),
-                "set": [one.name for one in sets],
-                "k": list(spec.ks),
-                "shown": small,
-            },
+            {"shown": used[:STRIP]},
             attrs=ATTRS,
+            documentation=DOCUMENTATION,
         )
-        return documented(data, DOCUMENTATION)
 
     def summarise(self, spec: CocoSpec, parts: Sequence[xr.Dataset]) -> xr.Dataset:
-        """Dims match, set, k, group: how often the first thing is repeated, before and after.
+        """Dims match, set, k, group: how often the first thing is repeated, before and after (see ``summary_of``).
 
-        Groups are the targets of every split; ``all``, each picture once, in the first split of which it is a target;
-        and ``reporting``, the half of these that K was not chosen on. Raises FinstError when parts were measured with
-        other heads, and when a split has no target left.
+        Raises FinstError when parts were measured with other heads, and when a split has no target left.
         """
         data = joined(require_identical(parts, SHARED))
-        told = data.isel(trial=np.flatnonzero((data["reason"] == "") & data["target"].any("split")))
-        left = told["target"].sum("trial").values
-        if left.min() == 0 or told.sizes["trial"] < 2:
-            raise FinstError(
-                f"{told.sizes['trial']} targets are left in which the model names two things: expected two or more, "
-                "and one in each split; more pictures may help"
-            )
-        hits, before = repeats(told["said"], told["first"]), repeats(told["said_before"], told["first"])
-        once = told["target"].argmax("split")
-        first = hits.isel(split=once).drop_vars("split")
-        choosing = selection_split(["all"] * told.sizes["trial"], spec.seed)
-        of_top = first.sel(set="top").isel(trial=np.flatnonzero(choosing)).mean("trial").transpose("match", "k")
-        groups = {"all": (first, np.full(told.sizes["trial"], True)), "reporting": (first, ~choosing)}
-        groups |= {
-            f"split {n}": (hits.sel(split=n, drop=True), told["target"].sel(split=n).values)
-            for n in told["split"].values
-        }
-        found = [
-            effects(before.isel(trial=inside), of.isel(trial=inside), ["all"] * int(inside.sum()), 1 - spec.alpha).isel(
-                group=0, drop=True
-            )
-            for of, inside in groups.values()
-        ]
-        _, stays = repeats(told["said"], told["second"]).isel(split=once).drop_vars("split").mean("trial")
-        stays.attrs = {"units": "1", "long_name": "share that names the second thing all the same (head noun)"}
         return (
-            xr.concat(
-                found,
-                xr.Variable("group", list(groups)),
-                data_vars="all",
-                coords="minimal",
-                compat="override",
-                join="exact",
-            )
-            .assign(
-                chosen_k=("match", [int(argmax_setting(one)["k"]) for one in of_top]),
-                stays=stays.drop_vars("match"),
-                choosing=("told", choosing),
-            )
-            .assign_coords(told=("told", told["trial"].values))
+            summary_of(data, spec.seed, spec.alpha)
             .assign({name: data[name] for name in DOCUMENTATION})
             .assign_attrs({**ATTRS, **spec_attrs(spec)})
         )
 
     def example(self, spec: CocoSpec, reader: Reader) -> TrialExample:
         """The first picture with the first prompt."""
-        picture = _readable(spec, chosen(spec))
-        context = asking_of(spec).first(reader, picture)
+        picture = _first_readable(spec, run_photos(spec))
+        context = prompts_of(spec).first(reader, picture)
         return trial_example(reader, picture, context, "whatever the model names first", (context.tokens.last,))
 
 
-def _readable(spec: CocoSpec, photos: Sequence[Photograph]) -> Picture:
+def _first_readable(spec: CocoSpec, photos: Sequence[Photograph]) -> Picture:
     """The first picture that can be read. Raises FinstError when none can."""
     for photo in photos:
         if (picture := read(photo)) is not None:
@@ -231,34 +182,15 @@ def sets_of(maps: HeadMaps, spec: CocoSpec) -> tuple[HeadSets, ...]:
     return top, replace(top, name=SECOND), *controls
 
 
-def edits(sets: Sequence[HeadSets], found: Named, splits: Bool[np.ndarray, "split"], context: Encoded) -> Rows:
+def edit_rows(sets: Sequence[HeadSets], found: FirstPass, splits: Bool[np.ndarray, "split"], context: Encoded) -> Rows:
     """An unedited row, then one for every split (of ``splits``), set and K, in this order."""
-    last = (context.tokens.last,)
-    rows = [
-        head_sets(
-            found.means[split, SLOTS.index("second" if one.name == SECOND else "first")],
-            last,
-            np.array(heads),
-            (len(heads),),
-        )
+    slots = {each.name: SLOTS.index("second" if each.name == SECOND else "first") for each in sets}
+    return with_unedited(
+        rows
         for split in np.flatnonzero(splits).tolist()
-        for one in sets
-        for heads in one.sets
-    ]
-    return reduce(add, rows, unedited())
-
-
-def repeats(texts: xr.DataArray, names: xr.DataArray) -> xr.DataArray:
-    """Whether what is said after the second prompt is the thing that ``names`` says, by each of ``MATCHES``."""
-    found = xr.apply_ufunc(
-        lambda text, name: np.array(same(items(text, 2).get(2, ""), name)),
-        texts,
-        names,
-        output_core_dims=[["match"]],
-        vectorize=True,
-        output_dtypes=[bool],
+        for each in sets
+        for rows in rows_by_size(found.means[split, slots[each.name]], (context.tokens.last,), each)
     )
-    return found.assign_coords(match=list(MATCHES)).transpose("match", ...)
 
 
 def _annotated(photo: Photograph, name: str) -> int:

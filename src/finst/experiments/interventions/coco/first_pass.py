@@ -1,7 +1,8 @@
-"""The first pass over photographs: which two things a model names, and what its heads put out as it names them."""
+"""The first pass over photographs: the two things that a model names, and its heads' outputs as it names them."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,14 +29,14 @@ SLOTS = ("first", "second")
 """The last token of ``1. a``, and of ``1. a {O0} 2. a``."""
 
 REASONS = ("unreadable", "no first thing", "no second thing", "one thing twice")
-"""Why a picture is left out: its file is damaged; the list does not begin with a phrase; it neither goes on with a
-second item nor is the second prompt answered with a phrase; or both have the same head noun, so that to repeat the
-first could not be told from going on."""
+"""Why a picture is left out: its file is damaged; the list does not begin with a phrase; neither the list's second item
+nor the answer to the second prompt is a phrase; or both things have the same head noun, so that a repeated first thing
+would look like the second one."""
 
 
 @dataclass(frozen=True)
-class Naming:
-    """What a model says of one picture without any edit."""
+class NamedThings:
+    """The two things that a model names in one picture without any edit."""
 
     reason: str = ""
     """One of ``REASONS``; empty for a picture that is kept."""
@@ -51,19 +52,20 @@ class Naming:
 
 
 @dataclass(frozen=True, eq=False)
-class Named:
-    """Of all pictures of a run."""
+class FirstPass:
+    """All pictures of a run without an edit."""
 
-    namings: tuple[Naming, ...]
+    photos: Sequence[Photograph]
+    named: tuple[NamedThings, ...]
     means: Float[Tensor, "split slot layer 1 head d_head"]
-    """Each head's mean output over the kept sources of a split, at the last token of either prompt."""
+    """Each head's mean output ``z`` over the kept sources of a split, at the last token of either prompt."""
     counts: tuple[int, ...]
     """Kept sources of each split."""
 
 
 @dataclass(frozen=True)
-class Asking:
-    """How pictures are asked about; the same for sources and targets."""
+class ListPrompts:
+    """How a list is begun and how long it may be; the same for sources and targets."""
 
     placement: Placement
     wording: Wording
@@ -82,10 +84,10 @@ class Asking:
         return encode(reader, picture, begun_list((first,), self.placement, self.wording))
 
 
-def asking_of(spec: CocoSpec) -> Asking:
-    """How all pictures of a run are asked about."""
+def prompts_of(spec: CocoSpec) -> ListPrompts:
+    """The prompts of all pictures of a run."""
     wording = spec.wording or ("enumeration" if spec.photos == DRAWN else "paper")
-    return Asking(spec.placement, wording, spec.naming_tokens, spec.tokens, spec.batch)
+    return ListPrompts(spec.placement, wording, spec.naming_tokens, spec.tokens, spec.batch)
 
 
 def read(photo: Photograph) -> Picture | None:
@@ -96,70 +98,77 @@ def read(photo: Photograph) -> Picture | None:
         return None
 
 
-def named(vlm: VLM, asking: Asking, photos: Sequence[Photograph], sources: Bool[np.ndarray, "split picture"]) -> Named:
+def first_pass(
+    vlm: VLM, prompts: ListPrompts, photos: Sequence[Photograph], sources: Bool[np.ndarray, "split picture"]
+) -> FirstPass:
     """Lets the model name two things in every picture; raises FinstError for a split without a source that is kept.
 
-    Pictures are read ``asking.batch`` at a time, and only sums of activations are held.
+    Pictures are read ``prompts.batch`` at a time, and only sums of activations are held.
     """
-    namings: list[Naming] = []
+    named: list[NamedThings] = []
     shape = (len(sources), len(SLOTS), vlm.n_layers, 1, vlm.n_heads, vlm.d_head)
     sums = torch.zeros(shape, dtype=at_least_float32(vlm.dtype))
-    for start in range(0, len(photos), asking.batch):
-        chunk = photos[start : start + asking.batch]
-        pictures = [read(photo) for photo in chunk]
-        told = _named(vlm, asking, pictures)
-        namings += told
-        of = torch.from_numpy(sources[:, start : start + len(chunk)][:, [one.kept for one in told]]).to(sums.dtype)
-        kept = [(one, x) for one, x in zip(told, pictures, strict=True) if one.kept and x is not None]
+    for start in range(0, len(photos), prompts.batch):
+        pictures = [read(photo) for photo in photos[start : start + prompts.batch]]
+        chunk = _named(vlm, prompts, pictures)
+        named += chunk
+        places = [place for place, things in enumerate(chunk) if things.kept]
+        members = torch.from_numpy(sources[:, [start + place for place in places]]).to(sums.dtype)
+        kept = [(chunk[place], x) for place in places if (x := pictures[place]) is not None]
         for slot in range(len(SLOTS) if kept else 0):
             contexts = [
-                asking.second(vlm.reader, x, one.first) if slot else asking.first(vlm.reader, x) for one, x in kept
+                prompts.second(vlm.reader, x, things.first) if slot else prompts.first(vlm.reader, x)
+                for things, x in kept
             ]
             last = np.array([[context.tokens.last] for context in contexts])
-            z = sampled(vlm, contexts, ("z",), last, batch=asking.batch).values["z"].to(sums.dtype)
-            sums[:, slot] += torch.einsum("sp,plqhd->slqhd", of, z)
-    counts = (sources & np.array([one.kept for one in namings])).sum(axis=1)
+            z = sampled(vlm, contexts, ("z",), last, batch=prompts.batch).values["z"].to(sums.dtype)
+            sums[:, slot] += torch.einsum("sp,plqhd->slqhd", members, z)
+    counts = (sources & np.array([things.kept for things in named])).sum(axis=1)
     if not counts.all():
         raise FinstError(
             f"split {int(counts.argmin()) + 1} has no source in which {vlm.reader.id} names two things "
-            f"({reasons_told(namings)}): expected more pictures, others, or a model that goes on with "
-            f"{begun_list((), asking.placement, asking.wording).sentence!r}"
+            f"({left_out(named)}): expected more pictures, others, or a model that continues "
+            f"{begun_list((), prompts.placement, prompts.wording).sentence!r}"
         )
     means = sums / torch.from_numpy(counts).to(sums.dtype).reshape(-1, *[1] * 5)
-    return Named(tuple(namings), means.to(vlm.device, vlm.dtype), tuple(counts.tolist()))
+    return FirstPass(photos, tuple(named), means.to(vlm.device, vlm.dtype), tuple(counts.tolist()))
 
 
-def _named(vlm: VLM, asking: Asking, pictures: Sequence[Picture | None]) -> list[Naming]:
-    """The second prompt asks where the first one's list has ended with its first item."""
-    lists = iter(_spoken(vlm, [asking.first(vlm.reader, x) for x in pictures if x], asking, asking.naming_tokens))
-    found = [{} if x is None else items(next(lists), 1) for x in pictures]
-    ask = [x if x and one.get(1) and not one.get(2) else None for one, x in zip(found, pictures, strict=True)]
-    contexts = [asking.second(vlm.reader, x, one[1]) for one, x in zip(found, ask, strict=True) if x]
-    answers = iter(_spoken(vlm, contexts, asking, asking.tokens))
+def _named(vlm: VLM, prompts: ListPrompts, pictures: Sequence[Picture | None]) -> list[NamedThings]:
+    """The second prompt is used where the first one's list has ended with its first item."""
+    contexts = [prompts.first(vlm.reader, picture) for picture in pictures if picture]
+    texts = iter(_unedited_texts(vlm, contexts, prompts, prompts.naming_tokens))
+    lists = [{} if picture is None else items(next(texts), 1) for picture in pictures]
+    unfinished = [
+        picture if picture and listed.get(1) and not listed.get(2) else None
+        for listed, picture in zip(lists, pictures, strict=True)
+    ]
+    contexts = [prompts.second(vlm.reader, x, listed[1]) for listed, x in zip(lists, unfinished, strict=True) if x]
+    answers = iter(_unedited_texts(vlm, contexts, prompts, prompts.tokens))
     return [
-        Naming(REASONS[0]) if x is None else naming(one, items(next(answers), 2).get(2, "") if asked else "")
-        for one, x, asked in zip(found, pictures, ask, strict=True)
+        NamedThings(REASONS[0]) if x is None else things_of(listed, items(next(answers), 2).get(2, "") if more else "")
+        for listed, x, more in zip(lists, pictures, unfinished, strict=True)
     ]
 
 
-def _spoken(vlm: VLM, contexts: Sequence[Encoded], asking: Asking, tokens: int) -> list[str]:
+def _unedited_texts(vlm: VLM, contexts: Sequence[Encoded], prompts: ListPrompts, tokens: int) -> list[str]:
     rows = [unedited()] * len(contexts)
-    return [text for (text,) in decode_with_edits(vlm, contexts, rows, batch=asking.batch, new_tokens=tokens)]
+    return [text for (text,) in decode_with_edits(vlm, contexts, rows, batch=prompts.batch, new_tokens=tokens)]
 
 
-def naming(listed: dict[int, str], asked: str) -> Naming:
-    """Of the list that the first prompt begins, and the second prompt's answer where that was needed."""
-    first, second = listed.get(1, ""), listed.get(2, "") or asked
+def things_of(listed: dict[int, str], answer: str) -> NamedThings:
+    """From the list that the first prompt begins, and the second prompt's answer where that was needed."""
+    first, second = listed.get(1, ""), listed.get(2, "") or answer
     if not first:
-        return Naming(REASONS[1])
+        return NamedThings(REASONS[1])
     if not second:
-        return Naming(REASONS[2], first)
+        return NamedThings(REASONS[2], first)
     _, alike = same(first, second)
-    return Naming(REASONS[3] if alike else "", first, second, bool(listed.get(2)))
+    return NamedThings(REASONS[3] if alike else "", first, second, bool(listed.get(2)))
 
 
-def reasons_told(namings: Sequence[Naming]) -> str:
+def left_out(named: Sequence[NamedThings]) -> str:
     """``12 of 60 pictures left out: 2 unreadable, 10 one thing twice``."""
-    said_ = [one.reason for one in namings]
-    told = ", ".join(f"{said_.count(reason)} {reason}" for reason in REASONS if reason in said_)
-    return f"{sum(map(bool, said_))} of {len(said_)} pictures left out{': ' * bool(told)}{told}"
+    counts = Counter(things.reason for things in named if things.reason)
+    reasons = ", ".join(f"{counts[reason]} {reason}" for reason in REASONS if reason in counts)
+    return f"{counts.total()} of {len(named)} pictures left out{': ' * bool(reasons)}{reasons}"

@@ -1,4 +1,4 @@
-"""What of a spoken list is an item, and when two items are one thing: by the whole phrase, and by the head noun."""
+"""The items of a generated list, and when two of them are one thing: by the whole phrase, or by the head noun."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _NUMBER = re.compile(r"(?:(?<=\s)|^)(\d{1,2})[.)](?=\s|$)")
 """``2.`` or ``2)`` as a word of its own."""
 
 _OPENING = re.compile(r"\s*in this image,? there (?:is|are)\b:?", re.IGNORECASE)
-"""Where a model says the unfinished sentence again."""
+"""Where a model repeats the unfinished sentence."""
 
 _ARTICLE = re.compile(r"\s*(?:nother|n|an?|the|another|one|some)\s+")
-"""``n`` and ``nother``: what is left of "an" and "another" after a prompt that ends with "a"."""
+"""``n`` and ``nother`` are the rest of "an" and "another" after a prompt that ends with "a"."""
 
 _END = re.compile(r"[^a-zà-öø-ÿ \t'’-]|\banswer\b")  # noqa: RUF001
 """Ends a phrase: a comma, full stop, digit, any other mark, or the "Answer:" that closes an enumeration."""
@@ -24,7 +24,7 @@ _JOINT = re.compile(
     r"carrying|sitting|standing|lying|laying|riding|walking|running|playing|eating|drinking|looking|watching|using|"
     r"cutting|flying|hanging|parked|filled|covered|surrounded|placed|made|dressed"
 )
-"""Words before the first of which (but for a phrase's first word) the head noun stands."""
+"""The head noun stands before the first of these words (a phrase's own first word does not count)."""
 
 _IRREGULAR: Mapping[str, str] = MappingProxyType(
     {"men": "man", "women": "woman", "children": "child", "people": "person", "buses": "bus", "knives": "knife"}
@@ -39,19 +39,19 @@ SYNONYMS: Mapping[str, str] = MappingProxyType(
         **{"phone": "cell phone", "table": "dining table", "plant": "potted plant", "glass": "wine glass"},
     }
 )
-"""Everyday head nouns of what COCO's annotations call otherwise."""
+"""Everyday head nouns for which COCO's annotations have another name."""
 
 
 def items(text: str, first: int) -> dict[int, str]:
-    """The phrases of a list that goes on with item number ``first``, by number; the first of equal numbers counts.
+    """The phrases of a list that continues with item number ``first``, by number; the first of equal numbers counts.
 
-    A text that says the list again from its beginning is read by its own numbers.
+    A text that repeats the list from its beginning is read by its own numbers.
     """
     opening, *rest = _NUMBER.split(_OPENING.sub("", text, count=1))
-    found = {first: phrase(opening)} if opening.strip() else {}
+    phrases = {first: phrase(opening)} if opening.strip() else {}
     for number, content in zip(rest[::2], rest[1::2], strict=True):
-        found.setdefault(int(number), phrase(content))
-    return found
+        phrases.setdefault(int(number), phrase(content))
+    return phrases
 
 
 def phrase(text: str) -> str:
@@ -85,13 +85,12 @@ def singular(word: str) -> str:
     return word[:-1] if word.endswith("s") and not word.endswith(("ss", "us", "is")) else word
 
 
-MATCHES = ("exact", "lenient")
-"""Rules by which two phrases are one thing: all words are equal; their head nouns are."""
+def same(phrase: str, other: str) -> tuple[bool, bool]:
+    """Whether two phrases are one thing: exact, all words are equal; lenient, their head nouns are.
 
-
-def same(one: str, other: str) -> tuple[bool, bool]:
-    """Whether two phrases are one thing, by each of ``MATCHES``. An empty phrase is nothing."""
-    return bool(one) and one == other, bool(one) and head(one) == head(other)
+    An empty phrase is nothing.
+    """
+    return bool(phrase) and phrase == other, bool(phrase) and head(phrase) == head(other)
 
 
 def annotated(phrase: str, categories: Sequence[str]) -> bool:
@@ -100,5 +99,5 @@ def annotated(phrase: str, categories: Sequence[str]) -> bool:
     if not words:
         return False
     known = [[singular(word) for word in category.lower().split()] for category in categories]
-    told = [words, [singular(word) for word in SYNONYMS.get(words[-1], words[-1]).split()]]
-    return any(said[-len(category) :] == category for said in told for category in known)
+    synonym = [singular(word) for word in SYNONYMS.get(words[-1], words[-1]).split()]
+    return any(named[-len(category) :] == category for named in (words, synonym) for category in known)

@@ -1,36 +1,38 @@
-"""Figures and account of ``coco`` (Figs 44, 45)."""
+"""Figures and findings of ``coco`` (Figs 44, 45)."""
 
 # ruff: noqa: RUF001  (typeset text: dashes, minus signs and apostrophes as readers expect them)
 from __future__ import annotations
 
+import csv
+import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from textwrap import shorten
 
-import matplotlib as mpl
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from finst.experiments.interventions.effect_table import EffectRow
-from finst.experiments.interventions.figures import (
+from finst.experiments.interventions.effect_table import EFFECTS, EffectRow
+from finst.experiments.interventions.figures import KINDS, draws_of
+from finst.experiments.interventions.sentences import (
     EFFECT_COLUMNS,
-    EFFECTS,
-    KINDS,
+    before_and_after,
     effect_row,
-    kind,
-    share_of,
-    tie_warning,
+    intervals,
+    tie_notes,
 )
 from finst.report.curves import BLUE, GREEN, ORANGE, PURPLE, Pen
-from finst.report.figures import FAINT, INK, STYLE, NamedFigure, canvas
+from finst.report.figures import FAINT, INK, NamedFigure, canvas, styled
 from finst.report.findings import Findings
 from finst.report.tables import tidy
-from finst.report.wording import level_of, probability
+from finst.report.wording import level_of
 
 RULES = {"exact": "the whole phrase", "lenient": "the head noun"}
+"""When two phrases are one thing: all of their words are equal, or their head nouns are."""
 
 SECOND = "second slot"
+"""The strongest heads again, but with their mean outputs at the second slot: any mean would do if this did too."""
 
 BARS: Mapping[str, tuple[Pen, str]] = {
     "top": (ORANGE, "strongest heads"),
@@ -38,16 +40,16 @@ BARS: Mapping[str, tuple[Pen, str]] = {
     "random": (GREEN, KINDS["random"]),
     "layer-matched": (PURPLE, KINDS["layer-matched"]),
 }
-"""What is drawn side by side for every K."""
+"""Bars side by side for every K."""
 
 NAMED_IN_FULL = 5
-"""Unreadable files that are named before the others are only counted."""
+"""Unreadable files that are listed by name; more are only counted."""
 
 
+@styled
 def coco_figures(summary: xr.Dataset) -> tuple[NamedFigure, ...]:
-    """Of a summary with dims match, set, k, group, split, trial, shown."""
-    with mpl.rc_context(STYLE):  # pyright: ignore[reportArgumentType]
-        return (bars(summary), strip(summary))
+    """The figures of a summary with dims match, set, k, group, split, trial, shown."""
+    return (bars(summary), strip(summary))
 
 
 def bars(summary: xr.Dataset) -> NamedFigure:
@@ -59,10 +61,10 @@ def bars(summary: xr.Dataset) -> NamedFigure:
         part = summary.sel(match=match)
         x, width = np.arange(part.sizes["k"]), 0.2
         for place, (name, (pen, label)) in enumerate(BARS.items()):
-            draws = [name] if name in ("top", SECOND) else kind(part, name)["set"].values.tolist()
-            at, of = x + width * (place - 1.5), part.sel(set=draws, group="all")
-            axes.bar(at, of["after"].mean("set"), width * 0.9, color=pen.colour, alpha=0.75, label=label)
-            axes.vlines(at, of["after_low"].min("set"), of["after_high"].max("set"), color=INK, lw=0.8)
+            draws = [name] if name == SECOND else draws_of(part, name)
+            at, effects = x + width * (place - 1.5), part.sel(set=draws, group="all")
+            axes.bar(at, effects["after"].mean("set"), width * 0.9, color=pen.colour, alpha=0.75, label=label)
+            axes.vlines(at, effects["after_low"].min("set"), effects["after_high"].max("set"), color=INK, lw=0.8)
             dots = part["after"].sel(set=draws, group=splits).stack(dot=("set", "group")).transpose("k", "dot").values
             axes.plot(at, dots, ls="", marker=".", ms=3, color=INK, zorder=3)
         before = part.sel(group="all", set="top").isel(k=0)
@@ -76,28 +78,30 @@ def bars(summary: xr.Dataset) -> NamedFigure:
         name="coco",
         title="Naming the first thing again",
         caption=(
-            "Share of pictures in which the thing that was named first is named again where the second one is due, by "
-            "the number of heads whose outputs are replaced with their means at the first slot (blue: at the second "
-            f"slot, which should change nothing). Bars: each picture once, {level_of(summary)} Wilson intervals "
-            "(widest of the draws); dots: the single splits; dotted and grey: without an edit. Compare Fig 45."
+            "Share of pictures in which the first named thing is named again where the second one is due, by the "
+            "number of heads whose outputs are replaced with their means at the first slot (blue: at the second slot, "
+            f"which should change nothing). Bars: each picture once, {level_of(summary)} Wilson intervals (widest of "
+            "the draws). Dots: the single splits. Dotted and grey: without an edit. Compare Fig 45."
         ),
         figure=figure,
-        csv=tidy(summary, list(EFFECTS)),
+        csv=tidy(summary, EFFECTS),
     )
 
 
 def strip(summary: xr.Dataset) -> NamedFigure:
-    """Some pictures with what was said before and after."""
+    """Some pictures with the model's words before and after."""
     shown = summary["shown"].values.tolist()
     k = int(summary["chosen_k"].sel(match="lenient"))
     columns = max(1, min(4, len(shown)))
-    rows = -(-len(shown) // columns)
-    figure = canvas(7.2, 2.3 * max(1, rows))
-    grid = figure.subplots(max(1, rows), columns, squeeze=False)
-    told = []
-    for axes in grid.ravel():
+    rows = max(1, -(-len(shown) // columns))
+    figure = canvas(7.2, 2.3 * rows)
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    writer.writerow(["picture", "split", "k", "first", "before", "after"])
+    for axes in panels:
         axes.set_axis_off()
-    for axes, trial in zip(grid.ravel(), shown, strict=False):
+    for axes, trial in zip(panels, shown, strict=False):
         at = summary.sel(trial=trial)
         split = int(at["split"].values[at["target"].values.argmax()])
         words = {
@@ -106,17 +110,17 @@ def strip(summary: xr.Dataset) -> NamedFigure:
             "after": str(at["said"].sel(split=split, set="top", k=k).item()),
         }
         _picture(axes, summary["thumbnail"].sel(shown=trial).values, words)
-        told.append([str(at["picture"].item()), split, k, *words.values()])
-    lines = [["picture", "split", "k", "first", "before", "after"], *told]
+        writer.writerow([at["picture"].item(), split, k, *words.values()])
     return NamedFigure(
         name="coco-pictures",
         title="Some of the pictures",
         caption=(
-            "The first targets, not chosen: what the model names first, and how it goes on where the second thing is "
-            f"due, without an edit and with the outputs of the top {k} selection heads replaced."
+            "The first targets, not selected by their result: the thing that the model names first, and how it "
+            f"continues where the second thing is due, without an edit and with the outputs of the top {k} selection "
+            "heads replaced."
         ),
         figure=figure,
-        csv="".join(",".join(_cell(value) for value in line) + "\n" for line in lines),
+        csv=table.getvalue(),
     )
 
 
@@ -129,17 +133,11 @@ def _picture(axes: Axes, image: np.ndarray, words: Mapping[str, str]) -> None:
     axes.text(0, -0.03, "\n".join(lines), transform=axes.transAxes, va="top", fontsize=6.5, color=INK, parse_math=False)
 
 
-def _cell(value: object) -> str:
-    text = str(value)
-    return '"' + text.replace('"', '""') + '"' if set(text) & set(',"\n\r') else text
-
-
 def left_out(summary: xr.Dataset) -> tuple[str, ...]:
     """How many pictures were not used and why; damaged files by name."""
-    reasons = Counter(reason for reason in summary["reason"].values.tolist() if reason)
-    total = summary.sizes["trial"]
-    told = ", ".join(f"{count} {reason}" for reason, count in reasons.items())
-    lines = [f"{sum(reasons.values())} of {total} pictures are left out{': ' if told else ''}{told}"]
+    counts = Counter(reason for reason in summary["reason"].values.tolist() if reason)
+    reasons = ", ".join(f"{count} {reason}" for reason, count in counts.items())
+    lines = [f"{counts.total()} of {summary.sizes['trial']} pictures are left out{': ' if reasons else ''}{reasons}"]
     damaged = summary["picture"].values[summary["reason"].values == "unreadable"].tolist()
     if damaged:
         more = f" and {len(damaged) - NAMED_IN_FULL} more" if len(damaged) > NAMED_IN_FULL else ""
@@ -147,87 +145,85 @@ def left_out(summary: xr.Dataset) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def _known(summary: xr.Dataset) -> tuple[str, ...]:
-    """Whether what is named is there, where that is known."""
+def _annotated(summary: xr.Dataset) -> tuple[str, ...]:
+    """Whether the first thing is in the picture, where the annotations tell."""
     kept = summary["annotated"].values[(summary["reason"].values == "") & (summary["annotated"].values >= 0)]
     if not len(kept):
         return ()
     return (f"the first thing is among what is known to be in the picture in {kept.mean():.1%} of {len(kept)}",)
 
 
-def _rows(summary: xr.Dataset, chosen: Mapping[str, int]) -> Sequence[tuple[str, ...]]:
+def _rows(summary: xr.Dataset, match: str, chosen: int) -> list[tuple[str, ...]]:
     """All K of both means; splits, the reporting half and controls at the chosen K."""
-    rows = []
-    for match, best in chosen.items():
-        for name in summary["set"].values.tolist():
-            for k in summary["k"].values.tolist() if name in ("top", SECOND) else [best]:
-                for group in summary["group"].values.tolist() if name == "top" and k == best else ["all"]:
-                    at = summary.sel(match=match, set=name, k=k, group=group)
-                    rows.append((match, name, str(k), group, *effect_row(at)))
-    return rows
+    groups = summary["group"].values.tolist()
+    return [
+        (match, name, str(k), group, *effect_row(summary.sel(match=match, set=name, k=k, group=group)))
+        for name in summary["set"].values.tolist()
+        for k in (summary["k"].values.tolist() if name in ("top", SECOND) else [chosen])
+        for group in (groups if name == "top" and k == chosen else ["all"])
+    ]
 
 
 def coco_findings(summary: xr.Dataset) -> Findings:
-    """Of ``coco``."""
+    """The results in words and in a table."""
     chosen = {match: int(summary["chosen_k"].sel(match=match)) for match in RULES}
-    at = {match: summary.sel(match=match, set="top", group="reporting", k=k) for match, k in chosen.items()}
-    every = summary.sel(match="lenient", group="all", k=chosen["lenient"])
+    reported = {match: summary.sel(match=match, set="top", group="reporting", k=k) for match, k in chosen.items()}
+    exact, lenient = (reported[match] for match in RULES)
+    after = summary["after"].sel(match="lenient", k=chosen["lenient"])
+    controls = [name for name in summary["set"].values if name not in ("top", SECOND)]
     others = {
-        "the second slot’s means in the same heads": every["after"].sel(set=SECOND),
-        "other heads": every["after"].sel(set=[name for name in summary["set"].values if name not in ("top", SECOND)]),
+        "the second slot’s means in the same heads": after.sel(set=SECOND, group="all"),
+        "other heads": after.sel(set=controls, group="all").max(),
     }
-    splits = summary.sel(match="lenient", set="top", k=chosen["lenient"])
-    ranges = [float(splits["after"].sel(group=f"split {split}")) for split in summary["split"].values.tolist()]
-    kept = summary["reason"].values == ""
-    warned = tie_warning(summary["warning"], list(chosen.values()))
-    sources = summary["sources"].values
+    splits = [float(after.sel(set="top", group=f"split {split}")) for split in summary["split"].values.tolist()]
+    kept, sources = summary["reason"].values == "", summary["sources"].values
     return Findings(
         title="the order of naming gives IDs",
         headline=(
-            f"With the outputs that the top {chosen['lenient']} selection heads have before the first thing is named, "
-            f"it is named again in {float(at['lenient']['after']):.1%} of pictures "
-            f"({float(at['lenient']['before']):.1%} without); by the whole phrase in {float(at['exact']['after']):.1%} "
-            f"({float(at['exact']['before']):.1%})."
+            f"The top {chosen['lenient']} selection heads get their mean outputs from before the first thing is named. "
+            f"The first thing is then named again in {float(lenient['after']):.1%} of pictures "
+            f"({float(lenient['before']):.1%} without); by the whole phrase in {float(exact['after']):.1%} "
+            f"({float(exact['before']):.1%} without)."
         ),
         sentences=(
             *(
-                f"{match} ({RULES[match]}, top {chosen[match]}): {share_of(one, 'before')} before, "
-                f"{share_of(one, 'after')} after, {probability(float(one['p']))}; n = {int(one['n'])}"
-                for match, one in at.items()
+                f"{match} ({RULES[match]}, top {chosen[match]}): {before_and_after(effect)}"
+                for match, effect in reported.items()
             ),
-            *(f"lenient, with {name}: at most {float(share.max()):.1%}" for name, share in others.items()),
-            f"lenient, by split: {', '.join(f'{share:.1%}' for share in ranges)}",
+            *(f"lenient, with {name}: at most {float(share):.1%}" for name, share in others.items()),
+            f"lenient, by split: {', '.join(f'{share:.1%}' for share in splits)}",
             f"{float(summary['stays'].sel(set='top', k=chosen['lenient'])):.1%} name the second thing all the same",
             *left_out(summary),
             f"{float(summary['listed'].values[kept].mean()):.1%} of second things are from the first prompt’s own list",
-            *_known(summary),
-            *([f"of the heads: {warned}"] if warned else []),
+            *_annotated(summary),
+            *tie_notes(summary["warning"], chosen.values()),
         ),
         columns=("match", "heads", "K", "pictures", *EFFECT_COLUMNS),
-        rows=tuple(_rows(summary, chosen)),
+        rows=tuple(row for match, k in chosen.items() for row in _rows(summary, match, k)),
         method=(
-            "The model goes on with a list (“… 1. a”) greedily; what it names first and second is read off by the "
-            "list’s numbers, a phrase being the words up to a comma, full stop, number or other mark, without its "
-            "article. Where the list ends after one item, the second prompt (“… 1. a {first thing} 2. a”) asks for the "
+            "The model continues a list (“… 1. a”) greedily. The first and the second named thing are read by the "
+            "list’s numbers; a phrase is the words up to a comma, full stop, number or other mark, without its "
+            "article. Where the list ends after one item, the second prompt (“… 1. a {first thing} 2. a”) gives the "
             "other. Pictures without two things are left out, and so are those whose two things have one head noun: "
             "the last word before the first “with”, “and”, “in”, “on”, “of”, “holding” and the like, plurals folded.",
             f"In each of {summary.sizes['split']} random splits the mean outputs of each head at the first prompt’s "
             f"last token ({sources.min()} to {sources.max()} sources) replace its outputs at the second prompt’s last "
             "token in the other half of the pictures. A hit names the first thing again: exact, the same phrase; "
             "lenient, the same head noun. Pictures “all”: each once, in the first split of which it is a target; "
-            "“reporting”: the half of these that K was not chosen on, which the headline is of. "
-            "Before and after are of the same pictures, spoken greedily with the same budget. Intervals are Wilson’s "
-            f"({level_of(summary)}), p is McNemar’s exact test.",
+            "“reporting”: the half of these that K was not selected on, which the headline reports. Before and after "
+            f"are of the same pictures, decoded greedily with the same budget. {intervals(summary)}",
         ),
     )
 
 
 def coco_effects(summary: xr.Dataset) -> tuple[EffectRow, ...]:
-    """By both rules."""
-    rows = []
-    for match, rule in RULES.items():
-        k = int(summary["chosen_k"].sel(match=match))
-        part = summary.sel(match=match, group="reporting", k=k)
-        told = (part.sel(set="top"), part.sel(set=part["set"] != "top"))
-        rows.append(EffectRow.of(f"the first thing is named again ({rule})", f"K = {k}", *told))
-    return tuple(rows)
+    """The effect by both rules, on the reporting half."""
+    chosen = {match: int(summary["chosen_k"].sel(match=match)) for match in RULES}
+    return tuple(
+        EffectRow.of_top(
+            f"the first thing is named again ({RULES[match]})",
+            f"K = {k}",
+            summary.sel(match=match, group="reporting", k=k),
+        )
+        for match, k in chosen.items()
+    )

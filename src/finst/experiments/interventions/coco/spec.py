@@ -12,11 +12,11 @@ from finst.options import DRAWN, Wording
 class CocoSpec(InterventionSpec):
     """Outputs of selection heads before the first thing of a list is named, written where the second one is (Fig 45).
 
-    A model goes on with "In this image there is 1. a"; half of the pictures of a split give the mean outputs at that
+    A model continues "In this image there is 1. a"; half of the pictures of a split give the mean outputs at that
     prompt's last token, and in the other half they replace those at the last token of "... 1. a {first thing} 2. a". A
     hit repeats the first thing, by the whole phrase (exact) or by the head noun (lenient). The paper takes COCO's
     validation photographs of 2017, the top 50, 100 and 200 heads of some 800, and three random splits: --photos
-    FOLDER --pictures 5000 --ks 50 100 200. Naming takes one picture at a time. The default, drawn scenes, takes two
+    FOLDER --pictures 5000 --ks 50 100 200. Pictures are named one at a time. The default, drawn scenes, takes two
     minutes on two cores with the built-in model.
     """
 
@@ -30,8 +30,8 @@ class CocoSpec(InterventionSpec):
     splits: int = 3
     """Random divisions of the pictures into sources and targets."""
     wording: Wording | None = None
-    """How the list is begun: the paper's sentence, or (enumeration) as the answer to the question for a numbered list
-    of all coloured objects, which the organism was taught and goes on with, as it does not with the paper's. None:
+    """How the list is begun: with the paper's sentence, or (enumeration) as the answer to the request for a numbered
+    list of all coloured objects, which the organism was trained to continue; it does not continue the paper's. None:
     enumeration for drawn scenes, the paper's for photographs. The same for sources and targets."""
     ks: tuple[int, ...] = (1, 2, 3, 5, 10, 20, 40)
     """Heads that are edited: the K strongest of ID selection."""

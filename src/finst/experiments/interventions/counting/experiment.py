@@ -15,11 +15,18 @@ from finst.engine.edits import Edit, Row, Rows, rows_from
 from finst.engine.greedy import cut_short
 from finst.errors import FinstError
 from finst.experiments.example import trial_example
-from finst.experiments.interventions.counting.report import counting_effects, counting_figures, counting_findings
+from finst.experiments.interventions.counting.report import (
+    RIVALS,
+    SCORES,
+    counting_effects,
+    counting_figures,
+    counting_findings,
+)
 from finst.experiments.interventions.counting.spec import CountingSpec
-from finst.experiments.interventions.decoding import continued
-from finst.experiments.interventions.effects import effects
-from finst.experiments.interventions.heads import HeadSets, check_sizes, extremes_of
+from finst.experiments.interventions.decoding import generate_with_edits
+from finst.experiments.interventions.effects import ALL, effects
+from finst.experiments.interventions.figures import draws_of
+from finst.experiments.interventions.heads import HeadSets, check_sizes, extremes_of, names_of
 from finst.experiments.interventions.protocol import (
     Intervention,
     InterventionReport,
@@ -27,7 +34,8 @@ from finst.experiments.interventions.protocol import (
     check_intervention,
     require_identical,
 )
-from finst.experiments.units import check_numbers, documented, joined, spec_attrs, units_of
+from finst.experiments.interventions.unit_data import edited_rows, head_variables, trial_dataset
+from finst.experiments.units import check_numbers, joined, spec_attrs, units_of
 from finst.prompts import TOTAL, Prompt, enumeration, listed, total_of
 from finst.report.example import TrialExample
 from finst.runs.experiment import Unit
@@ -39,13 +47,6 @@ from finst.vlm.open import VLM, Reader
 
 ATTRS = {"title": "Counting without the heads of the three stages", "paper": "arXiv 2506.15871, Fig 46"}
 
-SCORES = ("count", "list", "silent", "cut")
-"""What is asked of a text: whether the first number after the last ``Answer:`` is that of the objects; whether each
-object and nothing else is named before it, once; whether it has no ``Answer:``; whether its budget cut it short."""
-
-RIVALS = ("bottom", "random")
-"""What the strongest heads are held against."""
-
 DOCUMENTATION = {
     "hit": ("1", "whether the answer to score is yes"),
     "hit_before": ("1", "the same without an edit"),
@@ -55,7 +56,7 @@ DOCUMENTATION = {
 
 
 class Counting(Intervention[CountingSpec]):
-    """The experiment."""
+    """Ablation of the strongest, the weakest and random heads while objects are listed and counted."""
 
     name = "counting"
     spec = CountingSpec
@@ -77,46 +78,37 @@ class Counting(Intervention[CountingSpec]):
         return units_of(spec.trials, spec.trials_per_unit)
 
     def measure(self, vlm: VLM, spec: CountingSpec, unit: Unit, prepared: Prepared) -> xr.Dataset:
-        """Dims trial, set, k, score: what every text is like, with every edit and without any."""
-        maps = prepared.maps
-        every = counting_set(spec.trials, spec.seed)
+        """Dims trial, set, k, score: the scores of every text, with every edit and without any."""
+        maps, every = prepared.maps, counting_set(spec.trials, spec.seed)
         scenes = [every[index] for index in unit.trials]
         ks = sizes(spec, maps.mean[0].size)
         sets = extremes_of(maps, ks, spec.draws, spec.seed)
         contexts = [_context(vlm.reader, scene) for scene in scenes]
-        rows = [silenced(spec, sets, context) for context in contexts]
-        spoken = continued(vlm, contexts, rows, batch=spec.batch, new_tokens=spec.new_tokens)
-        hits = np.array(
-            [
-                [scored(*one, scene) for one in zip(said.texts(vlm.reader), cut_short(vlm, said).tolist(), strict=True)]
-                for said, scene in zip(spoken, scenes, strict=True)
-            ]
-        )
+        rows = [ablation_rows(spec, sets, context) for context in contexts]
+        hits = []
+        for generated, scene in zip(
+            generate_with_edits(vlm, contexts, rows, batch=spec.batch, new_tokens=spec.new_tokens), scenes, strict=True
+        ):
+            texts = zip(generated.texts(vlm.reader), cut_short(vlm, generated).tolist(), strict=True)
+            hits.append([scores_of(text, cut, scene) for text, cut in texts])
+        edits = {"set": names_of(sets), "k": ks}
         ranked = {"top": maps.strongest, "bottom": maps.weakest}
-        data = xr.Dataset(
+        warnings = [[ranking(k, spec.seed).warning for k in ks] for ranking in ranked.values()]
+        return trial_dataset(
+            unit,
+            edits,
             {
-                "hit": (
-                    ("trial", "set", "k", "score"),
-                    hits[:, 1:].reshape(len(scenes), len(sets), len(ks), len(SCORES)),
-                ),
-                "hit_before": (("trial", "score"), hits[:, 0]),
-                "heads": (("set", "k"), np.array([one.texts for one in sets])),
-                "warning": (
-                    ("end", "k"),
-                    np.array([[take(k, spec.seed).warning for k in ks] for take in ranked.values()]),
-                ),
+                **edited_rows("hit", np.array(hits), edits, "score"),
+                **head_variables(sets, warnings, "end", "k"),
             },
-            coords={
-                "trial": list(unit.trials),
+            {
                 "objects": ("trial", np.array([str(len(scene.objects)) for scene in scenes])),
-                "set": [one.name for one in sets],
-                "end": list(ranked),
-                "k": list(ks),
-                "score": list(SCORES),
+                "end": [*ranked],
+                "score": [*SCORES],
             },
             attrs=ATTRS,
+            documentation=DOCUMENTATION,
         )
-        return documented(data, DOCUMENTATION)
 
     def summarise(self, spec: CountingSpec, parts: Sequence[xr.Dataset]) -> xr.Dataset:
         """Dims set, k, score, group: shares with every edit and without any; rival: the strongest heads against others.
@@ -124,70 +116,70 @@ class Counting(Intervention[CountingSpec]):
         Raises FinstError when parts were measured with other heads.
         """
         data = joined(require_identical(parts, ("heads", "warning")))
-        found = effects(data["hit_before"], data["hit"], data["objects"].values.tolist(), 1 - spec.alpha)
         rivals = xr.Variable("rival", list(RIVALS))
-        p = xr.concat([_against(data["hit"], name, 1 - spec.alpha) for name in RIVALS], rivals)
+        p = xr.concat([_rival_p(data["hit"], name, 1 - spec.alpha) for name in RIVALS], rivals)
         q = xr.apply_ufunc(bh_fdr, p, input_core_dims=[["k"]], output_core_dims=[["k"]], vectorize=True)
         p.attrs = {"units": "1", "long_name": "exact p of the strongest heads against all sets of the rival"}
         q.attrs = {"units": "1", "long_name": "rival_p adjusted over K for the false discovery rate"}
         return (
-            found.assign(rival_p=p, rival_q=q)
+            effects(data["hit_before"], data["hit"], data["objects"].values.tolist(), 1 - spec.alpha)
+            .assign(rival_p=p, rival_q=q)
             .assign({name: data[name] for name in ("heads", "warning")})
             .assign_attrs({**ATTRS, **spec_attrs(spec)})
         )
 
     def example(self, spec: CountingSpec, reader: Reader) -> TrialExample:
-        """The first picture; marked is where heads are silent before the model speaks."""
+        """The first picture; the marked tokens are those of the prompt at which heads are ablated."""
         scene = counting_set(spec.trials, spec.seed)[0]
         context = _context(reader, scene)
-        return trial_example(reader, draw(scene), context, _prompt(scene).answer, silent_positions(spec, context))
+        return trial_example(reader, draw(scene), context, _prompt(scene).answer, ablated_positions(spec, context))
 
 
 def sizes(spec: CountingSpec, heads: int) -> tuple[int, ...]:
-    """How many heads are silenced, of so many in the model; shares of few heads may coincide."""
+    """How many heads are ablated in a model with so many; shares of few heads may coincide."""
     return spec.ks or tuple(dict.fromkeys(max(1, round(share * heads)) for share in spec.shares))
 
 
-def silent_positions(spec: CountingSpec, context: Encoded) -> tuple[int, ...]:
-    """Tokens of the prompt at which heads are silent."""
+def ablated_positions(spec: CountingSpec, context: Encoded) -> tuple[int, ...]:
+    """Tokens of the prompt at which heads put out 0."""
     if spec.positions == "last":
         return (context.tokens.last,)
     roles = context.tokens.roles
     return tuple(pos for pos, role in enumerate(roles) if spec.positions == "all" or role.kind != "image")
 
 
-def silenced(spec: CountingSpec, sets: Sequence[HeadSets], context: Encoded) -> Rows:
+def ablation_rows(spec: CountingSpec, sets: Sequence[HeadSets], context: Encoded) -> Rows:
     """An unedited row, then one for every set and K, in this order.
 
     Heads put out 0 at the spec's tokens of the prompt and, with ``steps="every"``, at every token that is fed back.
     """
     length = len(context.tokens)
-    spoken = range(length, length + spec.new_tokens - 1) if spec.steps == "every" else ()
-    where = (*silent_positions(spec, context), *spoken)
-    return rows_from([(), *(_zeros(heads, where) for one in sets for heads in one.sets)])
+    generated = range(length, length + spec.new_tokens - 1) if spec.steps == "every" else ()
+    where = (*ablated_positions(spec, context), *generated)
+    return rows_from([(), *(_zeros(heads, where) for each in sets for heads in each.sets)])
 
 
 def _zeros(heads: Sequence[Head], where: tuple[int, ...]) -> Row:
     by_layer = groupby(sorted(heads), key=itemgetter(0))
-    return tuple(Edit(layer, tuple(head for _, head in own), where, op="zero") for layer, own in by_layer)
+    return tuple(Edit(layer, tuple(head for _, head in pairs), where, op="zero") for layer, pairs in by_layer)
 
 
-def scored(text: str, cut: bool, scene: Scene) -> tuple[bool, bool, bool, bool]:
-    """What ``SCORES`` asks of a text about ``scene``; ``cut`` is known from its tokens."""
+def scores_of(text: str, cut: bool, scene: Scene) -> tuple[bool, bool, bool, bool]:
+    """The ``SCORES`` of a text about ``scene``; its tokens say whether it was ``cut``."""
     names = sorted(obj.name for obj in scene.objects)
     return total_of(text) == len(names), sorted(listed(text)) == names, TOTAL not in text.lower(), cut
 
 
-def _against(hit: xr.DataArray, rival: str, confidence: float) -> xr.DataArray:
+def _rival_p(hit: xr.DataArray, rival: str, confidence: float) -> xr.DataArray:
     """p of the strongest heads against the rival's sets, over k and score: the largest of McNemar's p.
 
     So it is small only where the strongest heads differ from every one of them (an intersection-union test); where
     they do so in different directions it is 1.
     """
-    names = [name for name in hit["set"].values.tolist() if name.partition(" ")[0] == rival]
-    found = effects(hit.sel(set=names), hit.sel(set="top", drop=True), (), confidence).sel(group="all", drop=True)
-    ways = xr.DataArray(np.sign(found["gained"] - found["lost"]))
-    return found["p"].max("set").where(ways.min("set") == ways.max("set"), 1.0)
+    others, top = hit.sel(set=draws_of(hit, rival)), hit.sel(set="top", drop=True)
+    compared = effects(others, top, (), confidence).sel(group=ALL, drop=True)
+    directions = xr.DataArray(np.sign(compared["gained"] - compared["lost"]))
+    return compared["p"].max("set").where(directions.min("set") == directions.max("set"), 1.0)
 
 
 def _prompt(scene: Scene) -> Prompt:

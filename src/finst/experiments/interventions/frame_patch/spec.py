@@ -11,10 +11,10 @@ from finst.experiments.interventions.spec import InterventionSpec
 class FramePatchSpec(InterventionSpec):
     """Selection heads' outputs from one 2x2 arrangement, patched into another that shares the centre cell (Fig 29).
 
-    The source names the object at the centre of the 3x3 lattice; in the other picture two objects are left to name,
-    one at the centre too and one at the same place within the arrangement. Objects are new in every picture. K is
-    chosen on half of the pairs, by how many answers move either way. The paper states neither K nor the number of
-    pairs. The default takes two minutes on two cores with the built-in model.
+    The source names the object at the centre of the 3x3 lattice. In the other picture two objects are left to name: one
+    at the centre too, and one at the same place within the arrangement. Objects are new in every picture. K is selected
+    on half of the pairs, by how many answers move to either object. The paper states neither K nor the number of pairs.
+    The default takes two minutes on two cores with the built-in model.
     """
 
     trials: int = 8

@@ -1,4 +1,4 @@
-"""Which of two things is named: the spec of ``photoreal``, its pictures and its questions (Fig 3)."""
+"""The pictures and prompts of ``photoreal``: balanced splits for estimating and testing (Fig 3)."""
 
 from __future__ import annotations
 
@@ -22,37 +22,37 @@ from finst.vlm.encode import Encoded, encode, unsayable
 from finst.vlm.open import Reader
 
 ROLES = ("described", "target", "none")
-"""Whose colour is named: a hit is the described thing's, the other one's is the right answer."""
+"""Whose colour is named: a hit is the described thing's; the right answer is the other one's, the target's."""
 
 
 @dataclass(frozen=True)
-class Question:
-    """A picture, and which of its two things the prompt describes."""
+class SideTrial:
+    """A picture of two things, and which of them the prompt describes."""
 
-    sided: TwoThingPicture
+    two_things: TwoThingPicture
     described: int
     """0: the left one; 1: the right one."""
 
     @property
     def side(self) -> str:
-        """``left`` or ``right``: where the described thing stands, so what is to be named."""
+        """``left`` or ``right``: where the described thing stands."""
         return SIDES[self.described]
 
     @property
     def roles(self) -> dict[str, str]:
         """Roles by colour word."""
-        return {colour: ROLES[index != self.described] for index, (colour, _) in enumerate(self.sided.things)}
+        return {colour: ROLES[index != self.described] for index, (colour, _) in enumerate(self.two_things.things)}
 
-    def seen(self, reader: Reader, spec: PhotorealSpec) -> tuple[Picture, Prompt, Encoded]:
-        """The picture, the prompt and both as the model meets them.
+    def encoded(self, reader: Reader, spec: PhotorealSpec) -> tuple[Picture, Prompt, Encoded]:
+        """The picture, the prompt, and both as the model takes them, without an answer.
 
         Raises FinstError for a picture that does not show two things, and for one that does not suit the model.
         """
-        picture = self.sided.picture()
+        picture = self.two_things.picture()
         if len(picture.scene.objects) != len(SIDES):
             raise FinstError(
-                f"picture {self.sided.name!r} shows {len(picture.scene.objects)} things: expected one on the left and "
-                "one on the right"
+                f"picture {self.two_things.name!r} shows {len(picture.scene.objects)} things: expected one on the left "
+                "and one on the right"
             )
         prompt = scene_description(picture.scene, [self.described], 1 - self.described, spec.placement)
         return picture, prompt, encode(reader, picture, prompt)
@@ -60,25 +60,25 @@ class Question:
 
 @dataclass(frozen=True)
 class Split:
-    """Questions about some pictures to estimate from, and about others to test on."""
+    """Trials with some pictures to estimate from, and with others to test on."""
 
-    estimation: tuple[Question, ...]
-    """Pictures with their mirror images, from both sides: whatever is described left is described right as often,
-    beside the same other thing, in the same environment."""
-    test: tuple[Question, ...]
+    estimation: tuple[SideTrial, ...]
+    """Every picture with its mirror image, and each described from both sides: whatever is described on the left is
+    described on the right as often, beside the same other thing, in the same environment."""
+    test: tuple[SideTrial, ...]
     """One a picture; sides take turns."""
     unmirrored: int
-    """Pictures of ``test`` whose mirror image is not there: nothing but their side is balanced."""
+    """Pictures of ``test`` without their mirror image: nothing but their side is balanced."""
 
     @property
     def colours(self) -> tuple[str, ...]:
         """Words that may be answers."""
-        questions = (*self.estimation, *self.test)
-        return tuple(sorted({colour for one in questions for colour, _ in one.sided.things}))
+        trials = (*self.estimation, *self.test)
+        return tuple(sorted({colour for trial in trials for colour, _ in trial.two_things.things}))
 
 
-def sided_of(spec: PhotorealSpec) -> Sequence[TwoThingPicture]:
-    """All pictures that there are to choose from. Raises FinstError for a folder that is not there or has none."""
+def pictures_of(spec: PhotorealSpec) -> Sequence[TwoThingPicture]:
+    """All available pictures. Raises FinstError for a missing folder and for one without pictures."""
     if spec.pictures == DRAWN:
         return drawn(spec.estimation + spec.trials, spec.seed)
     return read_sided(Path(spec.pictures))
@@ -87,13 +87,13 @@ def sided_of(spec: PhotorealSpec) -> Sequence[TwoThingPicture]:
 def drawn(count: int, seed: int) -> Sequence[TwoThingPicture]:
     """``count`` different drawings (an even number), each beside its mirror image."""
     once: dict[frozenset[Obj], TwoThingPicture] = {}
-    for one in drawn_sided(2 * count, seed):
-        once.setdefault(frozenset(one.scene.objects), one)
+    for picture in drawn_sided(2 * count, seed):
+        once.setdefault(frozenset(picture.scene.objects), picture)
     return list(once.values())[: 2 * -(-count // 2)]
 
 
 def split_of(pictures: Sequence[TwoThingPicture], spec: PhotorealSpec) -> Split:
-    """Drawn by seed; what is left after the estimation is tested on, mirrored pairs first.
+    """Drawn by seed; pictures that are not estimated from are tested on, mirrored pairs first.
 
     Raises FinstError for an odd number to estimate from, and for too few pictures or mirrored pairs.
     """
@@ -108,29 +108,30 @@ def split_of(pictures: Sequence[TwoThingPicture], spec: PhotorealSpec) -> Split:
             f"things in the same environment, on exchanged sides): estimation {spec.estimation} needs {wanted} pairs, "
             "or left and right would differ in more than sides"
         )
-    left = [one for pair in pairs[wanted:] for one in pair] + alone
-    if len(left) < spec.trials:
+    others = [picture for pair in pairs[wanted:] for picture in pair] + alone
+    if len(others) < spec.trials:
         raise FinstError(
-            f"{spec.pictures} holds {len(pictures)} pictures, {spec.estimation} to estimate from and {len(left)} "
+            f"{spec.pictures} holds {len(pictures)} pictures, {spec.estimation} to estimate from and {len(others)} "
             f"others to test on: expected at least {spec.trials} (trials)"
         )
     return Split(
-        tuple(Question(one, side) for pair in pairs[:wanted] for one in pair for side in (0, 1)),
-        tuple(Question(one, (place + place // 2) % 2) for place, one in enumerate(left[: spec.trials])),
+        tuple(SideTrial(picture, side) for pair in pairs[:wanted] for picture in pair for side in (0, 1)),
+        tuple(SideTrial(picture, (place + place // 2) % 2) for place, picture in enumerate(others[: spec.trials])),
         max(0, spec.trials - 2 * (len(pairs) - wanted)),
     )
 
 
 def check_words(reader: Reader, split: Split, spec: PhotorealSpec) -> None:
     """Raises FinstError for colours and kinds that the tokenizer does not know: their names would all be the same."""
-    questions = (*split.test, *split.estimation)
-    unknown = unsayable(reader, sorted({word for one in questions for thing in one.sided.things for word in thing}))
+    trials = (*split.test, *split.estimation)
+    words = {word for trial in trials for thing in trial.two_things.things for word in thing}
+    unknown = unsayable(reader, sorted(words))
     if unknown:
-        of_finst = [", ".join(sorted({*words} - {*unsayable(reader, words)})) or "none" for words in (COLOURS, SHAPES)]
+        known = [", ".join(sorted({*words} - {*unsayable(reader, words)})) or "none" for words in (COLOURS, SHAPES)]
         raise FinstError(
             f"{spec.pictures} shows {', '.join(unknown)}, and the tokenizer of {reader.id} has no tokens for that: "
-            f"expected words that it knows; of finst render's it knows the --colours {of_finst[0]} and the --things "
-            f"{of_finst[1]}"
+            f"expected words that it knows; of finst render's it knows the --colours {known[0]} and the --things "
+            f"{known[1]}"
         )
 
 
@@ -140,11 +141,11 @@ def mirrored(
     """Pictures paired with one of the same things on exchanged sides in the same environment, and those left over."""
     waiting: dict[tuple[str, Features, Features], list[TwoThingPicture]] = defaultdict(list)
     pairs: list[tuple[TwoThingPicture, TwoThingPicture]] = []
-    for one in pictures:
-        left, right = one.things
-        others = waiting[one.environment, right, left]
+    for picture in pictures:
+        left, right = picture.things
+        others = waiting[picture.environment, right, left]
         if others:
-            pairs.append((others.pop(0), one))
+            pairs.append((others.pop(0), picture))
         else:
-            waiting[one.environment, left, right].append(one)
-    return pairs, [one for some in waiting.values() for one in some]
+            waiting[picture.environment, left, right].append(picture)
+    return pairs, [picture for alone in waiting.values() for picture in alone]

@@ -13,9 +13,9 @@ class RescueSpec(InterventionSpec):
 
     Low entropy shows all conjunctions of 2x2 or 3x3 colours and shapes, high entropy objects that differ in both;
     objects are new in every picture. The last token's outputs become the prototype of the missing object's cell. K is
-    chosen on half of the trials and reported on the other. The paper has 1,600 trials of either entropy on 2x2 and
-    4,050 on 3x3 (--trials 100 50 --estimation 100 50). The default takes two minutes on two cores with the built-in
-    model.
+    selected on half of the trials, and effects reported on the other. The paper has 1,600 trials of either entropy on
+    2x2 and 4,050 on 3x3 (--trials 100 50 --estimation 100 50). The default takes two minutes on two cores with the
+    built-in model.
     """
 
     grids: tuple[str, ...] = ("2x2", "3x3")

@@ -11,9 +11,9 @@ from finst.experiments.interventions.spec import InterventionSpec
 class ReuseSpec(InterventionSpec):
     """IDs from scene descriptions added at the last token of spatial questions on the 3x3 grid (Fig 5).
 
-    Estimated from descriptions of other pictures, K and dose chosen on half of the questions and reported on the other
-    half. The paper adds dose 2 to the top 100 heads of ID selection; numbers of trials are not stated there. The
-    default takes two minutes on two cores with the built-in model.
+    IDs are estimated from descriptions of other pictures. K and dose are selected on half of the questions, and effects
+    reported on the other half. The paper adds dose 2 to the top 100 heads of ID selection; numbers of trials are not
+    stated there. The default takes two minutes on two cores with the built-in model.
     """
 
     trials: int = 24
@@ -23,4 +23,4 @@ class ReuseSpec(InterventionSpec):
     ks: tuple[int, ...] = (1, 2, 3, 5, 10, 20, 40)
     """Heads that are edited: the K strongest of ID selection."""
     doses: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0, 8.0)
-    """The paper's alpha: by what the written ID is multiplied."""
+    """The paper's alpha: the factor of the written ID."""

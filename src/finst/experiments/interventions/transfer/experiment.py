@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from functools import reduce
-from operator import add
 
 import numpy as np
 import xarray as xr
 
-from finst.engine.edits import Rows, unedited
-from finst.engine.head_sets import head_sets
+from finst.engine.edits import Rows
 from finst.errors import FinstError
 from finst.experiments.cma.head_maps import HeadMaps
 from finst.experiments.example import trial_example
-from finst.experiments.interventions.decoding import decode_with_edits, role_of
-from finst.experiments.interventions.heads import HeadSets, check_sizes, head_sets_of, warnings_of
+from finst.experiments.interventions.decoding import decode_with_edits
+from finst.experiments.interventions.heads import (
+    SITES,
+    HeadSets,
+    check_sizes,
+    head_sets_of,
+    names_of,
+    rows_by_size,
+    warnings_of,
+    with_unedited,
+)
 from finst.experiments.interventions.protocol import (
     Intervention,
     InterventionReport,
@@ -23,12 +29,26 @@ from finst.experiments.interventions.protocol import (
     check_intervention,
     require_identical,
 )
-from finst.experiments.interventions.transfer.position_ids import SITES, IDs, context_of, ids_of, slots_of, stages_of
+from finst.experiments.interventions.transfer.position_ids import PositionIDs, ids_of, slots_of, stages_of
 from finst.experiments.interventions.transfer.report import transfer_effects, transfer_figures, transfer_findings
 from finst.experiments.interventions.transfer.spec import TransferSpec
 from finst.experiments.interventions.transfer.summary import summary_of
-from finst.experiments.interventions.transfer.tasks import NAMES, TASKS, Asked, Pictures, opposite, pictures_of, task_of
-from finst.experiments.units import check_numbers, documented, joined, units_of
+from finst.experiments.interventions.transfer.tasks import (
+    NAMES,
+    TASKS,
+    TaskTrial,
+    TaskTrials,
+    opposite,
+    task_of,
+    trials_of,
+)
+from finst.experiments.interventions.unit_data import (
+    edited_rows,
+    role_indices,
+    staged_head_variables,
+    trial_dataset,
+)
+from finst.experiments.units import check_numbers, joined, units_of
 from finst.report.example import TrialExample
 from finst.runs.experiment import Unit
 from finst.scenes.draw import draw
@@ -47,25 +67,17 @@ DOCUMENTATION = {
     "warning": ("1", "what is arbitrary about the K strongest heads; empty if nothing"),
 }
 
-EVERY = Mapping[str, Mapping[str, IDs]]
+TaskIDs = Mapping[str, Mapping[str, PositionIDs]]
 """IDs by task and stage."""
 
 
-def pictures(spec: TransferSpec) -> dict[str, Pictures]:
-    """Of every task of the spec."""
-    return pictures_of(spec.tasks, spec.trials, spec.estimation, spec.seed, spec.placement)
-
-
-def estimated(vlm: VLM, spec: TransferSpec) -> EVERY:
-    """IDs of every task, from pictures that are not edited."""
-    return {
-        name: ids_of(vlm, task_of(name), of.estimation, spec.draws, batch=spec.batch, seed=spec.seed)
-        for name, of in pictures(spec).items()
-    }
+def all_trials(spec: TransferSpec) -> dict[str, TaskTrials]:
+    """The trials of every task of the spec."""
+    return trials_of(spec.tasks, spec.trials, spec.estimation, spec.seed, spec.placement)
 
 
 class Transfer(Intervention[TransferSpec]):
-    """The experiment."""
+    """IDs estimated in each task, written in every task."""
 
     name = "transfer"
     spec = TransferSpec
@@ -79,65 +91,59 @@ class Transfer(Intervention[TransferSpec]):
         if len(set(spec.tasks)) < max(2, len(spec.tasks)):
             raise FinstError(f"tasks is {', '.join(spec.tasks)}: expected two or more different ones of {list(TASKS)}")
         for name in spec.tasks:
-            (asked,) = pictures_of([name], 1, 0, spec.seed, spec.placement)[name].tests
-            context = context_of(reader, asked)
+            (trial,) = trials_of([name], 1, 0, spec.seed, spec.placement)[name].tests
+            context = trial.encoded(reader)
             for stage in stages_of(task_of(name)):
-                slots_of(stage, asked, context)
-
-    def estimate(self, vlm: VLM, spec: TransferSpec) -> EVERY:
-        """Raises FinstError as ``estimated``."""
-        return estimated(vlm, spec)
+                slots_of(stage, trial, context)
 
     def plan(self, spec: TransferSpec) -> tuple[Unit, ...]:
         """Consecutive trials, task by task."""
         return units_of(len(spec.tasks) * spec.trials, spec.trials_per_unit)
 
+    def estimate(self, vlm: VLM, spec: TransferSpec) -> TaskIDs:
+        """IDs of every task, from pictures that are not edited."""
+        return {
+            name: ids_of(vlm, task_of(name), trials.estimation, spec.draws, batch=spec.batch, seed=spec.seed)
+            for name, trials in all_trials(spec).items()
+        }
+
     def measure(self, vlm: VLM, spec: TransferSpec, unit: Unit, prepared: Prepared) -> xr.Dataset:
         """Dims trial, stage, source, set, k, dose: whose colour is named with every edit, and without any."""
-        maps, ids = prepared.maps, prepared.estimates
-        sets = {stage: _sets(spec, maps, stage) for stage in SITES}
-        names = [one.name for one in sets["id_selection"]]
-        every = pictures(spec)
+        maps, ids, every = prepared.maps, prepared.estimates, all_trials(spec)
+        sets = {stage: transfer_sets(spec, maps, stage) for stage in SITES}
         targets = [spec.tasks[index // spec.trials] for index in unit.trials]
         trials = [every[name].tests[index % spec.trials] for name, index in zip(targets, unit.trials, strict=True)]
-        contexts = [context_of(vlm.reader, asked) for asked in trials]
-        shape = (len(trials), len(SITES), len(spec.tasks), len(names), len(spec.ks), len(spec.doses))
-        roles, before = np.full(shape, -1, np.int8), np.empty(len(trials), np.int8)
+        contexts = [trial.encoded(vlm.reader) for trial in trials]
+        names = names_of(sets["id_selection"])
+        edits = {"stage": [*SITES], "source": spec.tasks, "set": names, "k": spec.ks, "dose": spec.doses}
+        roles = np.full((len(trials), *map(len, edits.values())), -1, np.int8)
+        before = np.empty((len(trials), 1), np.int8)
         # Edits of words begin before the last token: in rows of their own, as those of one call begin together.
         for stages in (("id_selection", "feature_retrieval"), ("id_retrieval",)):
             places = [place for place, name in enumerate(targets) if stages[0] in stages_of(task_of(name))]
-            rows = [_rows(spec, stages, sets, ids, targets[p], trials[p], contexts[p]) for p in places]
+            rows = [edit_rows(spec, stages, sets, ids, targets[p], trials[p], contexts[p]) for p in places]
             texts = decode_with_edits(vlm, [contexts[place] for place in places], rows, batch=spec.batch)
             for place, row in zip(places, texts, strict=True):
-                named = [ROLES.index(role_of(text, trials[place].roles)) for text in row]
+                (named,) = role_indices([row], [trials[place]], ROLES)
                 before[place] = named[0]
-                for stage, found in zip(stages, np.split(np.array(named[1:]), len(stages)), strict=True):
+                for stage, edited in zip(stages, np.split(named[1:], len(stages)), strict=True):
                     sources = [stage in ids[name] for name in spec.tasks]
-                    roles[place, list(SITES).index(stage), sources] = found.reshape(-1, *shape[3:])
-        data = xr.Dataset(
+                    roles[place, [*SITES].index(stage), sources] = edited.reshape(-1, *roles.shape[3:])
+        return trial_dataset(
+            unit,
+            edits,
             {
-                "said": (("trial", "stage", "source", "set", "k", "dose"), roles),
-                "said_before": ("trial", before),
-                "heads": (("stage", "set", "k"), np.array([[one.texts for one in of] for of in sets.values()])),
-                "warning": (
-                    ("stage", "k"),
-                    np.array([warnings_of(maps, stage, spec.ks, spec.seed) for stage in SITES]),
-                ),
+                **edited_rows("said", np.concatenate([before, roles.reshape(len(trials), -1)], axis=1), edits),
+                **staged_head_variables(sets, {stage: warnings_of(maps, stage, spec.ks, spec.seed) for stage in SITES}),
             },
-            coords={
-                "trial": list(unit.trials),
+            {
                 "target_task": ("trial", np.array(targets)),
-                "place": ("trial", np.array([NAMES[asked.place] for asked in trials])),
-                "stage": list(SITES),
-                "source": list(spec.tasks),
-                "set": names,
-                "k": list(spec.ks),
-                "dose": list(spec.doses),
-                "role": list(ROLES),
+                "place": ("trial", np.array([NAMES[trial.place] for trial in trials])),
+                "role": [*ROLES],
             },
             attrs=ATTRS,
+            documentation=DOCUMENTATION,
         )
-        return documented(data, DOCUMENTATION)
 
     def summarise(self, spec: TransferSpec, parts: Sequence[xr.Dataset]) -> xr.Dataset:
         """Dims stage, source, target, set, group: effects on the reporting half, at settings of the choosing half.
@@ -145,48 +151,42 @@ class Transfer(Intervention[TransferSpec]):
         Raises FinstError when parts were measured with other heads.
         """
         data = joined(require_identical(parts, ("heads", "warning")))
-        found = summary_of(spec, data)
-        return found.assign({name: data[name] for name in DOCUMENTATION if name != "said"})
+        return summary_of(spec, data).assign({name: data[name] for name in DOCUMENTATION if name != "said"})
 
     def example(self, spec: TransferSpec, reader: Reader) -> TrialExample:
         """The first trial of the first task."""
-        asked = pictures(spec)[spec.tasks[0]].tests[0]
-        context = context_of(reader, asked)
-        places = [pos for stage in stages_of(task_of(spec.tasks[0])) for pos in slots_of(stage, asked, context)]
-        return trial_example(reader, draw(asked.scene), context, asked.prompt.answer, places)
+        trial = all_trials(spec)[spec.tasks[0]].tests[0]
+        context = trial.encoded(reader)
+        places = [pos for stage in stages_of(task_of(spec.tasks[0])) for pos in slots_of(stage, trial, context)]
+        return trial_example(reader, draw(trial.scene), context, trial.prompt.answer, places)
 
 
-def _sets(spec: TransferSpec, maps: HeadMaps, stage: str) -> tuple[HeadSets, ...]:
-    """The strongest heads, them once more for every shuffle of places, and the other controls."""
+def transfer_sets(spec: TransferSpec, maps: HeadMaps, stage: str) -> tuple[HeadSets, ...]:
+    """The strongest heads, the same again for every shuffle of places, and the other controls."""
     top, *others = head_sets_of(maps, stage, spec.ks, spec.draws, spec.seed)
-    return (top, *(HeadSets(f"shuffled {draw_}", top.sets) for draw_ in range(spec.draws)), *others)
+    return (top, *(HeadSets(f"shuffled {draw}", top.sets) for draw in range(spec.draws)), *others)
 
 
-def _rows(
+def edit_rows(
     spec: TransferSpec,
     stages: Sequence[str],
     sets: Mapping[str, Sequence[HeadSets]],
-    ids: EVERY,
+    ids: TaskIDs,
     target: str,
-    asked: Asked,
+    trial: TaskTrial,
     context: Encoded,
 ) -> Rows:
     """An unedited row, then one for every stage, source that has it, set, K and dose, in this order."""
-    rows = []
+    blocks: list[Rows] = []
     for stage in stages:
-        positions = slots_of(stage, asked, context)
-        start, stop = (asked.place, opposite(asked.place))
-        if stage == "id_retrieval" and asked.move is not None:
-            start, stop = asked.move.start, asked.move.stop
-        for source in spec.tasks:
-            if stage not in ids[source]:
-                continue
-            of_rows = task_of(source).rows and task_of(target).rows
-            for one in sets[stage]:
-                shuffle = int(one.name.split()[1]) if one.name.startswith("shuffled") else None
-                step = ids[source][stage].step(start, stop, rows=of_rows, shuffle=shuffle)[:, -len(positions) :]
-                rows += [
-                    head_sets(step, positions, np.array(heads), (len(heads),), spec.doses, SITES[stage])
-                    for heads in one.sets
-                ]
-    return reduce(add, rows, unedited())
+        positions = slots_of(stage, trial, context)
+        start, stop = trial.place, opposite(trial.place)
+        if stage == "id_retrieval" and trial.move is not None:
+            start, stop = trial.move.start, trial.move.stop
+        for source in (name for name in spec.tasks if stage in ids[name]):
+            rows = task_of(source).rows and task_of(target).rows
+            for each in sets[stage]:
+                shuffle = int(each.name.split()[1]) if each.name.startswith("shuffled") else None
+                step = ids[source][stage].step(start, stop, rows=rows, shuffle=shuffle)[:, -len(positions) :]
+                blocks += rows_by_size(step, positions, each, spec.doses, stage)
+    return with_unedited(blocks)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from finst.experiments.interventions.spec import InterventionSpec
 
 TASK_NAMES = ("description-2x2", "description-3x3", "description-sided", "colour", "spatial", "enumeration")
-"""What ``tasks`` defines."""
+"""The tasks of ``transfer.tasks``."""
 
 
 @dataclass(frozen=True)
@@ -18,10 +18,10 @@ class TransferSpec(InterventionSpec):
     source task, by the place of the object that is to be named (ID selection: outputs at the last token; feature
     retrieval: queries there) or of a described one (ID retrieval: outputs at its words). Places are the ends of the
     first and of the last row, which all grids have; where source or target has one row, left and right alone. A hit
-    names the object at the other end of the answer's row. K and dose are chosen for each pair on half of the trials, as
-    IDs of one task may be larger than another's, and reported on the other half. The default takes under four minutes
-    on two cores with the built-in model, and only strong effects survive the correction over all pairs; of a size for a
-    paper are --trials 200 --estimation 160 --draws 5 --ks 1 5 20 50 100 --doses 0.5 1 2 4 8.
+    names the object at the other end of the answer's row. K and dose are selected for each pair on half of the trials,
+    as IDs of one task may be larger than another's, and effects reported on the other half. The default takes under
+    four minutes on two cores with the built-in model, and only strong effects survive the correction over all pairs;
+    of a size for a paper are --trials 200 --estimation 160 --draws 5 --ks 1 5 20 50 100 --doses 0.5 1 2 4 8.
     """
 
     tasks: tuple[str, ...] = TASK_NAMES
@@ -33,7 +33,7 @@ class TransferSpec(InterventionSpec):
     ks: tuple[int, ...] = (1, 5, 20)
     """Heads that are edited: the K strongest of the stage."""
     doses: tuple[float, ...] = (1.0, 4.0)
-    """By what the written difference is multiplied."""
+    """The factor of the written difference."""
     draws: int = 1
-    """Of each control: random heads of the whole model, of the same layers, and the strongest heads with IDs of
+    """Draws of each control: random heads of the whole model, of the same layers, and the strongest heads with IDs of
     shuffled places."""

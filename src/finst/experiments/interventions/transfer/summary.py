@@ -1,4 +1,4 @@
-"""What came of writing IDs of every task into every other: settings on one half, effects on the other."""
+"""The summary of ``transfer``: settings selected on one half of each target's trials, effects reported on the other."""
 
 from __future__ import annotations
 
@@ -11,24 +11,25 @@ import xarray as xr
 from finst.analysis.multiplicity import bh_fdr
 from finst.experiments.interventions.effects import ALL, argmax_setting, effects, selection_split
 from finst.experiments.interventions.spec import InterventionSpec
-from finst.experiments.units import spec_attrs
-
-POOLS = ("within", "across")
-"""Trials of all tasks with IDs of their own task, or each with those of one other task, which take turns."""
+from finst.experiments.interventions.transfer.report import POOLS
+from finst.experiments.units import documented, spec_attrs
 
 DOCUMENTATION = {
-    "p_all": "largest of the exact paired p values: against no edit and against every control; 1 where one is not less",
-    "q": "the same, adjusted for all pairs and stages (Benjamini-Hochberg)",
-    "moved": "q is below alpha: more hits than without the edit and than with every control",
-    "chosen_k": "heads edited, chosen on the other half",
-    "chosen_dose": "what the difference was multiplied by, chosen on the other half",
-    "right_before": "share of the target's trials that are right without an edit",
+    "p_all": (
+        "1",
+        "largest of the exact paired p values: against no edit and against every control; 1 where one is not less",
+    ),
+    "q": ("1", "the same, adjusted for all pairs and stages (Benjamini-Hochberg)"),
+    "moved": ("1", "q is below alpha: more hits than without the edit and than with every control"),
+    "chosen_k": ("1", "heads edited, chosen on the other half"),
+    "chosen_dose": ("1", "what the difference was multiplied by, chosen on the other half"),
+    "right_before": ("1", "share of the target's trials that are right without an edit"),
 }
 
 
 @dataclass(frozen=True, eq=False)
-class Reported:
-    """The reporting half of one target's trials, at the chosen settings."""
+class ReportingHalf:
+    """The trials of one target that no setting was selected on, at the selected settings."""
 
     hits: xr.DataArray
     """Dims trial, stage, source, set."""
@@ -36,73 +37,71 @@ class Reported:
     """Dim trial."""
     right: xr.DataArray
     """Dim trial: right without an edit."""
-    there: xr.DataArray
+    exists: xr.DataArray
     """Dims stage, source: whether both tasks have the stage."""
     sides: tuple[str, ...]
     """Where the answer is, by trial."""
     k: xr.DataArray
+    """Dims stage, source."""
     dose: xr.DataArray
+    """Dims stage, source."""
 
     def matrix(self, confidence: float) -> xr.Dataset:
-        """Effects with dims stage, source, set, group; not a number where there is none."""
-        found = effects(self.before, self.hits, self.sides, confidence)
-        told = found.assign(p_all=_against(self.before, self.hits), chosen_k=self.k, chosen_dose=self.dose)
-        return told.where(self.there).assign(right_before=self.right.mean())
+        """Effects with dims stage, source, set, group; nan where a task lacks the stage."""
+        whole = effects(self.before, self.hits, self.sides, confidence).assign(
+            p_all=_largest_p(self.before, self.hits), chosen_k=self.k, chosen_dose=self.dose
+        )
+        return whole.where(self.exists).assign(right_before=self.right.mean())
+
+    def sources(self, target: str, pool: str, stage: str) -> Sequence[str]:
+        """The tasks whose IDs are pooled for ``target``: itself (within), or all others (across)."""
+        exists = self.exists.sel(stage=stage)
+        names = exists["source"].values[exists.values].tolist()
+        return [name for name in names if (name == target) == (pool == "within")]
 
 
 def summary_of(spec: InterventionSpec, data: xr.Dataset) -> xr.Dataset:
     """Dims stage, source, target, set, group (sides of the answer), and pool."""
     names = data["source"].values.tolist()
-    targets = {name: _reported(data.isel(trial=data["target_task"].values == name), spec.seed) for name in names}
-    matrices = [one.matrix(1 - spec.alpha) for one in targets.values()]
-    found: xr.Dataset = xr.concat(matrices, xr.Variable("target", names), join="exact")
-    found = found.transpose("stage", "source", "target", "set", "group")
-    p = found["p_all"]
+    targets = {name: _reporting_half(data.isel(trial=data["target_task"].values == name), spec.seed) for name in names}
+    matrices = [half.matrix(1 - spec.alpha) for half in targets.values()]
+    whole: xr.Dataset = xr.concat(matrices, xr.Variable("target", names), join="exact")
+    whole = whole.transpose("stage", "source", "target", "set", "group")
+    p = whole["p_all"]
     adjusted = np.full(p.shape, np.nan)
     adjusted[p.notnull().values] = bh_fdr(p.values[p.notnull().values])
     q = p.copy(data=adjusted)
-    summary = found.assign(q=q, moved=q < spec.alpha).merge(_pooled(targets, 1 - spec.alpha), join="exact")
-    for name, text in DOCUMENTATION.items():
-        summary[name].attrs = {"units": "1", "long_name": text}
-    return summary.assign_attrs({**data.attrs, **spec_attrs(spec)})
+    summary = whole.assign(q=q, moved=q < spec.alpha).merge(_pooled(targets, 1 - spec.alpha), join="exact")
+    return documented(summary, DOCUMENTATION).assign_attrs({**data.attrs, **spec_attrs(spec)})
 
 
-def _reported(data: xr.Dataset, seed: int) -> Reported:
+def _reporting_half(data: xr.Dataset, seed: int) -> ReportingHalf:
     role = data["role"].values.tolist().index
     places = data["place"].values.tolist()
     choosing = selection_split(places, seed)
-    hits = data["said"] == role("elsewhere")
-    shares = hits.isel(trial=choosing).sel(set="top", drop=True).mean("trial").transpose("stage", "source", "k", "dose")
-    chosen = [[argmax_setting(one) for one in row] for row in shares]
-    dims = ("stage", "source")
-    settings = {
-        name: xr.DataArray([[one[name] for one in row] for row in chosen], {dim: shares[dim] for dim in dims}, dims)
-        for name in ("k", "dose")
-    }
-    out, before = {"trial": ~choosing}, data["said_before"]
-    return Reported(
-        hits.isel(out).sel(settings).reset_coords(["k", "dose"], drop=True),
-        (before == role("elsewhere")).isel(out),
-        (before == role("answer")).isel(out),
+    hits, before = data["said"] == role("elsewhere"), data["said_before"]
+    settings = argmax_setting(hits.isel(trial=choosing).sel(set="top").mean("trial"), ("k", "dose"))
+    reported = {"trial": ~choosing}
+    return ReportingHalf(
+        hits.isel(reported).sel(settings).reset_coords(["k", "dose"], drop=True),
+        (before == role("elsewhere")).isel(reported),
+        (before == role("answer")).isel(reported),
         (data["said"] >= 0).isel(trial=0, set=0, k=0, dose=0, drop=True),
         tuple(np.array([name.split()[1] for name in places])[~choosing].tolist()),
         **settings,
     )
 
 
-def _against(before: xr.DataArray, hits: xr.DataArray) -> xr.DataArray:
+def _largest_p(before: xr.DataArray, hits: xr.DataArray) -> xr.DataArray:
     """The largest p of the strongest heads against no edit and against every control, 1 where these do as well."""
     top = hits.sel(set="top", drop=True)
-    rivals = [before.broadcast_like(top), *(hits.sel(set=name, drop=True) for name in _controls(hits))]
-    held = effects(xr.concat(rivals, "rival"), top, [ALL] * before.size, 0.95).sel(group=ALL, drop=True)
-    return held["p"].where(held["gained"] > held["lost"], 1.0).max("rival")
+    controls = [name for name in hits["set"].values.tolist() if name != "top"]
+    rivals = [before.broadcast_like(top), *(hits.sel(set=name, drop=True) for name in controls)]
+    compared = effects(xr.concat(rivals, "rival"), top, [ALL] * before.size, 0.95).sel(group=ALL, drop=True)
+    return compared["p"].where(compared["gained"] > compared["lost"], 1.0).max("rival")
 
 
-def _controls(hits: xr.DataArray) -> list[str]:
-    return [name for name in hits["set"].values.tolist() if name != "top"]
-
-
-def _pooled(targets: dict[str, Reported], confidence: float) -> xr.Dataset:
+def _pooled(targets: dict[str, ReportingHalf], confidence: float) -> xr.Dataset:
     """Effects over all targets, every trial with the IDs of one task: dims pool, stage, set, ``pooled_`` names."""
     stages = next(iter(targets.values())).hits["stage"].values.tolist()
     cells = {(pool, stage): _pool(targets, pool, stage, confidence) for pool in POOLS for stage in stages}
@@ -114,25 +113,19 @@ def _pooled(targets: dict[str, Reported], confidence: float) -> xr.Dataset:
     return whole.rename({name: f"pooled_{name}" for name in whole.data_vars})
 
 
-def _pool(targets: dict[str, Reported], pool: str, stage: str, confidence: float) -> xr.Dataset | None:
-    """None where no pair of tasks has the stage."""
+def _pool(targets: dict[str, ReportingHalf], pool: str, stage: str, confidence: float) -> xr.Dataset | None:
+    """One pool and stage; None where no pair of tasks has the stage."""
     hits: list[xr.DataArray] = []
     before: list[xr.DataArray] = []
-    for name, one in targets.items():
-        sources = _sources(one, name, pool, stage)
+    for name, half in targets.items():
+        sources = half.sources(name, pool, stage)
         if sources:
-            turns = xr.DataArray(np.resize(np.array(sources), one.before.size), dims="trial")
-            hits.append(one.hits.sel(stage=stage, drop=True).sel(source=turns).drop_vars("source"))
-            before.append(one.before)
+            turns = xr.DataArray(np.resize(np.array(sources), half.before.size), dims="trial")
+            hits.append(half.hits.sel(stage=stage, drop=True).sel(source=turns).drop_vars("source"))
+            before.append(half.before)
     if not hits:
         return None
-    whole: xr.DataArray = xr.concat(hits, "trial", join="exact")
-    base: xr.DataArray = xr.concat(before, "trial", join="exact")
-    held = effects(base, whole, [ALL] * base.size, confidence).sel(group=ALL, drop=True)
-    return held.assign(p_all=_against(base, whole))
-
-
-def _sources(one: Reported, target: str, pool: str, stage: str) -> Sequence[str]:
-    there = one.there.sel(stage=stage)
-    names = there["source"].values[there.values].tolist()
-    return [name for name in names if (name == target) == (pool == "within")]
+    after: xr.DataArray = xr.concat(hits, "trial", join="exact")
+    unedited: xr.DataArray = xr.concat(before, "trial", join="exact")
+    pooled = effects(unedited, after, [ALL] * unedited.size, confidence).sel(group=ALL, drop=True)
+    return pooled.assign(p_all=_largest_p(unedited, after))
