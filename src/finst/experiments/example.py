@@ -1,4 +1,4 @@
-"""One context as pages show it. Needs a tokenizer and an image processor, but no weights."""
+"""One trial as reports show it: picture, image tokens of every object, and prompt tokens. Needs no weights."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from finst.vlm.open import Reader
 
 
 def context_view(name: str, caption: str, picture: Picture, context: Encoded, answer: str) -> ContextView:
-    """A context's picture, with the image tokens of every object."""
+    """A context's picture, with the image tokens of every object; ``answer`` is the right answer to its prompt."""
     roles = context.tokens.roles
     cells = []
     for index, obj in enumerate(picture.scene.objects):
@@ -23,24 +23,27 @@ def context_view(name: str, caption: str, picture: Picture, context: Encoded, an
 
 
 def token_views(reader: Reader, context: Encoded, marked: Mapping[str, Collection[int]]) -> tuple[TokenView, ...]:
-    """A context's tokens, each with the names in ``marked`` that have its position."""
+    """A context's tokens, each with its marks: the names in ``marked`` whose positions include that of the token.
+
+    Consecutive image tokens are one view.
+    """
     texts = token_texts(reader, context.input_ids.tolist())
     views = []
-    of_picture = (context.input_ids == reader.config.image_token_id).tolist()
-    for is_image, run in groupby(range(len(texts)), key=of_picture.__getitem__):
+    image = (context.input_ids == reader.config.image_token_id).tolist()
+    for is_image, run in groupby(range(len(texts)), key=image.__getitem__):
         positions = list(run)
         if is_image:
             views.append(TokenView(f"picture: {context.tokens.layout} tokens", "image", tokens=len(positions)))
             continue
         for pos in positions:
-            names = tuple(name for name, where in marked.items() if pos in where)
-            views.append(TokenView(texts[pos], context.tokens.roles[pos].kind, names))
+            marks = tuple(name for name, marked_positions in marked.items() if pos in marked_positions)
+            views.append(TokenView(texts[pos], context.tokens.roles[pos].kind, marks))
     return tuple(views)
 
 
 def trial_example(
     reader: Reader, picture: Picture, context: Encoded, answer: str, marked: Collection[int]
 ) -> TrialExample:
-    """A trial with the tokens at the positions ``marked``: those that are read or edited."""
+    """A trial with one context; ``marked`` are the positions of the tokens that are read or edited."""
     view = context_view("trial", "The scene of the first trial.", picture, context, answer)
     return TrialExample(context.tokens.grid, view, token_views(reader, context.prompt, {"marked": marked}))

@@ -42,7 +42,8 @@ def test_the_strongest_heads_are_the_planted_ones():
     assert "L2H1" in findings.headline
     assert len(findings.rows) == 4 * HEADS_LISTED
     assert "L1H2" not in {row[2] for row in findings.rows}
-    assert [s for s in findings.sentences if s.startswith("inactive")] == ["inactive at the last token: 1 heads"]
+    (inactive,) = [sentence for sentence in findings.sentences if sentence.startswith("inactive")]
+    assert inactive.split()[-1] == "1"
 
 
 def stages_with(**changes: str) -> Findings:

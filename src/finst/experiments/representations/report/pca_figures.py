@@ -115,7 +115,7 @@ def best_planes(summary: xr.Dataset) -> NamedFigure:
             "The first two principal components at the layers where each label separates best: in the plane (largest "
             "silhouette) or, if no plane separates it, by a probe on more components. Above each panel: the layer, and "
             "the labels that it is best for. Each row colours the same points by another label. In brackets: the share "
-            f"of variance. {_points_text(summary)} Compare Fig 1b of the paper."
+            f"of variance. {_points_text(summary)}Compare Fig 1b of the paper."
         ),
         figure=figure,
         csv=_table(summary, sorted({layer for layers in best.values() for layer in layers})),
@@ -129,7 +129,7 @@ def _labels_by_layer(best: dict[str, int]) -> dict[int, str]:
 
 def _points_text(summary: xr.Dataset) -> str:
     count = summary.sizes["trial"]
-    return f"At most {MOST_POINTS} of {count} trials are drawn; the data hold all." if count > MOST_POINTS else ""
+    return f"At most {MOST_POINTS} of {count} trials are drawn; the data hold all. " if count > MOST_POINTS else ""
 
 
 def _table(summary: xr.Dataset, layers: list[int]) -> str:
@@ -162,7 +162,7 @@ def all_layers(part: xr.Dataset, view: str, label: str) -> NamedFigure:
         caption=(
             "The first two principal components of every layer. Above each panel: held-out accuracy of a linear probe "
             f"for {label} on these two (chance: {float(part['chance'].sel(label=label).max()):.0%}). "
-            f"{_points_text(part)} Compare Fig 26 of the paper’s update of May 2026."
+            f"{_points_text(part)}Compare Fig 26 of the paper’s update of May 2026."
         ),
         figure=figure,
         csv=_table(part, layers),

@@ -62,7 +62,7 @@ def heads_findings(summary: xr.Dataset) -> Findings:
         for target in TARGETS:
             part = summary.sel(role=role, comparison=target)
             heads = strongest_heads(part, HEADS_LISTED)
-            best[role, target] = heads[0].name if float(heads[0].statistics["p_fwer"]) < alpha else "no head"
+            best[role, target] = heads[0].name if float(heads[0].statistics["p_fwer"]) < alpha else "none"
             named = ", ".join(f"{head.name} {_with_interval(head.statistics)}" for head in heads[:HEADS_NAMED])
             significant = f"significant in {int((part['p_fwer'] < alpha).sum())} of {part['r'].size} heads"
             sentences.append(f"{target} at the {token}: {named}; {significant}")
@@ -71,10 +71,10 @@ def heads_findings(summary: xr.Dataset) -> Findings:
     return Findings(
         title="representational similarity of heads",
         headline=(
-            f"Position is clearest in {best[COMMAS, 'position']} at the commas and in {best[LAST, 'position']} at the "
-            f"last token; features are clearest in {best[LAST, 'features']} at the last token."
+            f"Strongest significant heads: position at the commas {best[COMMAS, 'position']}, position at the last "
+            f"token {best[LAST, 'position']}, features at the last token {best[LAST, 'features']}."
         ),
-        sentences=(*sentences, f"inactive at the last token: {inactive} heads", exact_text(summary)),
+        sentences=(*sentences, f"inactive heads at the last token: {inactive}", exact_text(summary)),
         columns=("token", "target", "head", "r", "low", "high", "Spearman", "norm", "p", "family-wise p"),
         rows=tuple(rows),
         method=(
