@@ -164,7 +164,7 @@ def _peak(part: xr.Dataset, name: str, alpha: float, range_text: str = "") -> st
     peak = part.sel(layer=peak_layer(part["r"]))
     significant = part["layer"].values[(part["p_fwer"] < alpha).values].tolist()
     where = f"significant in {span(significant)}" if significant else "not significant in any layer"
-    return f"{name} peaks in layer {int(peak['layer'])}: r = {_with_interval(peak)}{range_text}; {where}"
+    return f"{name}: peak in layer {int(peak['layer'])}, r = {_with_interval(peak)}{range_text}; {where}"
 
 
 def _peak_at_commas(summary: xr.Dataset, comparison: str, alpha: float) -> str:
