@@ -132,7 +132,7 @@ def entropy_findings(summary: xr.Dataset) -> Findings:
         low, high = (number(float(means.sel(condition=condition, token=token)), 3) for condition in conditions)
         sentences.append(f"position at {name}, mean over layers: r = {low} at low and {high} at high entropy")
     for condition in conditions:
-        sentences += [f"{condition} entropy: {text}" for text in _condition_texts(summary, condition)]
+        sentences += [f"{condition} entropy, {text}" for text in _condition_texts(summary, condition)]
     return Findings(
         title="representational similarity and accuracy under entropy",
         headline=(
