@@ -15,7 +15,7 @@ PATCH_PX = 28
 """One image token sees 28x28 px, as in Qwen2-VL (there as 2x2 merged patches of 14 px)."""
 
 LAYERS, HEADS, D_HEAD = 10, 8, 32
-"""Of every organism's decoder."""
+"""Of an organism's decoder; other numbers of layers can be asked for."""
 
 D_MODEL = HEADS * D_HEAD
 
@@ -46,8 +46,8 @@ class Architecture(Protocol):
         """The tokenizer, with a template of the architecture's conversations."""
         ...
 
-    def build_model(self, tokenizer: PreTrainedTokenizerFast) -> Any:
-        """A model with fresh random weights from torch's global generator."""
+    def build_model(self, tokenizer: PreTrainedTokenizerFast, layers: int = LAYERS) -> Any:
+        """A model of so many decoder layers with fresh random weights from torch's global generator."""
         ...
 
     def build_image_processor(self) -> Any:

@@ -12,7 +12,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from finst.builtin.organism.architecture import PATCH_PX, Architecture, patch_grid
-from finst.builtin.organism.lessons import Lesson, Mix, Piece, training_lesson
+from finst.builtin.organism.lessons import Lesson, Piece
+from finst.builtin.organism.mixes import Mix, training_lesson
 from finst.builtin.organism.resize import Taps, resize, taps
 from finst.scenes.object import OBJECT_PX, Grid
 from finst.scenes.shapes import COLOURS, SHAPES, coverage

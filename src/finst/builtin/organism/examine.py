@@ -17,17 +17,14 @@ from finst.analysis.proportions import wilson
 from finst.builtin.organism.architecture import Architecture
 from finst.builtin.organism.batches import IGNORED, Batch, Painter, Writer, collate
 from finst.builtin.organism.forward import Forward
-from finst.builtin.organism.lessons import (
+from finst.builtin.organism.lessons import Lesson, from_prompt
+from finst.builtin.organism.questions import colour, enumeration, relation
+from finst.builtin.organism.training_scenes import (
     CANVASES,
     MAX_JITTER_PX,
-    Lesson,
-    colour,
-    enumeration,
-    from_prompt,
     has_withheld_pair,
     held_out_layouts,
     layout_is_held_out,
-    relation,
 )
 from finst.prompts import Placement
 from finst.scenes.designs import Entropy, grid_scene

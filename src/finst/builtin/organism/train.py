@@ -23,7 +23,7 @@ from finst.builtin.organism.card import TRAINING, write_card
 from finst.builtin.organism.examine import examine
 from finst.builtin.organism.families import architecture_of
 from finst.builtin.organism.forward import Forward
-from finst.builtin.organism.lessons import MIXES
+from finst.builtin.organism.mixes import MIXES
 from finst.errors import FinstError, choice
 
 
