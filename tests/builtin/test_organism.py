@@ -16,7 +16,7 @@ from transformers import AutoModelForImageTextToText, AutoTokenizer
 
 from finst.builtin.organism import card
 from finst.builtin.organism.architecture import patch_grid
-from finst.builtin.organism.batches import IGNORED, Painter, Writer, collate, longest, unnamed_colours
+from finst.builtin.organism.batches import IGNORED, Writer, collate, longest
 from finst.builtin.organism.card import write_card
 from finst.builtin.organism.descriptions import describe
 from finst.builtin.organism.examine import ReportCard, Result, exact_match
@@ -25,6 +25,7 @@ from finst.builtin.organism.forward import Forward
 from finst.builtin.organism.lessons import from_prompt
 from finst.builtin.organism.llava import Llava
 from finst.builtin.organism.mixes import MIXES, training_lesson
+from finst.builtin.organism.painter import Painter, unnamed_colours
 from finst.builtin.organism.qwen2_vl import Qwen2VL
 from finst.builtin.organism.train import TrainSpec, lesson_loss, train
 from finst.builtin.organism.training_scenes import training_scene

@@ -15,9 +15,10 @@ from torch.utils.data import DataLoader, Dataset
 from finst import prompts
 from finst.analysis.proportions import wilson
 from finst.builtin.organism.architecture import Architecture
-from finst.builtin.organism.batches import IGNORED, Batch, Painter, Writer, collate
+from finst.builtin.organism.batches import IGNORED, Batch, Writer, collate
 from finst.builtin.organism.forward import Forward
 from finst.builtin.organism.lessons import Lesson, from_prompt
+from finst.builtin.organism.painter import Painter
 from finst.builtin.organism.questions import colour, enumeration, relation
 from finst.builtin.organism.training_scenes import (
     CANVASES,

@@ -18,12 +18,13 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import AutoModelForImageTextToText
 
-from finst.builtin.organism.batches import IGNORED, Batch, LessonStream, Painter
+from finst.builtin.organism.batches import IGNORED, Batch, LessonStream
 from finst.builtin.organism.card import TRAINING, write_card
 from finst.builtin.organism.examine import examine
 from finst.builtin.organism.families import architecture_of
 from finst.builtin.organism.forward import Forward
 from finst.builtin.organism.mixes import MIXES
+from finst.builtin.organism.painter import Painter
 from finst.errors import FinstError, choice
 
 
