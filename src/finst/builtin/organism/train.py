@@ -1,60 +1,71 @@
-"""Training the organism from scratch: one file from a mix of lessons to a folder of weights."""
+"""Training the organism from scratch: from a recipe to a folder of weights."""
 
 from __future__ import annotations
 
+import copy
 import json
-import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F  # noqa: N812
 import transformers
-from jaxtyping import Float
-from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers import AutoModelForImageTextToText
 
-from finst.builtin.organism.batches import IGNORED, Batch, LessonStream
+from finst.builtin.organism.architecture import Architecture
+from finst.builtin.organism.batches import Batch, LessonStream
 from finst.builtin.organism.card import TRAINING, write_card
 from finst.builtin.organism.examine import examine
 from finst.builtin.organism.families import architecture_of
-from finst.builtin.organism.forward import Forward
-from finst.builtin.organism.mixes import MIXES
-from finst.builtin.organism.painter import Painter
+from finst.builtin.organism.learner import Learner
+from finst.builtin.organism.recipes import RECIPES, Recipe
+from finst.builtin.organism.schedule import checkpoint_steps, learning_rate, leg_of, progress
+from finst.builtin.organism.stepping import PlainSteps, ReplayedSteps, Steps
 from finst.errors import FinstError, choice
+
+CHECKPOINTS = "checkpoints"
+"""Folder of a training's checkpoints, in its own."""
+
+REPORTED = 200
+"""Steps between two lines about the loss."""
 
 
 @dataclass(frozen=True)
 class TrainSpec:
-    """How to train an organism."""
+    """How to train an organism. The recipe that has the mix's name says what is left open."""
 
     out: Path
     """Folder for the weights, tokenizer, image processor and training record; must not exist or be empty."""
     family: str = "qwen2_vl"
     """Name of the architecture: qwen2_vl or llava."""
     mix: str = "grounded"
-    """Name of the mix of lessons."""
+    """Name of the mix of lessons, and of the recipe: binding, counting, or an older one; never-, some- or only-, then
+    mixed, apart or none, for the cells of the study of what position IDs come from."""
     start: Path | None = None
     """Folder of an organism to go on from; fresh weights without it."""
-    steps: int = 20_000
+    layers: int | None = None
+    """Decoder layers."""
+    steps: int | None = None
     """Optimiser steps."""
+    legs: int | None = None
+    """Equal parts of the training, each with its own warm-up and cosine to a fiftieth of its peak; every peak is 0.7
+    of the one before."""
     minutes: float | None = None
     """Anneal to the end by then, if the steps would take longer."""
     tokens: int = 60_000
     """Tokens a step, image and padding included."""
-    learning_rate: float = 1e-3
-    """Peak; linear warm-up, then a cosine to a fiftieth."""
-    weight_decay: float = 0.05
+    learning_rate: float | None = None
+    """Peak of the first leg."""
+    weight_decay: float | None = None
     """On matrices only."""
-    colour_noise: float = 0.0
+    colour_noise: float | None = None
     """Standard deviation, in grey levels, of a shift of each drawn object's colour."""
-    evenness: float = 0.0
+    evenness: float | None = None
     """A token of a lesson with n learned tokens weighs n ** -evenness: 0 counts tokens alike, 1 lessons."""
-    nearly_full: float = 0.0
+    nearly_full: float | None = None
     """Share of scenes that leave one or two cells empty; the others have any number of objects."""
     seed: int = 0
     """Of the weights and of the lessons."""
@@ -63,133 +74,156 @@ class TrainSpec:
     device: str = "auto"
     """"cpu", "cuda", or "auto"."""
     compiled: bool = True
-    """Compile the forward pass (on CUDA only)."""
+    """Compile the parts of a step (on CUDA only)."""
+    graphs: bool = True
+    """Replay the whole step of each canvas as a CUDA graph (on CUDA only)."""
+    checkpoints: int = 0
+    """Steps, evenly spaced on a log scale from 100 to the last, whose weights are kept in OUT/checkpoints, each in a
+    folder that opens as a model."""
     examined: int = 200
     """Lessons on each of the lines of the report card; 0 for none, and then no model card either."""
 
 
-def progress(spec: TrainSpec, step: int, elapsed_s: float) -> float:
-    """How far training is, in [0, 1]."""
-    timed = elapsed_s / (60 * spec.minutes) if spec.minutes else 0.0
-    return min(1.0, max(step / spec.steps, timed))
+def completed(spec: TrainSpec) -> tuple[TrainSpec, Recipe]:
+    """The spec with everything that it leaves open as the recipe of its mix has it, and what then is the recipe.
 
-
-def learning_rate(spec: TrainSpec, step: int, done: float) -> float:
-    """Linear warm-up over 300 steps, then a cosine that ends at a fiftieth of the peak."""
-    return spec.learning_rate * min(1.0, (step + 1) / 300) * (0.02 + 0.49 * (1 + math.cos(math.pi * done)))
-
-
-def lesson_loss(
-    model: Any,
-    hidden: Float[Tensor, "lesson pos d_model"],
-    batch: Batch,
-    evenness: float = 0.0,
-) -> Float[Tensor, ""]:
-    """Mean cross-entropy of the learned tokens, each weighted by its lesson's number of them ** -evenness."""
-    wanted = batch.labels[:, 1:].to(hidden.device)
-    learned = wanted != IGNORED
-    logits = model.lm_head(hidden[:, :-1][learned])
-    losses = F.cross_entropy(logits.float(), wanted[learned], reduction="none")
-    weights = (learned.sum(1, keepdim=True).clamp(min=1) ** -evenness).expand_as(wanted)[learned]
-    return (weights * losses).sum() / weights.sum()
-
-
-def _optimiser(model: Any, spec: TrainSpec, fused: bool) -> torch.optim.AdamW:
-    matrices = [p for p in model.parameters() if p.ndim >= 2]
-    vectors = [p for p in model.parameters() if p.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": spec.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=spec.learning_rate, betas=(0.9, 0.95), fused=fused)
+    Raises FinstError for an unknown mix, and for numbers that make no training.
+    """
+    if spec.mix not in RECIPES:
+        raise choice("mix", spec.mix, RECIPES)
+    recipe = RECIPES[spec.mix]
+    names = [field.name for field in fields(Recipe) if field.name != "mix"]
+    asked = {name: getattr(spec, name) for name in names if getattr(spec, name) is not None}
+    recipe = replace(recipe, **asked)
+    for name in ("layers", "steps", "legs"):
+        if getattr(recipe, name) < 1:
+            raise FinstError(f"{name} is {getattr(recipe, name)}: expected at least 1")
+    return replace(spec, **{name: getattr(recipe, name) for name in names}), recipe
 
 
 def train(spec: TrainSpec) -> Path:
     """Trains, writes everything a checkpoint folder needs to ``spec.out`` and returns it.
 
-    Raises FinstError for an unknown family or mix, a start of another family, or a folder that holds something already.
+    Raises FinstError for an unknown family or mix, a start of another family or depth, or a folder that holds
+    something already.
     """
     architecture = architecture_of(spec.family)
-    if spec.mix not in MIXES:
-        raise choice("mix", spec.mix, MIXES)
+    depth = spec.layers
+    spec, recipe = completed(spec)
     if spec.out.exists() and any(spec.out.iterdir()):
         raise FinstError(f"{spec.out} is not empty: expected a new folder for the weights")
-    legs = _earlier_legs(spec)
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if spec.device == "auto" else spec.device
-    on_gpu = torch.device(device).type == "cuda"
+    earlier = _earlier_legs(spec, depth)
+    device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if spec.device == "auto" else spec.device)
     torch.manual_seed(spec.seed)
-    if on_gpu:
+    if device.type == "cuda":
         torch.set_float32_matmul_precision("high")
-    tokenizer = architecture.build_tokenizer()
     model: Any = (
-        AutoModelForImageTextToText.from_pretrained(spec.start) if spec.start else architecture.build_model(tokenizer)
+        AutoModelForImageTextToText.from_pretrained(spec.start)
+        if spec.start
+        else architecture.build_model(architecture.build_tokenizer(), recipe.layers)
     )
-    model.to(device=torch.device(device), dtype=torch.float32).train()
-    forward = Forward(architecture, model, compiled=spec.compiled and on_gpu)
-    painter = Painter(architecture, device, spec.colour_noise)
-    optimiser = _optimiser(model, spec, fused=on_gpu)
-    stream = LessonStream(architecture, MIXES[spec.mix], spec.tokens, spec.seed, spec.nearly_full)
-    loader: Iterator[Batch] = iter(
-        DataLoader(stream, batch_size=None, num_workers=spec.workers, prefetch_factor=4 if spec.workers else None)
-    )
-    curve: list[dict[str, float]] = []
-    start, step, images, waited, done = time.monotonic(), 0, 0, 0.0, 0.0
-    while done < 1:
-        asked = time.monotonic()
-        batch = next(loader)
-        waited += time.monotonic() - asked
-        rate = learning_rate(spec, step, done)
-        for group in optimiser.param_groups:
-            group["lr"] = rate
-        with torch.autocast(device, torch.bfloat16, enabled=on_gpu):
-            loss = lesson_loss(model, forward(batch, painter.patches(batch)), batch, spec.evenness)
-        optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        step, images = step + 1, images + len(batch.input_ids)
-        elapsed = time.monotonic() - start
-        done = progress(spec, step, elapsed)
-        if step % 200 == 0 or done >= 1:
-            curve.append({"step": step, "seconds": round(elapsed, 1), "loss": loss.item(), "learning_rate": rate})
-            print(
-                f"step {step}  {done:6.1%}  {elapsed:6.0f} s  loss {loss.item():.4f}  lessons awaited {waited:.0f} s",
-                flush=True,
-            )
-    leg = {
-        "family": spec.family,
-        "mix": {"name": spec.mix, **MIXES[spec.mix]},
-        "steps": step,
-        "images": images,
-        "tokens_a_step": spec.tokens,
-        "seconds": round(time.monotonic() - start),
-        "seed": spec.seed,
-        "learning_rate": spec.learning_rate,
-        "weight_decay": spec.weight_decay,
-        "colour_noise": spec.colour_noise,
-        "evenness": spec.evenness,
-        "nearly_full": spec.nearly_full,
-        "device": torch.cuda.get_device_name() if on_gpu else "cpu",
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "curve": curve,
-    }
-    model.eval().bfloat16().save_pretrained(spec.out)
-    tokenizer.save_pretrained(spec.out)
-    architecture.build_image_processor().save_pretrained(spec.out)
-    (spec.out / TRAINING).write_text(json.dumps([*legs, leg], indent=1) + "\n")
+    model.to(device=device, dtype=torch.float32).train()
+    taught = _taught(architecture, model, spec, recipe)
+    save(architecture, model, spec.out)
+    (spec.out / TRAINING).write_text(json.dumps([*earlier, taught], indent=1) + "\n")
     if spec.examined:
-        results = examine(architecture, model.float(), n=spec.examined, workers=spec.workers)
+        model.bfloat16()
+        results = examine(architecture, model.float().eval(), n=spec.examined, workers=spec.workers)
         write_card(architecture, spec.out, results, sum(p.numel() for p in model.parameters()))
     return spec.out
 
 
-def _earlier_legs(spec: TrainSpec) -> list[dict[str, Any]]:
+def steps_of(architecture: Architecture, model: Any, spec: TrainSpec, recipe: Recipe) -> Steps:
+    """Who makes the steps of a training of ``model``, which is on its device."""
+    on_gpu = model.device.type == "cuda"
+    learner = Learner.of(
+        architecture,
+        model,
+        weight_decay=recipe.weight_decay,
+        colour_noise=recipe.colour_noise,
+        evenness=recipe.evenness,
+        compiled=spec.compiled and on_gpu,
+    )
+    return ReplayedSteps(learner) if spec.graphs and on_gpu else PlainSteps(learner)
+
+
+def lessons_of(architecture: Architecture, spec: TrainSpec, recipe: Recipe) -> Iterator[Batch]:
+    """Endless batches, made by the spec's workers."""
+    stream = LessonStream(architecture, recipe.mix, spec.tokens, spec.seed, recipe.nearly_full)
+    ahead = 4 if spec.workers else None
+    return iter(DataLoader(stream, batch_size=None, num_workers=spec.workers, prefetch_factor=ahead))
+
+
+def save(architecture: Architecture, model: Any, folder: Path) -> None:
+    """Weights as bfloat16, tokenizer and image processor: a folder that opens as a model."""
+    copy.deepcopy(model).eval().bfloat16().save_pretrained(folder)
+    architecture.build_tokenizer().save_pretrained(folder)
+    architecture.build_image_processor().save_pretrained(folder)
+
+
+def _taught(architecture: Architecture, model: Any, spec: TrainSpec, recipe: Recipe) -> dict[str, Any]:
+    """Trains the model in place; the record of it."""
+    steps = steps_of(architecture, model, spec, recipe)
+    batches = lessons_of(architecture, spec, recipe)
+    kept = set(checkpoint_steps(spec.checkpoints, recipe.steps))
+    curve: list[dict[str, float]] = []
+    begun, step, images, waited, done, leg, since = time.monotonic(), 0, 0, 0.0, 0.0, 0, 0
+    while done < 1:
+        before = time.monotonic()
+        batch = next(batches)
+        waited += time.monotonic() - before
+        rate = learning_rate(recipe.learning_rate, done, recipe.legs, since)
+        steps.step(batch, rate)
+        step, since, images = step + 1, since + 1, images + len(batch.input_ids)
+        elapsed = time.monotonic() - begun
+        done = progress(step, recipe.steps, elapsed, spec.minutes)
+        if step % REPORTED == 0 or done >= 1:
+            loss = steps.loss()
+            curve.append({"step": step, "seconds": round(elapsed, 1), "loss": loss, "learning_rate": rate})
+            line = f"step {step}  {done:6.1%}  {elapsed:6.0f} s  loss {loss:.4f}  lessons awaited {waited:.0f} s"
+            print(line, flush=True)
+        if step in kept:
+            steps.loss()
+            save(architecture, model, spec.out / CHECKPOINTS / f"step-{step:06d}")
+        if leg_of(done, recipe.legs) > leg:
+            leg, since = leg + 1, 0
+            steps.restart()
+    on_gpu = model.device.type == "cuda"
+    return {
+        "family": spec.family,
+        "mix": {"name": spec.mix, **recipe.mix},
+        "layers": len(model.model.language_model.layers),
+        "steps": step,
+        "legs": recipe.legs,
+        "images": images,
+        "tokens_a_step": spec.tokens,
+        "seconds": round(time.monotonic() - begun),
+        "seed": spec.seed,
+        "learning_rate": recipe.learning_rate,
+        "weight_decay": recipe.weight_decay,
+        "colour_noise": recipe.colour_noise,
+        "evenness": recipe.evenness,
+        "nearly_full": recipe.nearly_full,
+        "device": torch.cuda.get_device_name(model.device) if on_gpu else "cpu",
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "curve": curve,
+    }
+
+
+def _earlier_legs(spec: TrainSpec, depth: int | None) -> list[dict[str, Any]]:
+    """The records of the start's trainings."""
     folder = spec.start
     if folder is None:
         return []
     if not (folder / TRAINING).is_file():
         raise FinstError(f"{folder} holds no {TRAINING}: expected the folder of an organism that finst trained")
-    trained = json.loads((folder / "config.json").read_text())["model_type"]
-    if trained != spec.family:
+    config = json.loads((folder / "config.json").read_text())
+    family, layers = config["model_type"], config["text_config"]["num_hidden_layers"]
+    if family != spec.family:
         raise FinstError(
-            f"{folder} holds an organism of family {trained!r}: expected {spec.family!r}, the one asked for"
+            f"{folder} holds an organism of family {family!r}: expected {spec.family!r}, the one asked for"
         )
+    if depth is not None and depth != layers:
+        raise FinstError(f"{folder} holds an organism of {layers} layers: expected {depth}, as asked for")
     return json.loads((folder / TRAINING).read_text())
