@@ -260,6 +260,20 @@ def test_report_card_lines_hold_the_scenes_that_they_name(architecture):
 
 
 @of_each_family
+def test_next_in_reading_order_leaves_two_objects_undescribed(architecture):
+    lines = ReportCard(architecture, n=6, seed=0)
+    picked = [index for index, (task, _) in enumerate(lines.lines) if task.name.startswith("next in reading order")]
+    assert len(picked) >= 4
+    for index in picked:
+        task, _ = lines.lines[index]
+        assert min(task.counts) == 3
+        batch = lines[index][2]
+        learned = (batch.labels != IGNORED).sum(1)
+        assert (learned == 3).all()  # colour, shape, end
+        assert ((batch.objects[..., 0] >= 0).sum(1) >= 3).all()
+
+
+@of_each_family
 def test_card_pools_the_lines_of_a_task(architecture, tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"weights")
     (tmp_path / "training.json").write_text("[]")

@@ -16,8 +16,9 @@ from finst import prompts
 from finst.analysis.proportions import wilson
 from finst.builtin.organism.architecture import Architecture
 from finst.builtin.organism.batches import IGNORED, Batch, Writer, collate
+from finst.builtin.organism.binding import some_then_next
 from finst.builtin.organism.forward import Forward
-from finst.builtin.organism.lessons import Lesson, from_prompt
+from finst.builtin.organism.lessons import Lesson, LessonMaker, from_prompt
 from finst.builtin.organism.painter import Painter
 from finst.builtin.organism.questions import colour, enumeration, relation
 from finst.builtin.organism.training_scenes import (
@@ -58,7 +59,7 @@ def exact_match(model: Any, forward: Forward, painter: Painter, batch: Batch) ->
     return ((said == wanted) | (wanted == IGNORED)).all(1)
 
 
-def _describe(placement: Placement) -> Callable[[np.random.Generator, Scene], Lesson]:
+def _describe(placement: Placement) -> LessonMaker:
     def lesson(rng: np.random.Generator, scene: Scene) -> Lesson:
         *described, target = (int(i) for i in rng.permutation(len(scene.objects)))
         return from_prompt(scene, prompts.scene_description(scene, described, target, placement))
@@ -66,19 +67,24 @@ def _describe(placement: Placement) -> Callable[[np.random.Generator, Scene], Le
     return lesson
 
 
+def _next(rng: np.random.Generator, scene: Scene) -> Lesson:
+    return some_then_next(rng, scene, "none")
+
+
 @dataclass(frozen=True)
 class Task:
     """One line of the report card."""
 
     name: str
-    lesson: Callable[[np.random.Generator, Scene], Lesson]
+    lesson: LessonMaker
     grid: Grid
     counts: tuple[int, ...]
     entropy: Entropy = "any"
 
 
 def tasks(architecture: Architecture) -> Iterator[Task]:
-    """Scene description by number of objects, entropy and placement; the three kinds of question."""
+    """Scene description by number of objects, entropy and placement; the three kinds of question; and the object that
+    comes next in reading order after some, where two or more stay undescribed."""
     two, three, tall = CANVASES
     placements: tuple[Placement, ...] = ("prefill", "user_turn")
     for placement in placements:
@@ -93,6 +99,11 @@ def tasks(architecture: Architecture) -> Iterator[Task]:
         yield Task(f"colour retrieval, {size}", colour, grid, counts, "high")
         yield Task(f"spatial relation, {size}", relation, grid, counts[1:])
         yield Task(f"enumeration and count, {size}", enumeration, grid, counts)
+    for grid in (grid for grid in (two, tall, three) if grid in architecture.grids):
+        counts = tuple(range(3, len(grid.cells) + 1))
+        for entropy in ("low", "high"):
+            name = f"next in reading order, {grid.rows}x{grid.cols}, {entropy} entropy"
+            yield Task(name, _next, grid, counts, entropy)
 
 
 def is_asked(task: Task, lesson: Lesson) -> bool:
