@@ -15,6 +15,7 @@ from finst.builtin.organism.training_scenes import (
     has_withheld_pair,
     held_out_layouts,
     layout_is_held_out,
+    scene_if,
     training_scene,
 )
 from finst.scenes.designs import features, free_scene, grid_scene
@@ -105,3 +106,15 @@ def test_scenes_are_as_likely_as_when_whole_scenes_were_made_and_thrown_away():
     fast, slow = kinds(training_scene), kinds(slow_training_scene)
     for kind in fast | slow:
         assert abs(fast[kind] - slow[kind]) < 5 * np.sqrt(2 * max(fast[kind], slow[kind])), kind
+
+
+@pytest.mark.parametrize("withheld", [False, True])
+@pytest.mark.parametrize("held_out", [False, True, None])
+def test_scenes_are_as_wanted(withheld, held_out):
+    rng, grid = np.random.default_rng(0), Grid(3, 3)
+    scenes = [scene_if(rng, grid, 5, "any", withheld=withheld, held_out=held_out) for _ in range(300)]
+    made = [scene for scene in scenes if scene is not None]
+    assert made
+    for scene in made:
+        assert has_withheld_pair(scene) == withheld
+        assert held_out is None or layout_is_held_out(scene, grid) == held_out

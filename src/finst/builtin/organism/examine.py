@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,18 +21,10 @@ from finst.builtin.organism.forward import Forward
 from finst.builtin.organism.lessons import Lesson, LessonMaker, from_prompt
 from finst.builtin.organism.painter import Painter
 from finst.builtin.organism.questions import colour, enumeration, relation
-from finst.builtin.organism.training_scenes import (
-    CANVASES,
-    MAX_JITTER_PX,
-    has_withheld_pair,
-    held_out_layouts,
-    layout_is_held_out,
-)
+from finst.builtin.organism.training_scenes import CANVASES, held_out_layouts, scene_if
 from finst.prompts import Placement
-from finst.scenes.designs import Entropy, grid_scene
+from finst.scenes.designs import Entropy
 from finst.scenes.object import Grid, Scene
-
-SceneTest = Callable[[Scene, Grid], bool]
 
 
 @dataclass(frozen=True)
@@ -111,10 +103,20 @@ def is_asked(task: Task, lesson: Lesson) -> bool:
     return not task.name.startswith(("colour", "spatial")) or "color" in lesson.user[0].text
 
 
-SCENE_SETS: dict[str, SceneTest] = {
-    "new scenes": lambda scene, grid: not (has_withheld_pair(scene) or layout_is_held_out(scene, grid)),
-    "held-out layouts": lambda scene, grid: layout_is_held_out(scene, grid) and not has_withheld_pair(scene),
-    "withheld pairs": lambda scene, grid: has_withheld_pair(scene),
+@dataclass(frozen=True)
+class SceneSet:
+    """What scenes of a line have."""
+
+    withheld: bool
+    """A colour-shape pair that training never shows."""
+    held_out: bool | None
+    """A set of occupied cells that it never shows; None: any."""
+
+
+SCENE_SETS: dict[str, SceneSet] = {
+    "new scenes": SceneSet(withheld=False, held_out=False),
+    "held-out layouts": SceneSet(withheld=False, held_out=True),
+    "withheld pairs": SceneSet(withheld=True, held_out=None),
 }
 """Fresh scenes; those on sets of cells that training never shows; those with a colour-shape pair it never shows."""
 
@@ -139,9 +141,10 @@ class ReportCard(Dataset[tuple[str, str, Batch]]):
         rng = np.random.default_rng([self.seed, index])
         lessons: list[Lesson] = []
         while len(lessons) < self.n:
-            count = int(rng.choice(task.counts))
-            scene = grid_scene(rng, task.grid, count, task.entropy, int(rng.integers(2)) * MAX_JITTER_PX)
-            if SCENE_SETS[scenes](scene, task.grid):
+            count = task.counts[int(rng.integers(len(task.counts)))]
+            wanted = SCENE_SETS[scenes]
+            scene = scene_if(rng, task.grid, count, task.entropy, withheld=wanted.withheld, held_out=wanted.held_out)
+            if scene is not None:
                 lesson = task.lesson(rng, scene)
                 lessons += [lesson] if is_asked(task, lesson) else []
         return task.name, scenes, collate(lessons, self.writer)

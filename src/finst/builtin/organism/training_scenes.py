@@ -44,25 +44,38 @@ def has_withheld_pair(scene: Scene) -> bool:
 def training_scene(rng: np.random.Generator, grid: Grid, nearly_full: float = 0.0) -> Scene:
     """A random scene on the grid that training may show; half of them jittered by up to ``MAX_JITTER_PX``.
 
-    A share ``nearly_full`` of the scenes leaves one or two cells empty; the others have any number of objects. What
-    training may not show is drawn again from the start, as soon as that is known: before a scene is made of it.
+    A share ``nearly_full`` of the scenes leaves one or two cells empty; the others have any number of objects.
     """
     capacity = len(grid.cells)
     while True:
         crowded = nearly_full > 0 and rng.random() < nearly_full
         count = int(rng.integers(capacity - 2, capacity) if crowded else rng.integers(2, capacity + 1))
         entropy: Entropy = ("low", "high", "any")[rng.integers(3)]
-        named = drawn_features(rng, count, entropy)
-        if not WITHHELD.isdisjoint(named):
-            continue
-        cells = [_cells(grid)[i] for i in rng.permutation(capacity)[:count]]
-        if frozenset(cells) in held_out_layouts(grid, count):
-            continue
-        jitter = int(rng.integers(2)) * MAX_JITTER_PX
-        moves = rng.integers(-jitter, jitter + 1, (count, 2)).tolist()
-        placed = zip(named, cells, moves, strict=True)
-        objects = tuple(Obj(*name, _moved(grid, cell, *move), cell) for name, cell, move in placed)
-        return Scene(grid.width, grid.height, objects)
+        scene = scene_if(rng, grid, count, entropy, withheld=False, held_out=False)
+        if scene is not None:
+            return scene
+
+
+def scene_if(
+    rng: np.random.Generator, grid: Grid, count: int, entropy: Entropy, *, withheld: bool, held_out: bool | None
+) -> Scene | None:
+    """A random scene, half of them jittered by up to ``MAX_JITTER_PX``; None where it is not as wanted.
+
+    It is to have a pair that is ``withheld`` from training, or none; and a layout that is ``held_out``, or none, or any
+    (None). That is seen before a scene is made.
+    """
+    named = drawn_features(rng, count, entropy)
+    if WITHHELD.isdisjoint(named) == withheld:
+        return None
+    every = _cells(grid)
+    cells = [every[i] for i in rng.permutation(len(every))[:count].tolist()]
+    if held_out is not None and (frozenset(cells) in held_out_layouts(grid, count)) != held_out:
+        return None
+    jitter = int(rng.integers(2)) * MAX_JITTER_PX
+    moves = rng.integers(-jitter, jitter + 1, (count, 2)).tolist()
+    placed = zip(named, cells, moves, strict=True)
+    objects = tuple(Obj(*name, _moved(grid, cell, *move), cell) for name, cell, move in placed)
+    return Scene(grid.width, grid.height, objects)
 
 
 def drawn_features(rng: np.random.Generator, count: int, entropy: Entropy) -> list[Features]:
