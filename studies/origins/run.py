@@ -79,6 +79,8 @@ class Study:
     tiny: bool = False
     seen: dict[tuple[Work, str], float] = field(default_factory=dict)
     """The longest that a piece of work took, by group."""
+    command: tuple[str, ...] = (sys.executable, "-m", "studies.origins.work")
+    """What does a piece of work; takes its kind, the training as JSON, the folder, and options."""
     retried: set[str] = field(default_factory=set)
     jobs: list[Job] = field(default_factory=list)
     begun: float = field(default_factory=time.monotonic)
@@ -100,7 +102,7 @@ class Study:
         """A process for one piece of work."""
         folder = self.folder(training)
         folder.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "studies.origins.work", work, json.dumps(asdict(training)), str(folder)]
+        command = [*self.command, work, json.dumps(asdict(training)), str(folder)]
         command += ["--workers", str(self.machine.workers if self.machine.gpus else 0)]
         command += ["--tiny"] if self.tiny else []
         command += [] if self.machine.gpus else ["--device", "cpu"]
