@@ -59,7 +59,7 @@ def causes_figure(rows: Sequence[Row]) -> bytes:
     panels[-1].set_xticks(range(len(groups)), [group.replace("-", "\n") for group in groups], fontsize=7)
     for placement, mark in MARKS.items():
         panels[0].plot([], [], mark, color="black", label=placement.replace("_", "'s ").replace("users", "user's"))
-    panels[0].legend(fontsize=7, frameon=False, ncols=2, loc="lower right")
+    panels[0].legend(fontsize=7, frameon=False, ncols=2, loc="lower right", bbox_to_anchor=(1, 1))
     return _png(figure)
 
 
@@ -86,6 +86,9 @@ TRACKS: dict[str, tuple[tuple[str, str, str], ...]] = {
 """Panels: (label, column, colour) of each curve."""
 
 
+SHARES = ("share steered", "lessons right")
+
+
 def trajectory_figure(rows: Sequence[Row]) -> bytes:
     """Everything over steps on a log scale, a thin line a seed and a thick one for their mean. PNG."""
     figure = Figure(figsize=(7.2, 8.0), layout="constrained")
@@ -100,7 +103,7 @@ def trajectory_figure(rows: Sequence[Row]) -> bytes:
             means = [np.mean([row[column] for row in known if row["step"] == step]) for step in steps]
             axes.plot(steps, means, color=colour, lw=1.8, marker="o", ms=2.5, label=label)
         axes.set_title(title, loc="left", fontsize=9)
-        axes.set(xscale="log")
+        axes.set(xscale="log", **({"ylim": (-0.03, 1.03)} if title in SHARES else {}))
         axes.legend(fontsize=7, frameon=False, loc="upper left")
         _bare(axes)
     panels[-1].set_xlabel("steps", fontsize=8)

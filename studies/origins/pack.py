@@ -20,7 +20,8 @@ SHIPPED = ("never-mixed-6", "binding-llava", "counting")
 def pack(study: Path, place: Path, groups: Sequence[str] = SHIPPED) -> list[Path]:
     """Writes lines, logs and as many models as there is room for into ``place``; the files."""
     place.mkdir(parents=True, exist_ok=True)
-    lines = [json.loads(line) for line in (study / "results.jsonl").read_text().splitlines()]
+    results = study / "results.jsonl"
+    lines = [json.loads(line) for line in results.read_text().splitlines()] if results.is_file() else []
     written = [place / "results.jsonl", place / "logs.tar.gz"]
     written[0].write_text("".join(json.dumps(line) + "\n" for line in lines))
     logs = sorted(study.glob("*/*.log"))
