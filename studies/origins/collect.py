@@ -56,9 +56,9 @@ def comparison(rows: Sequence[Row]) -> str:
     """A row a contrast of the factorial, a column an outcome; Markdown. Empty while cells are missing everywhere."""
     lines = []
     for name, weight in CONTRASTS.items():
-        found = [contrast(cells_of(rows, OUTCOMES[outcome]), weight) for outcome in COMPARED]
-        if any(found):
-            lines.append(f"| {name} | {' | '.join(one.text if one else '-' for one in found)} |")
+        estimates = [contrast(cells_of(rows, OUTCOMES[outcome]), weight) for outcome in COMPARED]
+        if any(estimates):
+            lines.append(f"| {name} | {' | '.join(estimate.text if estimate else '-' for estimate in estimates)} |")
     head = [f"| contrast | {' | '.join(COMPARED)} |", f"|{'---|' * (len(COMPARED) + 1)}"]
     return "\n".join([*head, *lines]) if lines else ""
 
@@ -97,8 +97,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("results", type=Path, nargs="+", help="results.jsonl of one or several studies")
     parser.add_argument("--out", type=Path, required=True)
-    asked = parser.parse_args(arguments)
-    print(collect(asked.results, asked.out))
+    options = parser.parse_args(arguments)
+    print(collect(options.results, options.out))
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ class Effort:
     """How much is measured."""
 
     pairs: int = 50
-    """Of causal mediation, in each placement."""
+    """Pairs of causal mediation, in each placement."""
     only_correct: bool = True
     """Leave out pairs that are answered wrongly."""
     trials: int = 48
@@ -55,11 +55,11 @@ class Effort:
 
 
 FULL = Effort()
-"""Of a finished model: the defaults of the experiments, as far as they matter here."""
+"""For a finished model: the defaults of the experiments, as far as they matter here."""
 
 BRIEF = Effort(pairs=30, only_correct=False, trials=24, ks=(1, 3, 10), doses=(1.0, 2.0, 5.0), draws=1, similar=10,
                lessons=20, resamples=200)  # fmt: skip
-"""Of a checkpoint. All pairs count: early ones answer none correctly."""
+"""For a checkpoint. All pairs count: early ones answer none correctly."""
 
 TINY = Effort(pairs=4, only_correct=False, trials=4, estimation=2, ks=(1,), doses=(2.0,), draws=1, similar=1, lessons=1,
               resamples=20, workers=0)  # fmt: skip
@@ -90,27 +90,27 @@ def summary_of(name: str, vlm: VLM, cma: xr.Dataset | None = None, **options: An
 def measure(folder: Path, family: str, effort: Effort = FULL, device: str = "auto") -> dict[str, Any]:
     """All numbers of the model in ``folder``. What could not be measured is the reason why."""
     vlm = open_vlm(str(folder), device=device)
-    found: dict[str, Any] = {"weights": vlm.weights_hash, "mediation": {}}
+    numbers: dict[str, Any] = {"weights": vlm.weights_hash, "mediation": {}}
     cma: dict[str, xr.Dataset] = {}
     for placement in PLACEMENTS:
         try:
             cma[placement] = summary_of(
                 "cma", vlm, pairs=effort.pairs, placement=placement, only_correct=effort.only_correct
             )
-            found["mediation"][placement] = mediation_of(cma[placement])
+            numbers["mediation"][placement] = mediation_of(cma[placement])
         except FinstError as reason:
-            found["mediation"][placement] = str(reason)
-    found["steering"] = _steered(vlm, cma.get("prefill"), effort)
+            numbers["mediation"][placement] = str(reason)
+    numbers["steering"] = _steered(vlm, cma.get("prefill"), effort)
     counts: dict[str, Any] = {
         "trials": effort.similar,
         "permutations": effort.resamples,
         "bootstraps": effort.resamples,
     }
     similar = summary_of("rsa-stages", vlm, grid="2x2", objects="fresh", entropy="any", spearman=False, **counts)
-    found["similarity"] = similarity_of(similar)
+    numbers["similarity"] = similarity_of(similar)
     results = examine(architecture_of(family), vlm.model, n=effort.lessons, workers=effort.workers)
-    found["accuracy"] = accuracy_of(results)
-    return found
+    numbers["accuracy"] = accuracy_of(results)
+    return numbers
 
 
 def _steered(vlm: VLM, cma: xr.Dataset | None, effort: Effort) -> dict[str, Any] | str:
@@ -131,13 +131,13 @@ def _rounded(values: Any, digits: int = 4) -> Any:
 
 def mediation_of(summary: xr.Dataset) -> dict[str, Any]:
     """Strongest head, sums, depth and order of the stages, and all means by head."""
-    found: dict[str, Any] = {"noise": float(summary["noise_floor"]), "right": float(summary["correct"].mean())}
+    stages: dict[str, Any] = {"noise": float(summary["noise_floor"]), "right": float(summary["correct"].mean())}
     for stage in STAGES:
         part = summary.sel(condition=stage)
         means, above = part["mean"].transpose("layer", "head"), part["above"].transpose("layer", "head")
         layer, head = (int(axis) for axis in divmod(int(means.values.argmax()), means.sizes["head"]))
         strongest = part.isel(layer=layer, head=head)
-        found[stage] = {
+        stages[stage] = {
             "layer": layer,
             "head": head,
             "logits": _rounded(strongest["mean"]),
@@ -153,7 +153,7 @@ def mediation_of(summary: xr.Dataset) -> dict[str, Any]:
             "n": int(part["n"]),
             "means": _rounded(means.values.tolist(), 3),
         }
-    found["order"] = [
+    stages["order"] = [
         {
             "difference": _rounded(step["order_difference"]),
             "low": _rounded(step["order_ci_low"]),
@@ -163,7 +163,7 @@ def mediation_of(summary: xr.Dataset) -> dict[str, Any]:
         }
         for step in (summary.isel(step=place) for place in range(summary.sizes["step"]))
     ]
-    return found
+    return stages
 
 
 def steering_of(summary: xr.Dataset) -> dict[str, Any]:
@@ -171,7 +171,7 @@ def steering_of(summary: xr.Dataset) -> dict[str, Any]:
 
     ``control`` is the best control at that K and dose, ``control_own`` the best at those chosen for it.
     """
-    found: dict[str, Any] = {}
+    stages: dict[str, Any] = {}
     for stage in STAGES:
         part = summary.sel(stage=stage)
         own = {name: _chosen(part, name) for name in part["set"].values.tolist()}
@@ -179,7 +179,7 @@ def steering_of(summary: xr.Dataset) -> dict[str, Any]:
         at = part.sel(k=k, dose=dose)
         top, others = at.sel(set="top"), [name for name in own if name != "top"]
         pooled = top.sel(group="all")
-        found[stage] = {
+        stages[stage] = {
             "k": int(k),
             "dose": float(dose),
             "heads": str(part["heads"].sel(set="top", k=k).item()),
@@ -193,7 +193,7 @@ def steering_of(summary: xr.Dataset) -> dict[str, Any]:
             ),
             "grid": _rounded(part["after"].sel(set="top", group="all").transpose("k", "dose").values.tolist(), 2),
         }
-    return {"ks": summary["k"].values.tolist(), "doses": summary["dose"].values.tolist(), **found}
+    return {"ks": summary["k"].values.tolist(), "doses": summary["dose"].values.tolist(), **stages}
 
 
 def _chosen(part: xr.Dataset, name: str) -> tuple[float, float]:
@@ -203,19 +203,19 @@ def _chosen(part: xr.Dataset, name: str) -> tuple[float, float]:
 
 def similarity_of(summary: xr.Dataset) -> dict[str, Any]:
     """The curves of Fig 1c with their peaks, and how many trials were answered exactly."""
-    found: dict[str, Any] = {"right": float(summary["exact"].mean()), "n": summary.sizes["trial"]}
+    curves: dict[str, Any] = {"right": float(summary["exact"].mean()), "n": summary.sizes["trial"]}
     for role, comparison in PEAKS:
         part = summary.sel(role=role, comparison=comparison)
         layer = int(part["r"].fillna(-1).values.argmax())
         peak = part.isel(layer=layer)
-        found[f"{comparison} at {role}"] = {
+        curves[f"{comparison} at {role}"] = {
             "layer": layer,
             "r": _rounded(peak["r"]),
             "low": _rounded(peak["ci_low"]),
             "high": _rounded(peak["ci_high"]),
             "curve": _rounded(part["r"].values.tolist(), 3),
         }
-    return found
+    return curves
 
 
 def accuracy_of(results: Sequence[Result]) -> dict[str, list[int]]:

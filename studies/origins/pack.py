@@ -62,7 +62,7 @@ def best(lines: Sequence[dict[str, Any]], groups: Sequence[str] = SHIPPED) -> li
 
 
 def score(line: dict[str, Any]) -> float:
-    """Of a model that is to bind: its weakest stage in either placement, in logits. Of others: its accuracy."""
+    """What models are ranked by: those that are to bind by their weakest stage in logits, others by accuracy."""
     final = line.get("final")
     if not final:
         return float("-inf")
@@ -79,8 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("study", type=Path)
     parser.add_argument("place", type=Path)
-    asked = parser.parse_args(arguments)
-    for file in pack(asked.study, asked.place):
+    options = parser.parse_args(arguments)
+    for file in pack(options.study, options.place):
         print(f"{file.stat().st_size:10d}  {file}")
 
 

@@ -84,11 +84,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--counting", type=int, default=2, help="seeds of the counting recipe")
     parser.add_argument("--one-leg", type=int, default=0, help="seeds of the binding recipe without a restart")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds of every cell (factors)")
-    asked = parser.parse_args(arguments)
-    if asked.plan == "organisms":
-        planned = organisms(asked.binding, asked.llava, asked.counting, asked.one_leg)
+    options = parser.parse_args(arguments)
+    if options.plan == "organisms":
+        planned = organisms(options.binding, options.llava, options.counting, options.one_leg)
     else:
-        planned = factors(asked.seeds) if asked.plan == "factors" else smoke()
+        planned = factors(options.seeds) if options.plan == "factors" else smoke()
     print(written(planned), end="")
 
 

@@ -54,13 +54,13 @@ def numbers_of(measured: Mapping[str, Any]) -> Row:
     mediation, steering = measured.get("mediation", {}), measured.get("steering")
     row: Row = {"binds": binds(mediation) if mediation else None}
     for placement in PLACEMENTS:
-        found = mediation.get(placement)
+        stages = mediation.get(placement)
         for stage in STAGES:
-            part = found[stage] if isinstance(found, dict) else {}
+            part = stages[stage] if isinstance(stages, dict) else {}
             for name in ("logits", "layer", "head", "above", "heads_above", "summed", "median_layer", "margin", "n"):
                 row[f"{placement} {stage} {name}"] = part.get(name)
         for step in range(len(STAGES) - 1):
-            holds = found["order"][step]["holds"] if isinstance(found, dict) else None
+            holds = stages["order"][step]["holds"] if isinstance(stages, dict) else None
             row[f"{placement} order {step + 1} holds"] = holds
     for stage in STAGES:
         part = steering[stage] if isinstance(steering, dict) else {}
@@ -76,10 +76,10 @@ def numbers_of(measured: Mapping[str, Any]) -> Row:
 def binds(mediation: Mapping[str, Any]) -> bool:
     """All three stages above the family-wise noise and in the paper's order, in both placements."""
     return all(
-        isinstance(found, dict)
-        and all(found[stage]["above"] for stage in STAGES)
-        and all(step["holds"] for step in found["order"])
-        for found in (mediation.get(placement) for placement in PLACEMENTS)
+        isinstance(stages, dict)
+        and all(stages[stage]["above"] for stage in STAGES)
+        and all(step["holds"] for step in stages["order"])
+        for stages in (mediation.get(placement) for placement in PLACEMENTS)
     )
 
 

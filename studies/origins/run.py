@@ -73,7 +73,7 @@ class Study:
     out: Path
     machine: Machine
     seconds: float
-    """Of wall clock, for all of it."""
+    """Wall clock for all of it."""
     expected: dict[Work, float]
     """Seconds that a piece of work takes, where none of its kind was seen yet."""
     tiny: bool = False
@@ -95,7 +95,7 @@ class Study:
         return self.left() > self.seen.get((work, training.group), self.expected[work] * deeper)
 
     def folder(self, training: Training) -> Path:
-        """Of one training."""
+        """The folder of one training."""
         return self.out / training.name
 
     def start(self, work: Work, training: Training, place: str, graphs: bool = True) -> None:
@@ -113,9 +113,9 @@ class Study:
         log = (folder / f"{work}.log").open("ab")
         process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
         self.jobs.append(Job(work, training, place, process, log, time.monotonic(), graphs))
-        self.say(f"{work} {training.name} on {place or 'the CPU'}")
+        self.note(f"{work} {training.name} on {place or 'the CPU'}")
 
-    def say(self, text: str) -> None:
+    def note(self, text: str) -> None:
         """With the time since the beginning."""
         print(f"{time.monotonic() - self.begun:6.0f} s  {text}", flush=True)
 
@@ -124,7 +124,7 @@ class Study:
         line = {"name": training.name, "training": asdict(training), "status": status, **known}
         with (self.out / RESULTS).open("a") as lines:
             lines.write(json.dumps(line) + "\n")
-        self.say(f"{status}: {training.name}")
+        self.note(f"{status}: {training.name}")
 
     def followers(self, training: Training) -> list[Job]:
         """Those who measure its checkpoints."""
@@ -143,7 +143,7 @@ def run(plan: Sequence[Training], study: Study) -> None:
     study.out.mkdir(parents=True, exist_ok=True)
     known = {line["name"] for line in results(study.out) if line["status"] == "measured"}
     waiting = [training for training in plan if training.name not in known]
-    to_measure = [one for one in waiting if (study.folder(one) / "model" / "training.json").is_file()]
+    to_measure = [training for training in waiting if (study.folder(training) / "model" / "training.json").is_file()]
     waiting = [training for training in waiting if training not in to_measure]
     while study.left() > 0 and (waiting or to_measure or study.jobs):
         for place in study.free("measure"):
@@ -156,7 +156,7 @@ def run(plan: Sequence[Training], study: Study) -> None:
         time.sleep(0.2)
     stopped(study)
     for training in (*to_measure, *waiting):
-        study.say(f"not done: {training.name}")
+        study.note(f"not done: {training.name}")
 
 
 def begin(study: Study, work: Work, waiting: list[Training], place: str) -> None:
@@ -176,7 +176,7 @@ def finished(study: Study) -> list[Training]:
         study.jobs.remove(job)
         job.log.close()
         took = time.monotonic() - job.begun
-        study.say(f"{job.work} {job.training.name} ended after {took:.0f} s")
+        study.note(f"{job.work} {job.training.name} ended after {took:.0f} s")
         if job.process.returncode == 0:
             kind = job.work, job.training.group
             study.seen[kind] = max(took, study.seen.get(kind, 0.0))
@@ -186,7 +186,7 @@ def finished(study: Study) -> list[Training]:
             study.record(job.training, "measured", **measured(study.folder(job.training)))
         elif job.work == "train" and job.graphs and job.training.name not in study.retried:
             study.retried.add(job.training.name)
-            study.say(f"again without graphs: {job.training.name}: {last_words(study, job)}")
+            study.note(f"again without graphs: {job.training.name}: {last_words(study, job)}")
             emptied(study.folder(job.training) / "model")
             study.start("train", job.training, job.place, graphs=False)
         else:
@@ -256,14 +256,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--measure-s", type=float, default=90.0, help="the same of measuring")
     parser.add_argument("--pack", type=Path, help="folder for at most 8 files of 16 MiB to be carried away")
     parser.add_argument("--tiny", action="store_true", help="a few pairs and trials, for a test")
-    asked = parser.parse_args(arguments)
-    machine = Machine(asked.gpus, asked.each, asked.measuring)
-    expected: dict[Work, float] = {"train": asked.train_s, "measure": asked.measure_s}
-    study = Study(asked.out, machine, asked.seconds, expected, asked.tiny)
-    run(read(asked.plan.read_text()), study)
-    if asked.pack:
-        pack(asked.out, asked.pack)
-        study.say(f"packed: {asked.pack}")
+    options = parser.parse_args(arguments)
+    machine = Machine(options.gpus, options.each, options.measuring)
+    expected: dict[Work, float] = {"train": options.train_s, "measure": options.measure_s}
+    study = Study(options.out, machine, options.seconds, expected, options.tiny)
+    run(read(options.plan.read_text()), study)
+    if options.pack:
+        pack(options.out, options.pack)
+        study.note(f"packed: {options.pack}")
 
 
 if __name__ == "__main__":

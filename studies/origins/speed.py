@@ -26,7 +26,7 @@ from finst.builtin.organism.families import architecture_of
 from finst.builtin.organism.train import TrainSpec, completed, lessons_of, steps_of
 
 TIMED_S = 4.0
-"""Of steps, after everything is compiled and recorded."""
+"""How long steps are timed, after everything is compiled and recorded."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def work(case: Case, folder: Path, number: int, workers: int, tokens: int) -> di
         time.sleep(0.05)
     seconds, count = timed(lambda: steps.step(next(batches), 1e-4), steps.loss, TIMED_S)
     with_lessons, _ = timed(lambda: steps.step(next(lessons), 1e-4), steps.loss, TIMED_S)
-    found: dict[str, Any] = {
+    timings: dict[str, Any] = {
         "ready_s": ready_s,
         "step_ms": 1e3 * seconds,
         "with_lessons_ms": 1e3 * with_lessons,
@@ -116,8 +116,8 @@ def work(case: Case, folder: Path, number: int, workers: int, tokens: int) -> di
         "loss": loss,
     }
     if case.profiled and device.type == "cuda":
-        found["kernels"] = kernels(lambda: steps.step(next(batches), 1e-4), len(kept))
-    return found
+        timings["kernels"] = kernels(lambda: steps.step(next(batches), 1e-4), len(kept))
+    return timings
 
 
 def kernels(step: Callable[[], object], count: int) -> dict[str, float]:
@@ -145,7 +145,7 @@ def lessons_a_second(tokens: int, seconds: float = 2.0) -> float:
 
 
 def measured(case: Case, cache: Path, workers: int, tokens: int, left_s: float) -> list[dict[str, Any]] | str:
-    """Of all processes of a case; of one that failed the last line of its log."""
+    """Timings of all processes of a case, or the last line of the log of one that failed."""
     caches = {"TORCHINDUCTOR_CACHE_DIR": str(cache / "inductor"), "TRITON_CACHE_DIR": str(cache / "triton")}
     environment = {**os.environ, **caches, "OMP_NUM_THREADS": "1"}
     if case.autotuned:
@@ -173,13 +173,13 @@ def measured(case: Case, cache: Path, workers: int, tokens: int, left_s: float) 
         return [json.loads((folder / f"found-{n}").read_text()) for n in range(case.processes)]
 
 
-def row(case: Case, found: Sequence[dict[str, Any]]) -> str:
-    """Of the table: steps of all processes together; the loss of the first after the same few steps in every row."""
-    together = sum(1e3 / one["step_ms"] for one in found)
-    with_lessons = sum(1e3 / one["with_lessons_ms"] for one in found)
-    slowest, gib = max(one["ready_s"] for one in found), sum(one["gib"] or 0 for one in found)
+def row(case: Case, timings: Sequence[dict[str, Any]]) -> str:
+    """A row of the table: all processes together; the loss is the first one's after the same few steps."""
+    together = sum(1e3 / timing["step_ms"] for timing in timings)
+    with_lessons = sum(1e3 / timing["with_lessons_ms"] for timing in timings)
+    slowest, gib = max(timing["ready_s"] for timing in timings), sum(timing["gib"] or 0 for timing in timings)
     times = (f"{1e3 / together:.1f}", f"{together:.1f}", f"{1e3 / with_lessons:.1f}", f"{slowest:.0f}")
-    cells = (*times, f"{gib:.1f}", f"{found[0]['loss']:.4f}")
+    cells = (*times, f"{gib:.1f}", f"{timings[0]['loss']:.4f}")
     return f"| {case.name} | {case.processes} | {' | '.join(cells)} |"
 
 
@@ -201,35 +201,37 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--only", type=int, nargs="*", help="numbers of the cases, from 0")
     for name in ("case", "place", "number"):
         parser.add_argument(f"--{name}", help=argparse.SUPPRESS)
-    asked = parser.parse_args(arguments)
-    if asked.case:
-        case, place = Case(**json.loads(asked.case)), Path(asked.place)
-        found = work(case, place, int(asked.number), asked.workers, asked.tokens)
-        (place / f"found-{asked.number}").write_text(json.dumps(found))
+    options = parser.parse_args(arguments)
+    if options.case:
+        case, place = Case(**json.loads(options.case)), Path(options.place)
+        timings = work(case, place, int(options.number), options.workers, options.tokens)
+        (place / f"found-{options.number}").write_text(json.dumps(timings))
         return
     begun, report = time.monotonic(), {}
     print(f"{torch.cuda.get_device_name() if torch.cuda.is_available() else 'cpu'}, torch {torch.__version__}")
-    rate = report["lessons_a_second"] = lessons_a_second(asked.tokens)
+    rate = report["lessons_a_second"] = lessons_a_second(options.tokens)
     print(f"one process makes {rate:.0f} lessons a second\n\n{HEAD}", flush=True)
     with tempfile.TemporaryDirectory() as cache:
         for number, case in enumerate(CASES):
-            left = asked.seconds - (time.monotonic() - begun)
-            if (asked.only is not None and number not in asked.only) or left < case.about_s:
+            left = options.seconds - (time.monotonic() - begun)
+            if (options.only is not None and number not in options.only) or left < case.about_s:
                 continue
-            found = measured(case, Path(cache), asked.workers, asked.tokens, left)
-            report[f"{number} {case.name}"] = {"case": asdict(case), "found": found}
+            timings = measured(case, Path(cache), options.workers, options.tokens, left)
+            report[f"{number} {case.name}"] = {"case": asdict(case), "timings": timings}
             print(
-                f"| {case.name} | {case.processes} | failed: {found} |" if isinstance(found, str) else row(case, found)
+                f"| {case.name} | {case.processes} | failed: {timings} |"
+                if isinstance(timings, str)
+                else row(case, timings)
             )
             sys.stdout.flush()
     for entry in report.values():
-        found = entry["found"] if isinstance(entry, dict) else ""
-        for one in () if isinstance(found, str) else found:
-            for name, spent in list(one.get("kernels", {}).items())[:14]:
+        timings = entry["timings"] if isinstance(entry, dict) else ""
+        for timing in () if isinstance(timings, str) else timings:
+            for name, spent in list(timing.get("kernels", {}).items())[:14]:
                 print(f"{spent:8.2f} ms a step  {name}")
     print(f"\n{time.monotonic() - begun:.0f} s in all")
-    if asked.json:
-        asked.json.write_text(json.dumps(report, indent=1))
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=1))
 
 
 if __name__ == "__main__":

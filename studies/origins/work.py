@@ -19,9 +19,6 @@ from studies.origins.plan import Training
 MODEL = "model"
 """Folder of the weights, in the training's own."""
 
-LAST_FILE = "preprocessor_config.json"
-"""What is written last of a checkpoint."""
-
 MEASURED = "measured.json"
 """What is known of a model, beside that folder."""
 
@@ -53,33 +50,33 @@ def measured(training: Training, folder: Path, *, device: str = "auto", tiny: bo
     Waits for a training that is still at work, as long as it takes.
     """
     begun, model = time.monotonic(), folder / MODEL
-    found: dict[str, Any] = {"trained": None, "final": None, "checkpoints": []}
-    known: set[Path] = set()
+    known: dict[str, Any] = {"trained": None, "final": None, "checkpoints": []}
+    seen: set[Path] = set()
     while True:
-        if found["final"] is None and (model / TRAINING).is_file():
+        if known["final"] is None and (model / TRAINING).is_file():
             (record,) = json.loads((model / TRAINING).read_text())
             names = ("layers", "steps", "legs", "seconds", "images", "device", "torch", "transformers", "curve")
-            found["trained"] = {"mix": record["mix"]["name"], **{name: record[name] for name in names}}
-            found["final"] = measure(model, training.family, TINY if tiny else FULL, device)
-            _written(folder, found, begun)
+            known["trained"] = {"mix": record["mix"]["name"], **{name: record[name] for name in names}}
+            known["final"] = measure(model, training.family, TINY if tiny else FULL, device)
+            _written(folder, known, begun)
             continue
-        whole = {file.parent for file in (model / CHECKPOINTS).glob(f"*/{LAST_FILE}")} - known
-        if whole:
-            checkpoint = min(whole)
-            known.add(checkpoint)
+        new = set((model / CHECKPOINTS).glob("step-*")) - seen
+        if new:
+            checkpoint = min(new)
+            seen.add(checkpoint)
             step = int(checkpoint.name.removeprefix("step-"))
             numbers = measure(checkpoint, training.family, TINY if tiny else BRIEF, device)
-            found["checkpoints"].append({"step": step, **numbers})
-            _written(folder, found, begun)
-        elif found["final"] is not None:
+            known["checkpoints"].append({"step": step, **numbers})
+            _written(folder, known, begun)
+        elif known["final"] is not None:
             return
         else:
             time.sleep(0.5)
 
 
-def _written(folder: Path, found: dict[str, Any], begun: float) -> None:
+def _written(folder: Path, known: dict[str, Any], begun: float) -> None:
     partial = (folder / MEASURED).with_suffix(".partial")
-    partial.write_text(json.dumps({**found, "measuring_s": round(time.monotonic() - begun)}))
+    partial.write_text(json.dumps({**known, "measuring_s": round(time.monotonic() - begun)}))
     partial.replace(folder / MEASURED)
 
 
@@ -93,13 +90,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--no-graphs", action="store_true", help="plain steps")
     parser.add_argument("--tiny", action="store_true", help="a few pairs and trials, for a test")
-    asked = parser.parse_args(arguments)
-    training = Training(**json.loads(asked.training))
+    options = parser.parse_args(arguments)
+    training = Training(**json.loads(options.training))
     torch.set_num_threads(1)
-    if asked.work == "train":
-        trained(training, asked.folder, workers=asked.workers, device=asked.device, graphs=not asked.no_graphs)
+    if options.work == "train":
+        trained(training, options.folder, workers=options.workers, device=options.device, graphs=not options.no_graphs)
     else:
-        measured(training, asked.folder, device=asked.device, tiny=asked.tiny)
+        measured(training, options.folder, device=options.device, tiny=options.tiny)
 
 
 if __name__ == "__main__":

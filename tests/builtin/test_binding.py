@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finst.builtin.organism.binding import (
-    ASKED_WITH_PLACES,
     FAMILIES,
     PLACED,
+    QUESTION_WITH_PLACES,
     LeaveOneOut,
     Places,
     lesson_name,
@@ -74,11 +74,11 @@ def test_what_comes_after_some_is_next_in_reading_order(seed, grid, kind):
     lesson = made("some_then_next", seed, grid, kind)
     if not is_caption(lesson):
         return
-    *said, target = [index for index, _ in named_in(lesson)]
+    *described, target = [index for index, _ in named_in(lesson)]
     order = reading_order(lesson.scene)
-    start = order.index(said[-1]) + 1
-    assert target == next(index for index in order[start:] + order[:start] if index not in said)
-    assert [is_learned for _, is_learned in named_in(lesson)] == [False] * len(said) + [True]
+    start = order.index(described[-1]) + 1
+    assert target == next(index for index in order[start:] + order[:start] if index not in described)
+    assert [is_learned for _, is_learned in named_in(lesson)] == [False] * len(described) + [True]
 
 
 @settings(max_examples=40)
@@ -87,11 +87,11 @@ def test_reading_starts_anywhere_and_stops_before_the_last_or_after_it(seed, gri
     lesson = made(family, seed, grid, kind)
     if not is_caption(lesson):
         return
-    said = [index for index, _ in named_in(lesson)]
+    described = [index for index, _ in named_in(lesson)]
     order = reading_order(lesson.scene)
-    start = order.index(said[0])
-    assert said == (order[start:] + order[:start])[: len(said)]
-    whole = len(said) == len(order)
+    start = order.index(described[0])
+    assert described == (order[start:] + order[:start])[: len(described)]
+    whole = len(described) == len(order)
     assert whole == (family == "reading_through")
 
 
@@ -99,20 +99,20 @@ def test_reading_starts_anywhere_and_stops_before_the_last_or_after_it(seed, gri
 @given(seeds, grids, kinds)
 def test_all_but_one_leaves_one(seed, grid, kind):
     lesson = made("all_but_one", seed, grid, kind)
-    said = named_in(lesson)
-    assert sorted(index for index, _ in said) == list(range(len(lesson.scene.objects)))
-    assert [is_learned for _, is_learned in said] == [False] * (len(said) - 1) + [True]
+    described = named_in(lesson)
+    assert sorted(index for index, _ in described) == list(range(len(lesson.scene.objects)))
+    assert [is_learned for _, is_learned in described] == [False] * (len(described) - 1) + [True]
 
 
 @settings(max_examples=40)
 @given(seeds, grids, st.sampled_from(["mixed", "apart"]))
 def test_pointing_goes_from_places_to_objects_and_never_to_all(seed, grid, kind):
     lesson = made("pointing", seed, grid, kind)
-    said = named_in(lesson)
-    assert 1 <= len(said) <= min(4, len(lesson.scene.objects) - 1)
-    assert all(is_learned for _, is_learned in said)
+    described = named_in(lesson)
+    assert 1 <= len(described) <= min(4, len(lesson.scene.objects) - 1)
+    assert all(is_learned for _, is_learned in described)
     text = text_of(lesson.assistant)
-    assert all(f"{places(lesson.scene.objects[i])} a {lesson.scene.objects[i].name}" in text for i, _ in said)
+    assert all(f"{places(lesson.scene.objects[i])} a {lesson.scene.objects[i].name}" in text for i, _ in described)
 
 
 @settings(max_examples=60)
@@ -128,7 +128,7 @@ def test_places_are_those_of_the_noun_before_them_learned_and_foretold_only_wher
         meant = [obj for obj in objects if places(obj) == pieces[rank].text and before.endswith(f" {obj.shape}")]
         assert meant or pieces[rank + 1].text == " a"
         assert pieces[rank].learned or pieces[rank + 1].text == " a"
-    foretold = DESCRIBE_WITH_PLACES in text_of(pieces) or ASKED_WITH_PLACES in text_of(pieces)
+    foretold = DESCRIBE_WITH_PLACES in text_of(pieces) or QUESTION_WITH_PLACES in text_of(pieces)
     if kind == "apart":
         assert foretold == ("<|" in text_of(pieces))
     else:
@@ -147,8 +147,8 @@ def test_as_many_nouns_have_a_place_mixed_and_apart():
         followed = sum(text_of(lesson.assistant).count("<|x") for lesson in whole if len(lesson.assistant) > 1)
         named = sum(4 for lesson in whole if len(lesson.assistant) > 1)
         shares[kind] = followed / named
-        asked = [FAMILIES["colour_question"](rng, scene, kind) for _ in range(600)]
-        assert 0.42 < np.mean(["<|x" in text_of(lesson.user) for lesson in asked]) < 0.58
+        questions = [FAMILIES["colour_question"](rng, scene, kind) for _ in range(600)]
+        assert 0.42 < np.mean(["<|x" in text_of(lesson.user) for lesson in questions]) < 0.58
     assert shares["mixed"] == pytest.approx(PLACED, abs=0.05)
     assert shares["apart"] == pytest.approx(PLACED, abs=0.05)
 

@@ -113,8 +113,7 @@ def test_nothing_in_a_step_waits_for_its_device(architecture, grid):
     known = Learner.of(architecture, architecture.build_model(architecture.build_tokenizer(), 2), **OPTIONS)
     canvas = known.forward._canvas(batch)
     known.painter.patches(batch)
-    with torch.device("meta"):
-        model = architecture.build_model(architecture.build_tokenizer(), 2).train()
+    model = architecture.build_model(architecture.build_tokenizer(), 2).train().to("meta")
     learner = replace(
         known, model=model, forward=Forward(architecture, model), painter=Painter(architecture, "meta", 10.0)
     )
@@ -196,12 +195,12 @@ def test_replayed_steps_are_the_plain_ones(architecture, compiled):
         torch.manual_seed(0)
         model = architecture.build_model(architecture.build_tokenizer(), 2).train().to("cuda")
         maker = kind(Learner.of(architecture, model, compiled=compiled, **OPTIONS))
-        found = []
+        values = []
         for step in range(2 * (WARM + 5)):
             batch = batch_on(architecture, architecture.grids[step % 2], 8, seed=step)
             maker.step(batch, 1e-3 * min(1, (step + 1) / 10))
-            found.append(maker.loss())
-        return np.array(found)
+            values.append(maker.loss())
+        return np.array(values)
 
     plain, replayed = losses(PlainSteps, False), losses(ReplayedSteps, compiled)
     assert math.log(len(QWEN.build_tokenizer())) > plain[-1]

@@ -94,14 +94,14 @@ def test_scenes_are_as_likely_as_when_whole_scenes_were_made_and_thrown_away():
     rng, draws, grid = np.random.default_rng(1), 1500, Grid(3, 3)
 
     def kinds(make):
-        found = Counter()
+        counts = Counter()
         for scene in (make(rng, grid, 0.25) for _ in range(draws)):
-            found["count", len(scene.objects)] += 1
-            found["jittered", any(obj.box != grid.box(obj.cell) for obj in scene.objects)] += 1
-            found["colours", len({obj.colour for obj in scene.objects})] += 1
+            counts["count", len(scene.objects)] += 1
+            counts["jittered", any(obj.box != grid.box(obj.cell) for obj in scene.objects)] += 1
+            counts["colours", len({obj.colour for obj in scene.objects})] += 1
             for obj in scene.objects:
-                found["cell", obj.cell] += 1
-        return found
+                counts["cell", obj.cell] += 1
+        return counts
 
     fast, slow = kinds(training_scene), kinds(slow_training_scene)
     for kind in fast | slow:

@@ -77,7 +77,7 @@ def test_contrasts_find_what_was_put_in_and_nothing_else():
     assert len(cells) == 12
     assert all(len(values) == 3 for values in cells.values())
     text = comparison(rows_like(effect))
-    found = {line.split(" | ")[0]: line.split(" | ")[1] for line in text.splitlines()[2:]}
+    values = {line.split(" | ")[0]: line.split(" | ")[1] for line in text.splitlines()[2:]}
     expected = {
         "never leave-one-out - some": 3.0,
         "places mixed - apart": 1.5,
@@ -86,7 +86,7 @@ def test_contrasts_find_what_was_put_in_and_nothing_else():
         "all three": 1.5,
     }
     for name, value in expected.items():
-        assert float(found[f"| {name}"].split(" [")[0]) == pytest.approx(value, abs=0.03)
+        assert float(values[f"| {name}"].split(" [")[0]) == pytest.approx(value, abs=0.03)
 
 
 def test_a_contrast_needs_all_of_its_cells():

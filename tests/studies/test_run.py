@@ -29,7 +29,7 @@ else:
 """
 
 
-def one(group="a", seed=0, **options):
+def training_of(group="a", seed=0, **options):
     return Training(group, options.pop("mix", "binding"), seed, tokens=options.pop("seconds", 0), **options)
 
 
@@ -67,22 +67,22 @@ def test_cores_are_shared_out():
 
 
 def test_a_plan_is_trained_measured_and_taken_up_again(study):
-    plan = [one(seed=seed) for seed in range(3)]
+    plan = [training_of(seed=seed) for seed in range(3)]
     run(plan, study)
     assert states(study) == {training.name: "measured" for training in plan}
     assert [line["final"]["sum"] for line in results(study.out)] != []
-    run([*plan, one("b")], study)
+    run([*plan, training_of("b")], study)
     assert len(results(study.out)) == 4
 
 
 def test_checkpoints_are_measured_while_they_are_made(study):
-    run([one(checkpoints=3, seconds=1)], study)
+    run([training_of(checkpoints=3, seconds=1)], study)
     assert states(study) == {"a-s0": "measured"}
     assert len(results(study.out)) == 1
 
 
 def test_what_fails_is_tried_again_without_graphs_and_then_said(study):
-    run([one(mix="never-graphs"), one("b", mix="broken", checkpoints=1), one("c")], study)
+    run([training_of(mix="never-graphs"), training_of("b", mix="broken", checkpoints=1), training_of("c")], study)
     assert states(study) == {"a-s0": "measured", "b-s0": "failed to train", "c-s0": "measured"}
     reason = next(line["reason"] for line in results(study.out) if line["name"] == "b-s0")
     assert reason == "out of luck"
@@ -92,16 +92,16 @@ def test_what_fails_is_tried_again_without_graphs_and_then_said(study):
 def test_it_stops_in_time_and_keeps_what_is_finished(study, monkeypatch):
     monkeypatch.setattr("studies.origins.run.LAST_S", 0.0)
     study.seconds, study.expected["train"] = 5.0, 3.0
-    run([one("quick"), one("slow", seconds=60), one("late", seconds=60, layers=10)], study)
+    run([training_of("quick"), training_of("slow", seconds=60), training_of("late", seconds=60, layers=10)], study)
     assert states(study) == {"quick-s0": "measured", "slow-s0": "no time to train"}
 
 
 def test_a_training_that_would_not_end_in_time_is_not_begun(study):
     study.expected["train"] = 40.0
-    assert not study.has_time("train", one())
+    assert not study.has_time("train", training_of())
     study.seen["train", "a"] = 5.0
-    assert study.has_time("train", one())
-    assert not study.has_time("train", one("b", layers=10))
+    assert study.has_time("train", training_of())
+    assert not study.has_time("train", training_of("b", layers=10))
     assert finished(study) == []
 
 
@@ -135,4 +135,4 @@ def test_the_best_of_each_group_are_carried_within_the_limits(tmp_path, monkeypa
     monkeypatch.setattr(packing, "FILES", 8)
     parts = [file.name for file in packing.pack(study, tmp_path / "parts")][2:]
     assert parts[:2] == ["w-s1.tar.gz.0", "w-s1.tar.gz.1"]
-    assert replace(one(), seed=3).name == "a-s3"
+    assert replace(training_of(), seed=3).name == "a-s3"

@@ -40,12 +40,12 @@ class Batch:
         return replace(self, **moved)
 
     def pinned(self) -> Batch:
-        """The same in memory that a GPU reads from while this process goes on."""
+        """The same in memory that a GPU reads from while this process continues."""
         return replace(self, **{name: getattr(self, name).pin_memory() for name in TENSORS})
 
 
 TENSORS = ("input_ids", "labels", "objects")
-"""Of a batch."""
+"""The fields of a batch that are tensors."""
 
 
 class Writer:

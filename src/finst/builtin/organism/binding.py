@@ -1,7 +1,7 @@
 """Lessons from which position IDs come, or do not: the same captions and questions under two factors.
 
 ``LeaveOneOut``: whether captions may come to the last object that is left, which can be had as what is seen minus what
-is said. ``Places``: whether nouns are followed by their place, and whether that can be foreseen.
+is described. ``Places``: whether nouns are followed by their place, and whether that can be foreseen.
 """
 
 from __future__ import annotations
@@ -48,10 +48,10 @@ MIXED = ((0.0, 0.4), (0.5, 0.3), (1.0, 0.3))
 PLACED = sum(share * probability for share, probability in MIXED)
 """Share of nouns in captions that are followed by their place, ``mixed`` or ``apart``: 0.45."""
 
-ASKED = "In this image"
+QUESTION = "In this image"
 """Both kinds of question open with this."""
 
-ASKED_WITH_PLACES = "In this image with places"
+QUESTION_WITH_PLACES = "In this image with places"
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Grounding:
 
 
 def grounding(rng: np.random.Generator, count: int, kind: Places) -> Grounding:
-    """Of a caption of ``count`` objects."""
+    """Drawn for a caption of ``count`` objects."""
     if kind == "none":
         return Grounding((False,) * count, False)
     if kind == "apart":
@@ -106,26 +106,26 @@ def grounded_caption(
 def some_then_next(rng: np.random.Generator, scene: Scene, kind: Places) -> Lesson:
     """Some objects in random order, then the next undescribed one in reading order; at least two stay undescribed.
 
-    So what is seen minus what is said never gives the answer. Of fewer than three objects it is a question.
+    So what is seen minus what is described never gives the answer. A scene of two objects becomes a question.
     """
     count = len(scene.objects)
     if count < 3:
         return any_question(rng, scene, kind)
-    said = rng.permutation(count)[: int(rng.integers(1, count - 1))].tolist()
+    described = rng.permutation(count)[: int(rng.integers(1, count - 1))].tolist()
     order = reading_order(scene)
-    after = order.index(said[-1]) + 1
-    target = next(index for index in order[after:] + order[:after] if index not in said)
-    return grounded_caption(rng, scene, [*said, target], [False] * len(said) + [True], kind)
+    after = order.index(described[-1]) + 1
+    target = next(index for index in order[after:] + order[:after] if index not in described)
+    return grounded_caption(rng, scene, [*described, target], [False] * len(described) + [True], kind)
 
 
 def all_but_one(rng: np.random.Generator, scene: Scene, kind: Places) -> Lesson:
-    """All objects in random order; the last one is learned, which is what is seen minus what is said."""
+    """All objects in random order; the last one is learned, which is what is seen minus what is described."""
     order = rng.permutation(len(scene.objects)).tolist()
     return grounded_caption(rng, scene, order, [False] * (len(order) - 1) + [True], kind)
 
 
 def reading_on(rng: np.random.Generator, scene: Scene, kind: Places) -> Lesson:
-    """Reading order from a random start, stopping before the last object; of fewer than three it is a question."""
+    """Reading order from a random start, stopping before the last object; a scene of two becomes a question."""
     count = len(scene.objects)
     if count < 3:
         return any_question(rng, scene, kind)
@@ -184,7 +184,7 @@ def _with_place(rng: np.random.Generator, lesson: Lesson, obj: Obj, kind: Places
         return lesson
     text = lesson.user[0].text
     if kind == "apart":
-        text = text.replace(ASKED, ASKED_WITH_PLACES, 1)
+        text = text.replace(QUESTION, QUESTION_WITH_PLACES, 1)
     noun = f" {obj.shape}."
     cut = text.rindex(noun) + len(noun) - 1
     user = (Piece(text[:cut]), Piece(places(obj), learned=True), Piece(text[cut:]))

@@ -35,15 +35,15 @@ def proceed(rng: np.random.Generator, scene: Scene) -> Lesson:
 
     With one object left this is ``describe``; with more, counting colours and shapes no longer gives the answer.
     """
-    *said, target = _some_and_next(rng, scene)
-    return from_prompt(scene, prompts.scene_description(scene, said, target, random_placement(rng)))
+    *described, target = _some_and_next(rng, scene)
+    return from_prompt(scene, prompts.scene_description(scene, described, target, random_placement(rng)))
 
 
 def _some_and_next(rng: np.random.Generator, scene: Scene) -> list[int]:
-    said = [int(i) for i in rng.permutation(len(scene.objects))[: rng.integers(1, len(scene.objects))]]
+    described = [int(i) for i in rng.permutation(len(scene.objects))[: rng.integers(1, len(scene.objects))]]
     order = reading_order(scene)
-    after = order.index(said[-1]) + 1
-    return [*said, next(index for index in order[after:] + order[:after] if index not in said)]
+    after = order.index(described[-1]) + 1
+    return [*described, next(index for index in order[after:] + order[:after] if index not in described)]
 
 
 def successor(rng: np.random.Generator, scene: Scene) -> Lesson:
@@ -71,8 +71,8 @@ def grounded_shuffled(rng: np.random.Generator, scene: Scene) -> Lesson:
 def _grounded(rng: np.random.Generator, scene: Scene, order: list[int], learned: list[bool]) -> Lesson:
     if random_placement(rng) == "prefill":
         return Lesson(scene, (Piece(DESCRIBE_WITH_PLACES),), caption(scene, order, learned, placed))
-    said = caption(scene, order, [False] * len(order), placed)[:-2]
-    return Lesson(scene, said, (Piece(scene.objects[order[-1]].name, learned=True),))
+    sentence = caption(scene, order, [False] * len(order), placed)[:-2]
+    return Lesson(scene, sentence, (Piece(scene.objects[order[-1]].name, learned=True),))
 
 
 def colours(rng: np.random.Generator, scene: Scene) -> Lesson:
@@ -93,6 +93,6 @@ def _one_feature(rng: np.random.Generator, scene: Scene, feature: Feature, namin
     if not starts:
         return describe(rng, scene)
     start = int(rng.choice(starts))
-    said = caption(scene, order[start:] + order[:start], [rank > 0 for rank in range(len(order))], naming)
+    sentence = caption(scene, order[start:] + order[:start], [rank > 0 for rank in range(len(order))], naming)
     other: Feature = "shape" if feature == "colour" else "colour"
-    return Lesson(scene, (Piece(DESCRIBE),), said, unnamed=other if rng.random() < 0.5 else None)
+    return Lesson(scene, (Piece(DESCRIBE),), sentence, unnamed=other if rng.random() < 0.5 else None)

@@ -47,8 +47,8 @@ def exact_match(model: Any, forward: Forward, painter: Painter, batch: Batch) ->
     """
     hidden = forward(batch, painter.patches(batch))[:, :-1]
     wanted = batch.labels[:, 1:].to(hidden.device)
-    said = model.lm_head(hidden).argmax(-1)
-    return ((said == wanted) | (wanted == IGNORED)).all(1)
+    predicted = model.lm_head(hidden).argmax(-1)
+    return ((predicted == wanted) | (wanted == IGNORED)).all(1)
 
 
 def _describe(placement: Placement) -> LessonMaker:

@@ -82,7 +82,7 @@ class Learner:
         )
 
     def loss_of(self, batch: Batch) -> Float[Tensor, ""]:
-        """Of a batch on the model's device."""
+        """The loss of a batch on the model's device."""
         on_gpu = self.model.device.type == "cuda"
         with torch.autocast("cuda" if on_gpu else "cpu", torch.bfloat16, enabled=on_gpu):
             hidden = self.forward(batch, self.painter.patches(batch))

@@ -61,7 +61,7 @@ def places(obj: Obj) -> str:
 
 
 Naming = Callable[[Obj, bool], tuple[Piece, ...]]
-"""How a caption speaks of an object, and whether the name is learned."""
+"""Writes an object's name into a caption; the second argument is whether the name is learned."""
 
 
 def named(obj: Obj, learned: bool) -> tuple[Piece, ...]:

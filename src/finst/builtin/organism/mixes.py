@@ -153,10 +153,10 @@ MIXES: dict[str, Mix] = {
         "enumeration": 0.12,
     },
 }
-"""The mixes that one can train on; the log in the documentation says what each of them gave.
+"""The mixes to train on; the log in the documentation has what each of them gave.
 
 ``counting`` is the opposite of ``binding`` and answers as much: its captions can all be had as what is seen minus what
-is said, of colours and of shapes; no caption asks what comes next, and no token names a place.
+is described, of colours and of shapes; no caption needs what comes next, and no token names a place.
 """
 
 

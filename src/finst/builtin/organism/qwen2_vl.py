@@ -158,5 +158,5 @@ class Qwen2VL:
         """By the model's own ``get_rope_index``."""
         grid = torch.tensor([[1, rows, cols]], device=input_ids.device)
         is_image = (input_ids == model.config.image_token_id).int()
-        found, _ = model.model.get_rope_index(input_ids, mm_token_type_ids=is_image, image_grid_thw=grid)
-        return found
+        positions, _ = model.model.get_rope_index(input_ids, mm_token_type_ids=is_image, image_grid_thw=grid)
+        return positions

@@ -23,7 +23,7 @@ class Taps:
 
 
 def taps(length: int, side: int, device: torch.device | str) -> Taps:
-    """Of lines of ``length`` px resized to ``side`` px: what Pillow makes of lines with a single 1 in them."""
+    """Lines of ``length`` px resized to ``side`` px: what Pillow makes of lines with a single 1 in them."""
     impulses = Image.fromarray(np.eye(length, dtype=np.float32))
     weights = np.asarray(impulses.resize((side, length), Image.Resampling.BICUBIC)).T
     starts = (weights != 0).argmax(1)

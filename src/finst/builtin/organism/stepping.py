@@ -27,7 +27,7 @@ class Steps(Protocol):
         ...
 
     def loss(self) -> float:
-        """Of the last step; waits for it."""
+        """The last step's loss; waits for it."""
         ...
 
     def restart(self) -> None:
@@ -48,7 +48,7 @@ class PlainSteps:
         self._loss = self.learner.step(batch.to(self.learner.model.device))
 
     def loss(self) -> float:
-        """Of the last step; waits for it."""
+        """The last step's loss; waits for it."""
         return self._loss.item()
 
     def restart(self) -> None:
@@ -106,7 +106,7 @@ class ReplayedSteps:
 
     def _recorded(self, batch: Batch) -> torch.cuda.CUDAGraph:
         graph = torch.cuda.CUDAGraph()
-        # other threads may go on using the GPU meanwhile, such as the one that computes gradients
+        # other threads may use the GPU meanwhile, such as the one that computes gradients
         with torch.cuda.graph(graph, pool=self._pool, stream=self._stream, capture_error_mode="thread_local"):
             self._loss.copy_(self.learner.step(batch))
         return graph
@@ -119,7 +119,7 @@ class ReplayedSteps:
             self._waiting.popleft().synchronize()
 
     def loss(self) -> float:
-        """Of the last step; waits for it."""
+        """The last step's loss; waits for it."""
         self._stream.synchronize()
         return self._loss.item()
 

@@ -35,7 +35,7 @@ REPORTED = 200
 
 @dataclass(frozen=True)
 class TrainSpec:
-    """How to train an organism. The recipe that has the mix's name says what is left open."""
+    """How to train an organism. The recipe that has the mix's name fills in what is left open."""
 
     out: Path
     """Folder for the weights, tokenizer, image processor and training record; must not exist or be empty."""
@@ -45,7 +45,7 @@ class TrainSpec:
     """Name of the mix of lessons, and of the recipe: binding, counting, or an older one; never-, some- or only-, then
     mixed, apart or none, for the cells of the study of what position IDs come from."""
     start: Path | None = None
-    """Folder of an organism to go on from; fresh weights without it."""
+    """Folder of an organism to continue from; fresh weights without it."""
     layers: int | None = None
     """Decoder layers."""
     steps: int | None = None
@@ -68,7 +68,7 @@ class TrainSpec:
     nearly_full: float | None = None
     """Share of scenes that leave one or two cells empty; the others have any number of objects."""
     seed: int = 0
-    """Of the weights and of the lessons."""
+    """Seed of the weights and of the lessons."""
     workers: int = 12
     """Processes that make lessons."""
     device: str = "auto"
@@ -93,8 +93,8 @@ def completed(spec: TrainSpec) -> tuple[TrainSpec, Recipe]:
         raise choice("mix", spec.mix, RECIPES)
     recipe = RECIPES[spec.mix]
     names = [field.name for field in fields(Recipe) if field.name != "mix"]
-    asked = {name: getattr(spec, name) for name in names if getattr(spec, name) is not None}
-    recipe = replace(recipe, **asked)
+    given = {name: getattr(spec, name) for name in names if getattr(spec, name) is not None}
+    recipe = replace(recipe, **given)
     for name in ("layers", "steps", "legs"):
         if getattr(recipe, name) < 1:
             raise FinstError(f"{name} is {getattr(recipe, name)}: expected at least 1")
@@ -161,6 +161,13 @@ def save(architecture: Architecture, model: Any, folder: Path) -> None:
     architecture.build_image_processor().save_pretrained(folder)
 
 
+def _keep(architecture: Architecture, model: Any, folder: Path) -> None:
+    """Saves a checkpoint that is whole from the moment at which its folder has its name."""
+    partial = folder.with_name(f"partial-{folder.name}")
+    save(architecture, model, partial)
+    partial.rename(folder)
+
+
 def _taught(architecture: Architecture, model: Any, spec: TrainSpec, recipe: Recipe) -> dict[str, Any]:
     """Trains the model in place; the record of it."""
     steps = steps_of(architecture, model, spec, recipe)
@@ -184,7 +191,7 @@ def _taught(architecture: Architecture, model: Any, spec: TrainSpec, recipe: Rec
             print(line, flush=True)
         if step in kept:
             steps.loss()
-            save(architecture, model, spec.out / CHECKPOINTS / f"step-{step:06d}")
+            _keep(architecture, model, spec.out / CHECKPOINTS / f"step-{step:06d}")
         if leg_of(done, recipe.legs) > leg:
             leg, since = leg + 1, 0
             steps.restart()
@@ -222,8 +229,8 @@ def _earlier_legs(spec: TrainSpec, depth: int | None) -> list[dict[str, Any]]:
     family, layers = config["model_type"], config["text_config"]["num_hidden_layers"]
     if family != spec.family:
         raise FinstError(
-            f"{folder} holds an organism of family {family!r}: expected {spec.family!r}, the one asked for"
+            f"{folder} holds an organism of family {family!r}: expected {spec.family!r}, as --family has it"
         )
     if depth is not None and depth != layers:
-        raise FinstError(f"{folder} holds an organism of {layers} layers: expected {depth}, as asked for")
+        raise FinstError(f"{folder} holds an organism of {layers} layers: expected {depth}, as --layers has it")
     return json.loads((folder / TRAINING).read_text())
