@@ -9,68 +9,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finst.builtin.organism.architecture import patch_grid
-from finst.builtin.organism.batches import IGNORED, Writer, collate, longest
 from finst.builtin.organism.families import ARCHITECTURES
-from finst.builtin.organism.lessons import (
-    CANVASES,
-    LESSONS,
-    MIXES,
-    WITHHELD,
-    Piece,
-    caption,
-    colours,
-    has_withheld_pair,
-    held_out_layouts,
-    layout_is_held_out,
-    placed,
-    places,
-    proceed,
-    reading_order,
-    shapes,
-    training_lesson,
-    training_scene,
-)
+from finst.builtin.organism.lessons.descriptions import colours, proceed, shapes
+from finst.builtin.organism.lessons.lesson import Piece, caption, placed, places
+from finst.builtin.organism.lessons.mixes import LESSONS, MIXES, training_lesson
+from finst.builtin.organism.lessons.training_scenes import reading_order, training_scene
 from finst.builtin.organism.qwen2_vl import Qwen2VL
+from finst.builtin.organism.training.batches import IGNORED, Writer, collate, longest
 from finst.errors import FinstError
 from finst.scenes.object import Grid, on_grid
-from finst.scenes.shapes import COLOURS
 
 TOKENIZER = Qwen2VL().build_tokenizer()
 WRITER = Writer(Qwen2VL())
 WRITERS = tuple(Writer(architecture) for architecture in ARCHITECTURES)
-PAPER = {("red", "circle"), ("green", "triangle"), ("blue", "square"), ("purple", "star"), ("yellow", "heart")}
 
 seeds = st.integers(0, 2**32 - 1)
-grids = st.sampled_from(CANVASES)
 
 
 def text_of(pieces):
     return "".join(piece.text for piece in pieces)
-
-
-def test_ten_pairs_are_withheld_one_of_each_colour_and_none_that_the_paper_names():
-    assert len(WITHHELD) == 10
-    assert {colour for colour, _ in WITHHELD} == set(COLOURS)
-    assert not WITHHELD & (PAPER | {("orange", "cross")})
-
-
-@pytest.mark.parametrize("grid", CANVASES)
-def test_about_a_tenth_of_the_layouts_is_held_out_and_never_a_full_grid(grid):
-    for count in range(2, len(grid.cells)):
-        held = held_out_layouts(grid, count)
-        assert held
-        assert all(len(cells) == count for cells in held)
-    assert not held_out_layouts(grid, len(grid.cells))
-
-
-@settings(deadline=None, max_examples=40)
-@given(seeds, grids)
-def test_training_scenes_hold_nothing_back_that_is_withheld(seed, grid):
-    scene = training_scene(np.random.default_rng(seed), grid)
-    assert (scene.width, scene.height) == (grid.width, grid.height)
-    assert 2 <= len(scene.objects) <= len(grid.cells)
-    assert not has_withheld_pair(scene)
-    assert not layout_is_held_out(scene, grid)
 
 
 written = st.sampled_from([(writer, grid) for writer in WRITERS for grid in writer.architecture.grids])

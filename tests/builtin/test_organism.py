@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import math
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -16,17 +15,19 @@ from transformers import AutoModelForImageTextToText, AutoTokenizer
 
 from finst.builtin.organism import card
 from finst.builtin.organism.architecture import patch_grid
-from finst.builtin.organism.batches import IGNORED, Painter, Writer, collate, longest, unnamed_colours
 from finst.builtin.organism.card import write_card
 from finst.builtin.organism.examine import ReportCard, Result, exact_match
 from finst.builtin.organism.families import ARCHITECTURES
-from finst.builtin.organism.forward import Forward
-from finst.builtin.organism.lessons import MIXES, describe, from_prompt, training_lesson, training_scene
+from finst.builtin.organism.lessons.descriptions import describe
+from finst.builtin.organism.lessons.lesson import from_prompt
+from finst.builtin.organism.lessons.mixes import MIXES, training_lesson
+from finst.builtin.organism.lessons.training_scenes import training_scene
 from finst.builtin.organism.llava import Llava
 from finst.builtin.organism.qwen2_vl import Qwen2VL
-from finst.builtin.organism.train import TrainSpec, lesson_loss, train
+from finst.builtin.organism.training.batches import IGNORED, Writer, collate, longest
+from finst.builtin.organism.training.forward import Forward
+from finst.builtin.organism.training.painter import Painter, unnamed_colours
 from finst.engine.record import record
-from finst.errors import FinstError
 from finst.prompts import scene_description
 from finst.scenes.draw import draw
 from finst.scenes.object import Grid
@@ -144,22 +145,6 @@ def test_colour_noise_shifts_whole_objects_by_about_its_size():
     assert (noisy[exact == 255] >= 200).all()
 
 
-def test_evenness_weighs_lessons_against_tokens():
-    torch.manual_seed(0)
-    model, writer = QWEN.build_model(QWEN.build_tokenizer()).eval(), Writer(QWEN)
-    batch = collate(lessons_on(Grid(2, 2), 5), writer)
-    hidden = torch.randn(*batch.input_ids.shape, 256)
-    losses = []
-    for row in range(5):
-        wanted = batch.labels[row, 1:]
-        logits = model.lm_head(hidden[row, :-1][wanted != IGNORED])
-        losses.append(torch.nn.functional.cross_entropy(logits, wanted[wanted != IGNORED], reduction="none"))
-    assert len({len(loss) for loss in losses}) > 1
-    torch.testing.assert_close(lesson_loss(model, hidden, batch), torch.cat(losses).mean())
-    by_lesson = torch.stack([loss.mean() for loss in losses]).mean()
-    torch.testing.assert_close(lesson_loss(model, hidden, batch, evenness=1.0), by_lesson)
-
-
 @torch.inference_mode()
 @on_each_canvas
 def test_the_batched_forward_is_the_models_own(architecture, grid):
@@ -209,47 +194,6 @@ def test_llavas_template_is_the_familys():
 def test_canvases_of_equally_many_patches_share_a_length():
     assert len({longest(Llava(), grid) for grid in Llava().grids}) == 1
     assert len({longest(QWEN, grid) for grid in QWEN.grids}) == 3
-
-
-@pytest.mark.parametrize(("family", "examined"), [("qwen2_vl", 0), ("llava", 1)])
-def test_training_on_a_cpu_writes_a_checkpoint_that_plain_transformers_loads(family, examined, tmp_path):
-    spec = TrainSpec(tmp_path / "a", family=family, steps=4, tokens=600, workers=0, device="cpu", examined=examined)
-    train(spec)
-    model = AutoModelForImageTextToText.from_pretrained(spec.out)
-    assert 10.5e6 < sum(p.numel() for p in model.parameters()) < 12e6
-    assert model.config.model_type == family
-    (leg,) = json.loads((spec.out / "training.json").read_text())
-    assert leg["steps"] == 4
-    assert leg["curve"][-1]["loss"] < math.log(len(AutoTokenizer.from_pretrained(spec.out)))
-    assert (spec.out / "README.md").exists() == bool(examined)
-
-    again = replace(spec, out=tmp_path / "b", start=spec.out, mix="finishing", steps=1, tokens=300, examined=0)
-    train(again)
-    assert [leg["mix"]["name"] for leg in json.loads((again.out / "training.json").read_text())] == [
-        "grounded",
-        "finishing",
-    ]
-
-
-def test_the_clock_ends_training_before_the_steps_do(tmp_path):
-    train(TrainSpec(tmp_path / "a", steps=10**6, minutes=0.01, tokens=300, workers=0, device="cpu", examined=0))
-    (leg,) = json.loads((tmp_path / "a" / "training.json").read_text())
-    assert 1 <= leg["steps"] < 1000
-
-
-def test_training_refuses_what_it_cannot_do(tmp_path):
-    with pytest.raises(FinstError, match=r"unknown mix 'porridge'.*grounded"):
-        train(TrainSpec(tmp_path / "new", mix="porridge"))
-    with pytest.raises(FinstError, match=r"unknown family 'clip'.*qwen2_vl.*llava"):
-        train(TrainSpec(tmp_path / "new", family="clip"))
-    with pytest.raises(FinstError, match=r"of family 'qwen2_vl': expected 'llava'"):
-        train(TrainSpec(tmp_path / "new", family="llava", start=weights_of(QWEN)))
-    with pytest.raises(FinstError, match=r"holds no training\.json"):
-        train(TrainSpec(tmp_path / "new", start=tmp_path))
-    (tmp_path / "mine").write_text("keep me")
-    with pytest.raises(FinstError, match="not empty"):
-        train(TrainSpec(tmp_path))
-    assert (tmp_path / "mine").read_text() == "keep me"
 
 
 @torch.inference_mode()
@@ -313,6 +257,20 @@ def test_report_card_lines_hold_the_scenes_that_they_name(architecture):
     again = lines[0][2]
     assert (name, scenes) == ("description, 2 objects, low entropy, prefill", "new scenes")
     assert torch.equal(batch.input_ids, again.input_ids)
+
+
+@of_each_family
+def test_next_in_reading_order_leaves_two_objects_undescribed(architecture):
+    lines = ReportCard(architecture, n=6, seed=0)
+    picked = [index for index, (task, _) in enumerate(lines.lines) if task.name.startswith("next in reading order")]
+    assert len(picked) >= 4
+    for index in picked:
+        task, _ = lines.lines[index]
+        assert min(task.counts) == 3
+        batch = lines[index][2]
+        learned = (batch.labels != IGNORED).sum(1)
+        assert (learned == 3).all()  # colour, shape, end
+        assert ((batch.objects[..., 0] >= 0).sum(1) >= 3).all()
 
 
 @of_each_family

@@ -10,7 +10,8 @@ from typing import Any
 
 from rich.console import Console
 
-from finst.builtin.organism.train import TrainSpec, train
+from finst.builtin.organism.training.spec import TrainSpec
+from finst.builtin.organism.training.train import train
 from finst.cli import check as checking
 from finst.cli import compare as comparison
 from finst.cli import effects as effects_table

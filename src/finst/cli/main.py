@@ -129,7 +129,7 @@ COMMANDS = (
     Command(
         ("train", "organism"),
         "trains the built-in model from scratch",
-        "finst.builtin.organism.train:TrainSpec",
+        "finst.builtin.organism.training.spec:TrainSpec",
         f"{_COMMANDS}:train_organism",
     ),
     _benchmark("sweep", "BenchSweep", "times the engine beside a plain hook loop and nnsight"),

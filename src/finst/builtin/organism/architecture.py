@@ -15,7 +15,7 @@ PATCH_PX = 28
 """One image token sees 28x28 px, as in Qwen2-VL (there as 2x2 merged patches of 14 px)."""
 
 LAYERS, HEADS, D_HEAD = 10, 8, 32
-"""Of every organism's decoder."""
+"""The decoder of an organism; a model can be built with another number of layers."""
 
 D_MODEL = HEADS * D_HEAD
 
@@ -40,14 +40,14 @@ class Architecture(Protocol):
     side: int | None
     """Px a side that its image processor resizes every canvas to; None where canvases keep their size."""
     image_features: ImageFeatures
-    """Of many images of one size side by side, from the modules of the model; a plain function, to be compiled."""
+    """Embeds many images of one size side by side, by the modules of the model; a plain function, to be compiled."""
 
     def build_tokenizer(self) -> PreTrainedTokenizerFast:
         """The tokenizer, with a template of the architecture's conversations."""
         ...
 
-    def build_model(self, tokenizer: PreTrainedTokenizerFast) -> Any:
-        """A model with fresh random weights from torch's global generator."""
+    def build_model(self, tokenizer: PreTrainedTokenizerFast, layers: int = LAYERS) -> Any:
+        """A model of so many decoder layers with fresh random weights from torch's global generator."""
         ...
 
     def build_image_processor(self) -> Any:

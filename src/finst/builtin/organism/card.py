@@ -15,7 +15,7 @@ import jinja2
 from finst.analysis.proportions import wilson
 from finst.builtin.organism.architecture import Architecture
 from finst.builtin.organism.examine import SCENE_SETS, Result
-from finst.builtin.organism.lessons import WITHHELD
+from finst.builtin.organism.lessons.training_scenes import WITHHELD
 
 TRAINING = "training.json"
 """One entry for each leg of the training."""

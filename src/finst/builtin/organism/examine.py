@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,25 +15,15 @@ from torch.utils.data import DataLoader, Dataset
 from finst import prompts
 from finst.analysis.proportions import wilson
 from finst.builtin.organism.architecture import Architecture
-from finst.builtin.organism.batches import IGNORED, Batch, Painter, Writer, collate
-from finst.builtin.organism.forward import Forward
-from finst.builtin.organism.lessons import (
-    CANVASES,
-    MAX_JITTER_PX,
-    Lesson,
-    colour,
-    enumeration,
-    from_prompt,
-    has_withheld_pair,
-    held_out_layouts,
-    layout_is_held_out,
-    relation,
-)
+from finst.builtin.organism.lessons.binding import some_then_next
+from finst.builtin.organism.lessons.lesson import Lesson, LessonMaker, from_prompt
+from finst.builtin.organism.lessons.questions import colour, enumeration, relation
+from finst.builtin.organism.lessons.training_scenes import CANVASES, held_out_layouts, scene_if
+from finst.builtin.organism.training.batches import IGNORED, Batch, Writer, collate
+from finst.builtin.organism.training.forward import Forward
+from finst.builtin.organism.training.painter import Painter
 from finst.options import Entropy, Placement
-from finst.scenes.designs import grid_scene
 from finst.scenes.object import Grid, Scene
-
-SceneTest = Callable[[Scene, Grid], bool]
 
 
 @dataclass(frozen=True)
@@ -56,11 +46,11 @@ def exact_match(model: Any, forward: Forward, painter: Painter, batch: Batch) ->
     """
     hidden = forward(batch, painter.patches(batch))[:, :-1]
     wanted = batch.labels[:, 1:].to(hidden.device)
-    said = model.lm_head(hidden).argmax(-1)
-    return ((said == wanted) | (wanted == IGNORED)).all(1)
+    predicted = model.lm_head(hidden).argmax(-1)
+    return ((predicted == wanted) | (wanted == IGNORED)).all(1)
 
 
-def _describe(placement: Placement) -> Callable[[np.random.Generator, Scene], Lesson]:
+def _describe(placement: Placement) -> LessonMaker:
     def lesson(rng: np.random.Generator, scene: Scene) -> Lesson:
         *described, target = (int(i) for i in rng.permutation(len(scene.objects)))
         return from_prompt(scene, prompts.scene_description(scene, described, target, placement))
@@ -68,19 +58,24 @@ def _describe(placement: Placement) -> Callable[[np.random.Generator, Scene], Le
     return lesson
 
 
+def _next(rng: np.random.Generator, scene: Scene) -> Lesson:
+    return some_then_next(rng, scene, "none")
+
+
 @dataclass(frozen=True)
 class Task:
     """One line of the report card."""
 
     name: str
-    lesson: Callable[[np.random.Generator, Scene], Lesson]
+    lesson: LessonMaker
     grid: Grid
     counts: tuple[int, ...]
     entropy: Entropy = "any"
 
 
 def tasks(architecture: Architecture) -> Iterator[Task]:
-    """Scene description by number of objects, entropy and placement; the three kinds of question."""
+    """Scene description by number of objects, entropy and placement; the three kinds of question; and the object that
+    comes next in reading order after some, where two or more stay undescribed."""
     two, three, tall = CANVASES
     placements: tuple[Placement, ...] = ("prefill", "user_turn")
     for placement in placements:
@@ -95,6 +90,11 @@ def tasks(architecture: Architecture) -> Iterator[Task]:
         yield Task(f"colour retrieval, {size}", colour, grid, counts, "high")
         yield Task(f"spatial relation, {size}", relation, grid, counts[1:])
         yield Task(f"enumeration and count, {size}", enumeration, grid, counts)
+    for grid in (grid for grid in (two, tall, three) if grid in architecture.grids):
+        counts = tuple(range(3, len(grid.cells) + 1))
+        for entropy in ("low", "high"):
+            name = f"next in reading order, {grid.rows}x{grid.cols}, {entropy} entropy"
+            yield Task(name, _next, grid, counts, entropy)
 
 
 def is_asked(task: Task, lesson: Lesson) -> bool:
@@ -102,10 +102,20 @@ def is_asked(task: Task, lesson: Lesson) -> bool:
     return not task.name.startswith(("colour", "spatial")) or "color" in lesson.user[0].text
 
 
-SCENE_SETS: dict[str, SceneTest] = {
-    "new scenes": lambda scene, grid: not (has_withheld_pair(scene) or layout_is_held_out(scene, grid)),
-    "held-out layouts": lambda scene, grid: layout_is_held_out(scene, grid) and not has_withheld_pair(scene),
-    "withheld pairs": lambda scene, grid: has_withheld_pair(scene),
+@dataclass(frozen=True)
+class SceneSet:
+    """What scenes of a line have."""
+
+    withheld: bool
+    """A colour-shape pair that training never shows."""
+    held_out: bool | None
+    """A set of occupied cells that it never shows; None: any."""
+
+
+SCENE_SETS: dict[str, SceneSet] = {
+    "new scenes": SceneSet(withheld=False, held_out=False),
+    "held-out layouts": SceneSet(withheld=False, held_out=True),
+    "withheld pairs": SceneSet(withheld=True, held_out=None),
 }
 """Fresh scenes; those on sets of cells that training never shows; those with a colour-shape pair it never shows."""
 
@@ -130,9 +140,10 @@ class ReportCard(Dataset[tuple[str, str, Batch]]):
         rng = np.random.default_rng([self.seed, index])
         lessons: list[Lesson] = []
         while len(lessons) < self.n:
-            count = int(rng.choice(task.counts))
-            scene = grid_scene(rng, task.grid, count, task.entropy, int(rng.integers(2)) * MAX_JITTER_PX)
-            if SCENE_SETS[scenes](scene, task.grid):
+            count = task.counts[int(rng.integers(len(task.counts)))]
+            wanted = SCENE_SETS[scenes]
+            scene = scene_if(rng, task.grid, count, task.entropy, withheld=wanted.withheld, held_out=wanted.held_out)
+            if scene is not None:
                 lesson = task.lesson(rng, scene)
                 lessons += [lesson] if is_asked(task, lesson) else []
         return task.name, scenes, collate(lessons, self.writer)

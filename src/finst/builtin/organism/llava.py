@@ -16,7 +16,7 @@ from transformers import LlavaConfig, LlavaForConditionalGeneration, PreTrainedT
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from finst.builtin.organism.architecture import D_HEAD, D_MODEL, HEADS, LAYERS, PATCH_PX
-from finst.builtin.organism.lessons import CANVASES
+from finst.builtin.organism.lessons.training_scenes import CANVASES
 from finst.builtin.organism.tokenizer import PLACES, word_tokenizer
 from finst.scenes.object import Grid
 
@@ -42,15 +42,15 @@ CHAT_TEMPLATE = (
 )
 
 
-def build_config(tokenizer: PreTrainedTokenizerFast) -> LlavaConfig:
-    """The configuration for a vocabulary; widths in Llama's and CLIP's proportions."""
+def build_config(tokenizer: PreTrainedTokenizerFast, layers: int = LAYERS) -> LlavaConfig:
+    """The configuration for a vocabulary and so many decoder layers; widths in Llama's and CLIP's proportions."""
     return LlavaConfig(
         text_config=dict(
             model_type="llama",
             vocab_size=len(tokenizer),
             hidden_size=D_MODEL,
             intermediate_size=11008 * D_MODEL // 4096,
-            num_hidden_layers=LAYERS,
+            num_hidden_layers=layers,
             num_attention_heads=HEADS,
             num_key_value_heads=HEADS,
             head_dim=D_HEAD,
@@ -126,13 +126,13 @@ class Llava:
             unk_token="<unk>",
         )
 
-    def build_model(self, tokenizer: PreTrainedTokenizerFast) -> LlavaForConditionalGeneration:
+    def build_model(self, tokenizer: PreTrainedTokenizerFast, layers: int = LAYERS) -> LlavaForConditionalGeneration:
         """The model with fresh random weights from torch's global generator, but for CLIP's position embeddings.
 
         These are learned from sinusoids of rows and columns on: CLIP's own, of a standard deviation of 0.02, would be
         lost beside the embedding of a white patch, which is about 2.
         """
-        model = LlavaForConditionalGeneration(build_config(tokenizer))
+        model = LlavaForConditionalGeneration(build_config(tokenizer, layers))
         tower: Any = model.model.vision_tower
         with torch.no_grad():
             tower.embeddings.position_embedding.weight[1:] = sinusoids(PLACES, PLACES, D_MODEL)

@@ -13,7 +13,7 @@ from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLIm
 from transformers.models.qwen2_vl.modeling_qwen2_vl import apply_rotary_pos_emb_vision
 
 from finst.builtin.organism.architecture import D_HEAD, D_MODEL, HEADS, LAYERS, PATCH_PX
-from finst.builtin.organism.lessons import CANVASES
+from finst.builtin.organism.lessons.training_scenes import CANVASES
 from finst.builtin.organism.tokenizer import word_tokenizer
 from finst.scenes.object import Grid
 
@@ -47,8 +47,8 @@ CHAT_TEMPLATE = (
 )
 
 
-def build_config(tokenizer: PreTrainedTokenizerFast) -> Qwen2VLConfig:
-    """The configuration for a vocabulary."""
+def build_config(tokenizer: PreTrainedTokenizerFast, layers: int = LAYERS) -> Qwen2VLConfig:
+    """The configuration for a vocabulary and so many decoder layers."""
     half = D_HEAD // 2
     spatial = (half - half // 4) // 2
     tokens = tokenizer.get_vocab()
@@ -57,7 +57,7 @@ def build_config(tokenizer: PreTrainedTokenizerFast) -> Qwen2VLConfig:
             vocab_size=len(tokenizer),
             hidden_size=D_MODEL,
             intermediate_size=3 * D_MODEL,
-            num_hidden_layers=LAYERS,
+            num_hidden_layers=layers,
             num_attention_heads=HEADS,
             num_key_value_heads=KV_HEADS,
             max_position_embeddings=2048,
@@ -130,9 +130,9 @@ class Qwen2VL:
             unk_token="<|endoftext|>",
         )
 
-    def build_model(self, tokenizer: PreTrainedTokenizerFast) -> Qwen2VLForConditionalGeneration:
+    def build_model(self, tokenizer: PreTrainedTokenizerFast, layers: int = LAYERS) -> Qwen2VLForConditionalGeneration:
         """The model with fresh random weights from torch's global generator."""
-        return Qwen2VLForConditionalGeneration(build_config(tokenizer))
+        return Qwen2VLForConditionalGeneration(build_config(tokenizer, layers))
 
     def build_image_processor(self) -> Qwen2VLImageProcessorPil:
         """Cuts an image into whole 28-px patches; canvases whose sides are multiples of 28 px keep their size."""
@@ -158,5 +158,5 @@ class Qwen2VL:
         """By the model's own ``get_rope_index``."""
         grid = torch.tensor([[1, rows, cols]], device=input_ids.device)
         is_image = (input_ids == model.config.image_token_id).int()
-        found, _ = model.model.get_rope_index(input_ids, mm_token_type_ids=is_image, image_grid_thw=grid)
-        return found
+        positions, _ = model.model.get_rope_index(input_ids, mm_token_type_ids=is_image, image_grid_thw=grid)
+        return positions

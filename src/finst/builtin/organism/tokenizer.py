@@ -36,7 +36,7 @@ def word_tokenizer(
 ) -> PreTrainedTokenizerFast:
     """A tokenizer of the lessons' words, every one with a form with and one without a leading space.
 
-    ``special`` tokens and the names of the ``roles`` are those of a conversation format; ``named`` says which are
+    ``special`` tokens and the names of the ``roles`` are those of a conversation format; ``named`` gives the
     ``eos_token``, ``pad_token`` and ``unk_token``. A ``bos_token`` opens every text.
     """
     spoken = [*roles, *WORDS, *COLOURS, *SHAPES, *map(str, range(10))]

@@ -23,7 +23,7 @@ class Taps:
 
 
 def taps(length: int, side: int, device: torch.device | str) -> Taps:
-    """Of lines of ``length`` px resized to ``side`` px: what Pillow makes of lines with a single 1 in them."""
+    """Lines of ``length`` px resized to ``side`` px: what Pillow makes of lines with a single 1 in them."""
     impulses = Image.fromarray(np.eye(length, dtype=np.float32))
     weights = np.asarray(impulses.resize((side, length), Image.Resampling.BICUBIC)).T
     starts = (weights != 0).argmax(1)
@@ -32,13 +32,14 @@ def taps(length: int, side: int, device: torch.device | str) -> Taps:
     used = starts + np.arange(reach)[:, None] < length
     chosen = np.where(used, np.take_along_axis(weights, index.T, 1).T, 0)
     weight = np.round(chosen.astype(np.float64) * PRECISION) / PRECISION
-    return Taps(torch.from_numpy(index).to(device), torch.from_numpy(weight).float().to(device))
+    return Taps(torch.from_numpy(index).to(device), torch.from_numpy(weight).to(device))
 
 
 def resize(image: Float[Tensor, "image height width 3"], lines: Taps) -> Float[Tensor, "image side side 3"]:
     """Square pictures of whole grey levels: rows first, then columns, rounded after each as Pillow does.
 
-    Sums of a few products rather than a matrix product, which autocast or TF32 would round.
+    Sums of a few products in float64, where they are exact in any order, rather than a matrix product, which autocast
+    or TF32 would round: so a compiler may fuse them as it likes.
     """
     return _along(_along(image, lines, 2), lines, 1)
 
@@ -47,4 +48,5 @@ def _along(image: Tensor, lines: Taps, axis: int) -> Tensor:
     shape = [1, 1, 1, 1]
     shape[axis] = -1
     terms = (w.view(shape) * image.index_select(axis, i) for i, w in zip(lines.index, lines.weight, strict=True))
-    return (sum(terms, torch.full((), 0.5, device=image.device))).floor().clamp(0, 255)
+    whole = sum(terms, torch.full((), 0.5, dtype=torch.float64, device=image.device)).floor()
+    return whole.clamp(0, 255).to(image.dtype)

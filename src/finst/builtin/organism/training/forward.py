@@ -1,7 +1,7 @@
 """An organism on a whole batch of equal canvases at once: the fast twin of the model's own ``forward``.
 
-The images of a batch go side by side through the vision tower, and the decoder's layers run as one function that can be
-compiled as a whole.
+The images of a batch go side by side through the vision tower. The decoder's layers are all of one make, so that one
+compiled function serves for them: compiling them as a whole would take as many times longer as there are layers.
 """
 
 from __future__ import annotations
@@ -14,19 +14,22 @@ from jaxtyping import Float
 from torch import Tensor
 
 from finst.builtin.organism.architecture import Architecture, patch_grid
-from finst.builtin.organism.batches import Batch
+from finst.builtin.organism.training.batches import Batch
 
 Rotary = tuple[Tensor, Tensor]
 """Cosine and sine of rotary angles."""
 
 
-def decode(
-    decoder: Any, hidden: Float[Tensor, "lesson pos d_model"], rotary: Rotary
+def run_layer(
+    layer: Any, hidden: Float[Tensor, "lesson pos d_model"], rotary: Rotary
 ) -> Float[Tensor, "lesson pos d_model"]:
-    """All decoder layers and the final norm; without a mask the layers' attention is causal."""
-    for layer in decoder.layers:
-        hidden = layer(hidden, attention_mask=None, position_embeddings=rotary)
-    return decoder.norm(hidden)
+    """One decoder layer; without a mask its attention is causal."""
+    return layer(hidden, attention_mask=None, position_embeddings=rotary)
+
+
+def run_norm(norm: Any, hidden: Float[Tensor, "lesson pos d_model"]) -> Float[Tensor, "lesson pos d_model"]:
+    """The decoder's final norm."""
+    return norm(hidden)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +47,8 @@ class Forward:
         self.architecture, self.model = architecture, model
         features = architecture.image_features
         self._image_features = torch.compile(features, dynamic=False) if compiled else features
-        self._decode = torch.compile(decode, dynamic=False) if compiled else decode
+        self._layer = torch.compile(run_layer, dynamic=False) if compiled else run_layer
+        self._norm = torch.compile(run_norm, dynamic=False) if compiled else run_norm
         self._canvases: dict[tuple[int, int, int], _Canvas] = {}
 
     def _canvas(self, batch: Batch) -> _Canvas:
@@ -66,8 +70,11 @@ class Forward:
         """Final-norm hidden states of every token; padding on the right is harmless to what comes before it."""
         canvas, inner = self._canvas(batch), self.model.model
         decoder: Any = inner.language_model
-        words = decoder.embed_tokens(batch.input_ids.to(self.model.device))
-        seen = self._image_features(inner, patches, *canvas.tower).to(words.dtype)
-        start = batch.image_start
-        embedded = torch.cat([words[:, :start], seen, words[:, start + seen.shape[1] :]], dim=1)
-        return self._decode(decoder, embedded, canvas.text)
+        seen = self._image_features(inner, patches, *canvas.tower)
+        ids, start = batch.input_ids.to(self.model.device), batch.image_start
+        # the image's own tokens are not looked up: gradients of embeddings take time by the token
+        words = decoder.embed_tokens(torch.cat([ids[:, :start], ids[:, start + seen.shape[1] :]], dim=1))
+        hidden = torch.cat([words[:, :start], seen.to(words.dtype), words[:, start:]], dim=1)
+        for layer in decoder.layers:
+            hidden = self._layer(layer, hidden, canvas.text)
+        return self._norm(decoder.norm, hidden)
