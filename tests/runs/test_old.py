@@ -16,7 +16,6 @@ from finst.runs.spec import to_json
 from tests.runs.old_runs import FOLDER, unpacked
 
 
-
 @pytest.fixture(params=REGISTRY)
 def run(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
     return load(unpacked(request.param, tmp_path))
