@@ -14,6 +14,7 @@ from PIL import Image
 
 from finst.cli import commands
 from finst.cli.main import COMMANDS
+from finst.experiments.api import load
 from tests.cli.conftest import Finst
 
 SWEEP_KEYS = {
@@ -106,7 +107,7 @@ def test_interventions_make_their_run_of_causal_mediation_or_take_one(finst: Fin
     first = finst(*arguments, "--pairs", 4, "--out", tmp_path / "first")
     assert first.status == 0
     assert first.out.splitlines()[-1] == f"report: {tmp_path / 'first' / 'report.html'}"
-    assert re.search(r"^edit +dose +queried +n +before", first.out, re.MULTILINE)
+    assert load(tmp_path / "first").findings.text in first.out
     assert json.loads((tmp_path / "first-cma" / "manifest.json").read_text())["experiment"] == "cma"
     again = finst(*arguments, "--cma", tmp_path / "first-cma", "--out", tmp_path / "second")
     assert again.out.replace("second", "first") == first.out
@@ -119,7 +120,7 @@ def test_run_pca_takes_the_model_as_its_first_word_and_ends_with_a_table(
     outcome = finst("run", "pca", tiny, "--trials", 2, "--components", 3, "--out", out)
     assert outcome.status == 0
     assert outcome.out.splitlines()[-1] == f"report: {out / 'report.html'}"
-    assert re.search(r"^view +label +layer +probe", outcome.out, re.MULTILINE)
+    assert load(out).findings.text in outcome.out
     assert "1 of 1 units measured (trials 0-71)" in outcome.err
 
 

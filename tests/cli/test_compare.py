@@ -56,8 +56,9 @@ def test_compare_takes_the_other_experiments(finst: Finst, tmp_path: Path) -> No
     ]
     outcome = finst("compare", *folders, "--out", tmp_path / "page.html")
     assert outcome.status == 0
-    assert [line.partition(":")[0] for line in outcome.out.splitlines()[:2]] == ["organism (one)", "organism (two)"]
-    assert outcome.out.count("75.0%") == 2
+    lines = outcome.out.splitlines()[:2]
+    assert [line.partition(":")[0] for line in lines] == ["organism (one)", "organism (two)"]
+    assert all("75.0%" in line for line in lines)
     assert 'class="warning"' in (tmp_path / "page.html").read_text()
 
 
