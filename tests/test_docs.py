@@ -1,17 +1,17 @@
-"""What the documents tell a reader to type works, and what they point at is there."""
+"""The commands and Python in the documents work, and their links lead somewhere."""
 
 from __future__ import annotations
 
 import re
 import shlex
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from finst.cli import commands
-from finst.cli.main import main
+from finst.cli.main import Command, main
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "src").rglob("README.md"))]
@@ -29,8 +29,8 @@ def blocks(document: Path, language: str) -> list[str]:
 def lines(word: str) -> list[str]:
     """The lines of all shell blocks that call ``word``, without prompts and comments, each once."""
     text = "\n".join(block for document in DOCUMENTS for block in blocks(document, "bash"))
-    told = [line.removeprefix("$ ") for line in text.replace("\\\n", " ").splitlines()]
-    return list(dict.fromkeys(shlex.join(shlex.split(line, comments=True)) for line in told if line.startswith(word)))
+    typed = [line.removeprefix("$ ") for line in text.replace("\\\n", " ").splitlines()]
+    return list(dict.fromkeys(shlex.join(shlex.split(line, comments=True)) for line in typed if line.startswith(word)))
 
 
 class Parsed(Exception):  # noqa: N818 (nothing went wrong)
@@ -39,12 +39,12 @@ class Parsed(Exception):  # noqa: N818 (nothing went wrong)
 
 @pytest.fixture
 def only_parse(monkeypatch: pytest.MonkeyPatch) -> None:
-    options = commands._options
+    parse = Command.parse
 
-    def parse(*arguments: Any) -> None:
-        raise Parsed(options(*arguments))
+    def only(self: Command, arguments: Sequence[str]) -> None:
+        raise Parsed(parse(self, arguments))
 
-    monkeypatch.setattr(commands, "_options", parse)
+    monkeypatch.setattr(Command, "parse", only)
 
 
 def test_the_documents_show_how_to_begin() -> None:
@@ -69,10 +69,10 @@ def test_cheap_commands_run(line: str, tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.parametrize("line", lines("make "))
 def test_every_target_of_make_exists(line: str, tmp_path: Path) -> None:
-    said = subprocess.run(
+    made = subprocess.run(
         [*shlex.split(line), "--dry-run", f"VENV={tmp_path}"], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    assert said.returncode == 0, said.stderr
+    assert made.returncode == 0, made.stderr
 
 
 @pytest.mark.parametrize("document", COMPLETE, ids=lambda path: path.name)

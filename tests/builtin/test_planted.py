@@ -44,23 +44,23 @@ def scenes(seed: int, grid: Grid, cells: Sequence[Sequence[Cell]], entropy: Entr
     ]
 
 
-def asked(model: VLM, scene: Scene, placement: Placement = "prefill") -> Encoded:
+def context_of(model: VLM, scene: Scene, placement: Placement = "prefill") -> Encoded:
     """All objects but the last are described, in order."""
     last = len(scene.objects) - 1
     return encode(model.reader, draw(scene), scene_description(scene, range(last), last, placement))
 
 
 def margins(model: VLM, some: Sequence[Scene], placement: Placement) -> list[float]:
-    """Of the right first token over the best other one; scenes of one number of objects."""
-    logits = record(model, [asked(model, scene, placement) for scene in some]).logits
-    found = []
+    """Logits of the right first token above the best other one; scenes have equal numbers of objects."""
+    logits = record(model, [context_of(model, scene, placement) for scene in some]).logits
+    leads = []
     for scene, row in zip(some, logits, strict=True):
         prompt = scene_description(scene, [0], 1, placement)
         right = first_tokens(model.reader, prompt, [scene.objects[-1].colour])[0]
         others = row.clone()
         others[right] = -torch.inf
-        found.append(float(row[right] - others.max()))
-    return found
+        leads.append(float(row[right] - others.max()))
+    return leads
 
 
 @pytest.mark.parametrize("placement", ["prefill", "user_turn"])
@@ -90,17 +90,17 @@ def test_it_answers_on_the_larger_lattice_up_to_nine_objects(name: str) -> None:
 
 @pytest.mark.parametrize("placement", ["prefill", "user_turn"])
 @pytest.mark.parametrize("name", NAMES)
-def test_it_says_the_whole_answer_and_stops(name: str, placement: Placement) -> None:
+def test_it_gives_the_whole_answer_and_stops(name: str, placement: Placement) -> None:
     model = vlm(name)
     scene = scenes(3, Grid(2, 2), [Grid(2, 2).cells], "low")[0]
-    said = generate(model, record(model, [asked(model, scene, placement)]), unedited(), 6)
-    text = said.texts(model.reader)[0]
+    generated = generate(model, record(model, [context_of(model, scene, placement)]), unedited(), 6)
+    text = generated.texts(model.reader)[0]
     assert correct(text, scene.objects[-1].name)
-    assert int(said.lengths[0]) == 3, "colour, shape, end of turn"
+    assert int(generated.lengths[0]) == 3, "colour, shape, end of turn"
 
 
-def replied(model: VLM, scene: Scene, prompt: Prompt) -> str:
-    """All that it says until it ends its turn."""
+def answer_of(model: VLM, scene: Scene, prompt: Prompt) -> str:
+    """The whole answer, until the model ends its turn."""
     recording = record(model, [encode(model.reader, draw(scene), prompt)])
     return generate(model, recording, unedited(), 6).texts(model.reader)[0]
 
@@ -111,19 +111,19 @@ def test_a_question_is_answered_by_the_colour_of_the_object_that_it_names(name: 
     for cells in ([(0, 1), (1, 0)], [(2, 1), (2, 2), (0, 2)], [(1, 1), (1, 2), (2, 1), (2, 2)]):
         (scene,) = scenes(len(cells), grid, [cells], "high")
         for index, obj in enumerate(scene.objects):
-            assert replied(model, scene, colour_retrieval(scene, index)) == obj.colour
+            assert answer_of(model, scene, colour_retrieval(scene, index)) == obj.colour
     (scene,) = scenes(2, grid, [grid.cells], "high")
     for index, obj in enumerate(scene.objects):
         relation = "above" if obj.cell is not None and obj.cell[0] > 0 else "below"
-        assert replied(model, scene, spatial_relation(scene, relation, index)) == obj.colour, "it heeds the name alone"
+        assert answer_of(model, scene, spatial_relation(scene, relation, index)) == obj.colour, "only the name matters"
 
 
 def test_without_position_ids_every_question_has_the_same_answer() -> None:
     model, grid = vlm("planted-counting"), Grid(2, 2)
     some = scenes(4, grid, [grid.cells] * 2, "high")
-    said = {replied(model, scene, colour_retrieval(scene, index)) for scene in some for index in range(4)}
-    assert len(said) == 1
-    assert said < set(COLOURS)
+    answers = {answer_of(model, scene, colour_retrieval(scene, index)) for scene in some for index in range(4)}
+    assert len(answers) == 1
+    assert answers < set(COLOURS)
 
 
 def named(summary: xr.Dataset) -> dict[str, set[tuple[int, int]]]:
@@ -148,18 +148,18 @@ def test_causal_mediation_names_the_planted_heads_and_no_other(name: str, placem
 def answers_without(name: str, scene: Scene, sets: Sequence[Sequence[tuple[int, int]]]) -> list[bool]:
     """Whether the whole answer is right with each set of heads off, at all tokens and in all passes.
 
-    A tie between two first tokens is not right, whichever of them is said.
+    A tie between two first tokens is not right, whichever of them is decoded.
     """
     model = vlm(name)
-    context = asked(model, scene)
+    context = context_of(model, scene)
     everywhere = tuple(range(len(context.tokens)))
     rows = rows_from([tuple(Edit(layer, (head,), everywhere, op="zero") for layer, head in heads) for heads in sets])
     recording = record(model, [context])
-    said = generate(model, recording, rows + sustained(rows, recording.length, range(2)), 3)
-    texts = said.texts(model.reader)[len(sets) :]
+    generated = generate(model, recording, rows + sustained(rows, recording.length, range(2)), 3)
+    texts = generated.texts(model.reader)[len(sets) :]
     best, second = counterfactuals(model, recording[0], rows, None).topk(2).values.T
-    told = zip(texts, best - second, strict=True)
-    return [correct(text, scene.objects[-1].name) and bool(lead > 1) for text, lead in told]
+    leads = zip(texts, best - second, strict=True)
+    return [correct(text, scene.objects[-1].name) and bool(lead > 1) for text, lead in leads]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -177,29 +177,29 @@ def test_every_needed_head_is_needed_and_no_other_one_is(name: str) -> None:
 def ids(name: str, scene: Scene, layer: int = LAYERS - 1) -> dict[str, np.ndarray]:
     """The position IDs on both objects' image tokens, at the described noun and at the last token."""
     model = vlm(name)
-    context = asked(model, scene)
+    context = context_of(model, scene)
     at = {
         "described object": context.tokens.object_patches(0)[0],
         "target object": context.tokens.object_patches(len(scene.objects) - 1)[0],
-        "told": context.tokens.positions("noun", 0)[0],
+        "noun": context.tokens.positions("noun", 0)[0],
         "next": context.tokens.last,
     }
     stream = record(model, [context], sites=("resid",)).sites["resid"][0, layer]
-    basis = {"told": PLANTED[name].ids("told"), "next": PLANTED[name].ids("next")}
+    basis = {"noun": PLANTED[name].ids("told"), "next": PLANTED[name].ids("next")}
     return {key: (stream[pos] @ basis.get(key, PLANTED[name].ids("seen"))).numpy() for key, pos in at.items()}
 
 
 @pytest.mark.parametrize("name", BINDING)
-def test_position_ids_are_where_they_are_said_to_be_and_swap_with_the_objects(name: str) -> None:
+def test_position_ids_are_where_they_are_planted_and_swap_with_the_objects(name: str) -> None:
     scene = scenes(7, Grid(2, 2), [[(0, 0), (1, 1)]], "high")[0]
     here, there = ids(name, scene), ids(name, scene.swapped(0, 1))
     np.testing.assert_allclose(np.abs(here["target object"]), 1, atol=1e-4)
-    for one in (here, there):
-        np.testing.assert_allclose(one["told"], one["described object"], atol=1e-4)
-        np.testing.assert_allclose(one["next"], one["target object"] * 2 / 3, atol=0.01)
+    for found in (here, there):
+        np.testing.assert_allclose(found["noun"], found["described object"], atol=1e-4)
+        np.testing.assert_allclose(found["next"], found["target object"] * 2 / 3, atol=0.01)
     np.testing.assert_allclose(there["described object"], here["target object"], atol=1e-4)
     np.testing.assert_allclose(there["next"], here["described object"] * 2 / 3, atol=0.01)
-    assert np.abs(here["told"] - here["target object"]).max() > 1
+    assert np.abs(here["noun"] - here["target object"]).max() > 1
 
 
 @pytest.mark.parametrize(("name", "moves"), [("planted", False), ("planted-absolute", True)])
@@ -217,12 +217,12 @@ def test_relative_ids_stay_and_absolute_ids_move_with_the_frame(name: str, moves
 def test_ids_appear_in_the_layer_of_their_head(name: str) -> None:
     scene = scenes(7, Grid(2, 2), [[(0, 0), (1, 1)]], "high")[0]
     by_layer = [ids(name, scene, layer) for layer in range(LAYERS)]
-    assert [bool(np.abs(one["told"]).max() > 0.1) for one in by_layer] == [False, False, True, True, True, True]
-    assert [bool(np.abs(one["next"]).max() > 0.1) for one in by_layer] == [False, False, False, True, True, True]
+    assert [bool(np.abs(found["noun"]).max() > 0.1) for found in by_layer] == [False, False, True, True, True, True]
+    assert [bool(np.abs(found["next"]).max() > 0.1) for found in by_layer] == [False, False, False, True, True, True]
 
 
 def correlations(streams: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """Of each layer's cosines between trials with the target's similarities, over pairs of trials."""
+    """Correlations of each layer's cosines between trials with the target's similarities, over pairs of trials."""
     unit = streams / np.linalg.norm(streams, axis=-1, keepdims=True)
     pairs = np.triu_indices(len(target), 1)
     return np.array([np.corrcoef((unit[:, n] @ unit[:, n].T)[pairs], target[pairs])[0, 1] for n in range(LAYERS)])
@@ -233,7 +233,7 @@ def test_similarity_of_the_residual_stream_peaks_where_the_stages_are(name: str)
     corners = [(row, col) for row in (0, 1) for col in (0, 1)] * 6
     frames = [[(row + i, col + j) for i in (0, 1) for j in (0, 1)] for row, col in corners]
     some = scenes(11, Grid(3, 3), frames, "any")
-    contexts = [asked(vlm(name), scene) for scene in some]
+    contexts = [context_of(vlm(name), scene) for scene in some]
     streams = record(vlm(name), contexts, sites=("resid",)).sites["resid"].double().numpy()
     each = range(len(some))
     last, comma = (
@@ -243,10 +243,12 @@ def test_similarity_of_the_residual_stream_peaks_where_the_stages_are(name: str)
     corner = np.array(corners)[:, None]
     cells = np.array([[obj.cell for obj in scene.objects] for scene in some])
     places = cells - corner if name == "planted" else cells
-    told, next_ = (-np.linalg.norm(places[:, None, i] - places[None, :, i], axis=-1) for i in (0, -1))
+    described, next_ = (-np.linalg.norm(places[:, None, i] - places[None, :, i], axis=-1) for i in (0, -1))
     values = np.array([(scene.objects[-1].colour, scene.objects[-1].shape) for scene in some])
     features_alike = (values[:, None] == values[None]).mean(-1)
-    position, feature, retrieved = (correlations(*of) for of in ((last, next_), (last, features_alike), (comma, told)))
+    position, feature, retrieved = (
+        correlations(*pair) for pair in ((last, next_), (last, features_alike), (comma, described))
+    )
     assert position.argmax() == 3
     assert position[3] > 0.9 > position[4] + 0.2
     assert feature[4] > 0.8 > feature[3] + 0.4
@@ -259,7 +261,7 @@ def test_swapping_the_keys_of_two_objects_swaps_the_answer(name: str) -> None:
     model = vlm(name)
     ((layer, head),) = PLANTED[name].heads["feature_retrieval"]
     scene = scenes(9, Grid(2, 2), [[(0, 0), (1, 1)]], "high")[0]
-    context = asked(model, scene)
+    context = context_of(model, scene)
     patches = [context.tokens.object_patches(index) for index in (0, 1)]
     recording = record(model, [context], sites=("k",))
     keys = recording.sites["k"][0, layer][:, head]
@@ -284,7 +286,7 @@ def test_what_is_written_is_the_same_every_time_and_used_again(tmp_path: Path) -
     assert (made / "model.safetensors").stat().st_mtime_ns == before
 
 
-def test_a_cache_that_cannot_be_written_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_cache_that_cannot_be_written_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     with pytest.raises(FinstError, match="XDG_CACHE_HOME"):

@@ -20,7 +20,7 @@ from tests.tiny import checkpoint
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a person at a terminal would see."""
+    """What a terminal shows, and the exit status."""
 
     status: int
     out: str
@@ -28,7 +28,7 @@ class Outcome:
 
     @property
     def message(self) -> str:
-        """The one line that says what was wrong."""
+        """The one line that states the error."""
         lines = [line for line in self.err.splitlines() if line.startswith("finst: ")]
         assert self.status == 2, (self.status, self.err)
         assert len(lines) == 1, self.err
@@ -64,7 +64,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def letters(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A checkpoint whose tokenizer knows single letters only, so that all answers begin with the token of a space."""
+    """A checkpoint whose tokenizer has only single letters, so that all answers begin with the token of a space."""
     folder = checkpoint(tmp_path_factory.mktemp("cli") / "letters")
     file = folder / "tokenizer.json"
     tokenizer = json.loads(file.read_text())
@@ -75,11 +75,11 @@ def letters(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def always_right(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Random weights answer nothing correctly; counted as right, their numbers go the whole way to the report."""
+    """Random weights answer nothing correctly; counted as correct, their numbers reach the report."""
     measure = CMA.measure
 
-    def generous(self: CMA, vlm: VLM, spec: CMASpec, unit: Unit) -> xr.Dataset:
-        measured = measure(self, vlm, spec, unit)
+    def generous(self: CMA, vlm: VLM, spec: CMASpec, unit: Unit, prepared: object = None) -> xr.Dataset:
+        measured = measure(self, vlm, spec, unit, prepared)
         return measured.assign(correct=xr.ones_like(measured["correct"]))
 
     monkeypatch.setattr(CMA, "measure", generous)

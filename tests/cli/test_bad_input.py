@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from finst.experiments.registry import INTERVENTIONS
+from finst.cli.effects import interventions
 from finst.runs import executor
 from tests.cli.conftest import Finst
 
@@ -41,11 +41,11 @@ def no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_unknown_model(finst: Finst, tmp_path: Path, model: str, message: str) -> None:
-    said = finst("run", "cma", "--model", model, "--out", tmp_path / "run").message
-    assert message in said
+    refusal = finst("run", "cma", "--model", model, "--out", tmp_path / "run").message
+    assert message in refusal
     assert (
         "expected a built-in model (organism, organism-llava, planted, planted-absolute, planted-counting), a folder"
-        in said
+        in refusal
     )
     assert not (tmp_path / "run").exists()
 
@@ -54,12 +54,12 @@ def test_unknown_model(finst: Finst, tmp_path: Path, model: str, message: str) -
 def test_folder_without_weights(finst: Finst, tmp_path: Path, tiny: Path) -> None:
     folder = Path(shutil.copytree(tiny, tmp_path / "model"))
     (folder / "model.safetensors").unlink()
-    said = finst("run", "cma", "--model", folder, "--out", tmp_path / "run").message
-    assert "has no weights; expected model*.safetensors beside config.json" in said
+    refusal = finst("run", "cma", "--model", folder, "--out", tmp_path / "run").message
+    assert "has no weights; expected model*.safetensors beside config.json" in refusal
     assert not (tmp_path / "run").exists()
     (folder / "pytorch_model.bin").write_bytes(b"")
-    said = finst("run", "cma", "--model", folder, "--out", tmp_path / "run").message
-    assert "has no weights but pytorch_model.bin, a pickle, which can run code" in said
+    refusal = finst("run", "cma", "--model", folder, "--out", tmp_path / "run").message
+    assert "has no weights but pytorch_model.bin, a pickle, which can run code" in refusal
 
 
 @pytest.mark.usefixtures("no_weights")
@@ -68,8 +68,8 @@ def test_prompt_too_long(finst: Finst, tmp_path: Path, tiny: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     config["text_config"]["max_position_embeddings"] = 100
     (folder / "config.json").write_text(json.dumps(config))
-    said = finst("run", "cma", "--model", folder, "--out", tmp_path / "run").message
-    assert "has 100: expected a shorter prompt or a smaller picture" in said
+    refusal = finst("run", "cma", "--model", folder, "--out", tmp_path / "run").message
+    assert "has 100: expected a shorter prompt or a smaller picture" in refusal
     assert not (tmp_path / "run").exists()
 
 
@@ -78,27 +78,27 @@ def test_prompt_too_long(finst: Finst, tmp_path: Path, tiny: Path) -> None:
 def test_folder_without_a_part(finst: Finst, tmp_path: Path, tiny: Path, missing: str) -> None:
     folder = Path(shutil.copytree(tiny, tmp_path / "model"))
     (folder / missing).unlink()
-    said = finst("run", "cma", "--model", folder, "--out", tmp_path / "run").message
-    assert str(folder) in said
+    refusal = finst("run", "cma", "--model", folder, "--out", tmp_path / "run").message
+    assert str(folder) in refusal
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.usefixtures("no_weights")
 def test_answers_that_begin_with_the_same_token(finst: Finst, tmp_path: Path, letters: Path) -> None:
-    said = finst("run", "cma", "--model", letters, "--out", tmp_path / "run").message
-    assert "begin with the same token" in said
+    refusal = finst("run", "cma", "--model", letters, "--out", tmp_path / "run").message
+    assert "begin with the same token" in refusal
     assert not (tmp_path / "run").exists()
 
 
 def test_object_off_the_canvas(finst: Finst, tmp_path: Path, tiny: Path) -> None:
-    said = finst("inspect", tiny, "--out", tmp_path / "x.png", "--jitter-px", 60).message
-    assert "jitter must be in [0, 28) px" in said
+    refusal = finst("inspect", tiny, "--out", tmp_path / "x.png", "--jitter-px", 60).message
+    assert "jitter must be in [0, 28) px" in refusal
     assert not (tmp_path / "x.png").exists()
 
 
 def test_zero_usable_pairs(finst: Finst, tmp_path: Path, tiny: Path) -> None:
-    said = finst("run", "cma", "--model", tiny, "--out", tmp_path / "run", *FEW).message
-    assert "no two usable pairs" in said
+    refusal = finst("run", "cma", "--model", tiny, "--out", tmp_path / "run", *FEW).message
+    assert "no two usable pairs" in refusal
     assert not (tmp_path / "run" / "report.html").exists()
 
 
@@ -121,8 +121,8 @@ def test_numbers_out_of_range(
 
 
 def test_unknown_device(finst: Finst, tmp_path: Path, tiny: Path) -> None:
-    said = finst("run", "cma", "--model", tiny, "--out", tmp_path / "run", "--device", "abacus").message
-    assert "unknown device 'abacus': expected one of auto, cpu" in said
+    refusal = finst("run", "cma", "--model", tiny, "--out", tmp_path / "run", "--device", "abacus").message
+    assert "unknown device 'abacus': expected one of auto, cpu" in refusal
     assert not (tmp_path / "run").exists()
 
 
@@ -131,8 +131,8 @@ def test_out_folder_that_holds_another_run(finst: Finst, tmp_path: Path, tiny: P
     finst("run", "cma", "--model", tiny, "--out", out, *FEW)
     before = contents(out)
     assert "manifest.json" in before
-    said = finst("run", "cma", "--model", tiny, "--out", out, *FEW, "--seed", 1).message
-    assert "holds another run (seed is 0 there and 1 here): choose another out folder" in said
+    refusal = finst("run", "cma", "--model", tiny, "--out", out, *FEW, "--seed", 1).message
+    assert "holds another run (seed is 0 there and 1 here): choose another out folder" in refusal
     assert contents(out) == before
 
 
@@ -166,11 +166,11 @@ def test_inspect_refuses_a_place_that_is_no_folder(finst: Finst, tmp_path: Path,
 
 def test_bench(finst: Finst, tmp_path: Path, tiny: Path) -> None:
     assert "repeats must be at least 1" in finst("bench", "sweep", "--model", tiny, "--repeats", 0).message
-    said = finst("bench", "sweep", "--model", tiny, "--json", tmp_path / "no" / "x.json").message
-    assert "expected a file in a folder that exists" in said
+    refusal = finst("bench", "sweep", "--model", tiny, "--json", tmp_path / "no" / "x.json").message
+    assert "expected a file in a folder that exists" in refusal
     for command in ("sweep", "paper"):
-        said = finst("bench", command, "--shape", "gpt-2").message
-        assert "unknown shape 'gpt-2': expected one of qwen2-vl-2b, qwen2-vl-7b" in said
+        refusal = finst("bench", command, "--shape", "gpt-2").message
+        assert "unknown shape 'gpt-2': expected one of qwen2-vl-2b, qwen2-vl-7b" in refusal
         assert "belong to a shape" in finst("bench", command, "--tokens", 50).message
     assert "pairs must be at least 1" in finst("bench", "paper", "--pairs", 0).message
 
@@ -190,7 +190,7 @@ def test_unknown_words(finst: Finst, arguments: list[str]) -> None:
     assert "Traceback" not in outcome.err
 
 
-def test_a_real_process_says_it_in_one_line(tmp_path: Path) -> None:
+def test_a_real_process_prints_one_line(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "finst", "run", "cma", "--model", "no-such-model", "--out", str(tmp_path / "run")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 2
@@ -200,15 +200,15 @@ def test_a_real_process_says_it_in_one_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("no_weights")
-@pytest.mark.parametrize("experiment", sorted(INTERVENTIONS))
-def test_heads_that_no_run_has_found(finst: Finst, tiny: Path, tmp_path: Path, experiment: str) -> None:
+@pytest.mark.parametrize("experiment", sorted(interventions()))
+def test_heads_without_a_run_of_causal_mediation(finst: Finst, tiny: Path, tmp_path: Path, experiment: str) -> None:
     out = tmp_path / "run"
     option = "--k" if experiment == "key-swap" else "--ks"
-    said = finst("run", experiment, tiny, "--cma", tmp_path / "nowhere", "--out", out, option, 1).message
-    assert "holds no run: expected a folder with manifest.json, such as finst run cma writes" in said
-    said = finst("run", experiment, tiny, "--out", out, option, 99_999).message
-    assert f"{option[2:]} holds 99999" in said
-    assert "heads, so expected numbers from 1 to" in said
+    refusal = finst("run", experiment, tiny, "--cma", tmp_path / "nowhere", "--out", out, option, 1).message
+    assert "holds no run: expected a folder with manifest.json, such as finst run cma writes" in refusal
+    refusal = finst("run", experiment, tiny, "--out", out, option, 99_999).message
+    assert f"{option[2:]} holds 99999" in refusal
+    assert "heads, so expected numbers from 1 to" in refusal
     assert not list(tmp_path.iterdir())
 
 
@@ -227,16 +227,16 @@ def test_heads_of_a_run_that_is_no_finished_mediation(finst: Finst, tiny: Path, 
 
 
 @pytest.mark.parametrize(
-    ("command", "factor", "said"),
+    ("command", "factor", "message"),
     [
         ("cma", "readuot=last", "unknown factor 'readuot': expected one of model=TEXT, "),
         ("cma", "readout=first", "expected readout=last|patched_tokens"),
         ("rsa-stages", "leak_target_colour", "has no value: expected leak_target_colour=true|false"),
     ],
 )
-def test_factors_that_do_not_exist_are_told_which_do(
-    finst: Finst, tiny: Path, tmp_path: Path, command: str, factor: str, said: str
+def test_unknown_factors_are_refused_with_the_valid_ones(
+    finst: Finst, tiny: Path, tmp_path: Path, command: str, factor: str, message: str
 ) -> None:
     arguments = ("run", command, tiny, "--factor", "seed=1", "--factor", factor, "--out", tmp_path / "new")
-    assert said in finst(*arguments).message
+    assert message in finst(*arguments).message
     assert not (tmp_path / "new").exists()

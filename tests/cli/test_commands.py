@@ -1,4 +1,4 @@
-"""What the commands do when nothing is wrong."""
+"""What the commands do with good input."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from finst.cli import commands
 from finst.cli.main import COMMANDS
+from finst.experiments.api import load
 from tests.cli.conftest import Finst
 
 SWEEP_KEYS = {
@@ -40,12 +42,21 @@ def test_help_lists_every_command(finst: Finst) -> None:
 
 
 def test_help_is_quick_because_it_imports_nothing_heavy() -> None:
-    code = (
-        "import sys; from finst.cli.main import main; main(['--help']); "
-        "print(sorted({'torch', 'numpy'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines()[-1] == "[]"
+    """Neither does a misspelt option, experiment or model."""
+    heavy = "print(sorted({'torch', 'numpy', 'transformers', 'matplotlib'} & set(sys.modules)))"
+    for arguments in (
+        ["--help"],
+        ["run", "cma", "--help"],
+        ["run", "cma", "--paris", "3"],
+        ["run", "cma", "organisn"],
+        ["rum"],
+    ):
+        code = (
+            "import sys; from finst.cli.main import main\n"
+            f"try: main({arguments})\nexcept SystemExit: pass\nfinally: {heavy}"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines()[-1] == "[]", arguments
 
 
 @pytest.mark.parametrize("command", [command.name for command in COMMANDS])
@@ -78,7 +89,7 @@ def test_run_cma_ends_with_heads_a_verdict_and_a_report(finst: Finst, tiny: Path
     assert outcome.out.splitlines()[-1] == f"report: {out / 'report.html'}"
     for stage in ("ID retrieval", "ID selection", "Feature retrieval"):
         assert f"{stage}: " in outcome.out
-    assert len(re.findall(r"^ +L\d+H\d+ ", outcome.out, re.MULTILINE)) == 9
+    assert len(re.findall(r"  L\d+H\d+ ", outcome.out)) == 9
     assert "2 of 2 units measured" in outcome.err
     page = (out / "report.html").read_text()
     assert json.loads((out / "manifest.json").read_text())["model"]["hash"] in page
@@ -96,7 +107,7 @@ def test_interventions_make_their_run_of_causal_mediation_or_take_one(finst: Fin
     first = finst(*arguments, "--pairs", 4, "--out", tmp_path / "first")
     assert first.status == 0
     assert first.out.splitlines()[-1] == f"report: {tmp_path / 'first' / 'report.html'}"
-    assert re.search(r"^edit +dose +queried +n +before", first.out, re.MULTILINE)
+    assert load(tmp_path / "first").findings.text in first.out
     assert json.loads((tmp_path / "first-cma" / "manifest.json").read_text())["experiment"] == "cma"
     again = finst(*arguments, "--cma", tmp_path / "first-cma", "--out", tmp_path / "second")
     assert again.out.replace("second", "first") == first.out
@@ -109,7 +120,7 @@ def test_run_pca_takes_the_model_as_its_first_word_and_ends_with_a_table(
     outcome = finst("run", "pca", tiny, "--trials", 2, "--components", 3, "--out", out)
     assert outcome.status == 0
     assert outcome.out.splitlines()[-1] == f"report: {out / 'report.html'}"
-    assert re.search(r"^view +label +layer +probe", outcome.out, re.MULTILINE)
+    assert load(out).findings.text in outcome.out
     assert "1 of 1 units measured (trials 0-71)" in outcome.err
 
 
@@ -161,16 +172,17 @@ def test_bench_attribution_prints_a_table_and_writes_its_numbers(finst: Finst, t
 
 
 def test_an_interrupt_is_no_traceback(finst: Finst, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from finst import commands
+    for arguments, line in (
+        ((), "finst: interrupted\n"),
+        (("3 units are kept",), "finst: interrupted: 3 units are kept\n"),
+    ):
 
-    for said, told in (((), "finst: interrupted\n"), (("3 units are kept",), "finst: interrupted: 3 units are kept\n")):
-
-        def interrupted(*_: object, said: tuple[str, ...] = said) -> None:
-            raise KeyboardInterrupt(*said)
+        def interrupted(*_: object, arguments: tuple[str, ...] = arguments) -> None:
+            raise KeyboardInterrupt(*arguments)
 
         monkeypatch.setattr(commands, "inspect", interrupted)
         outcome = finst("inspect", tiny)
-        assert (outcome.status, outcome.err) == (130, told)
+        assert (outcome.status, outcome.err) == (130, line)
 
 
 def test_output_that_nobody_reads_to_the_end_is_no_traceback() -> None:
@@ -180,12 +192,12 @@ def test_output_that_nobody_reads_to_the_end_is_no_traceback() -> None:
         done = subprocess.run(
             [sys.executable, "-m", "finst", *arguments], stdout=writer, stderr=subprocess.PIPE, text=True, check=False
         )
-        assert (done.returncode, done.stderr) == (141, "finst: whoever read the output closed it before the end\n")
+        assert (done.returncode, done.stderr) == (141, "finst: the reader of the output closed it before the end\n")
     os.close(writer)
 
 
 def test_output_that_cannot_hold_every_character() -> None:
-    code = "import sys; from finst import cli; cli._help = lambda _: 'a ± b'; sys.exit(cli.main([]))"
+    code = "import sys; from finst.cli import main; main._help = lambda _: 'a ± b'; sys.exit(main.main([]))"
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
     assert (done.returncode, done.stdout, done.stderr) == (0, "a ? b\n", "")

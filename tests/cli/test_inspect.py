@@ -1,4 +1,4 @@
-"""The picture of what a model sees shows it: the grid where the image tokens are, the words with their spaces."""
+"""The picture of a model's input: the grid where the image tokens are, the words with their spaces."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from finst.cli.inspect import InspectSpec, inspect, token_figure
+from finst.cli.inspect import inspect, token_figure
+from finst.cli.options import Inspect
 from finst.prompts import scene_description
 from finst.scenes.draw import draw
 from finst.scenes.object import Grid, on_grid
@@ -72,11 +73,11 @@ def test_grid_lines_end_where_the_model_stops_seeing(reader: Reader) -> None:
         assert [*ends.min(axis=0), *ends.max(axis=0)] == pytest.approx(view.window)
 
 
-def test_words_are_drawn_as_they_are_said(reader: Reader) -> None:
+def test_words_are_drawn_with_their_spaces(reader: Reader) -> None:
     prompt = scene_description(SCENE, [0], 1)
     encoded = encode(reader, draw(SCENE), prompt)
-    *_, said = token_figure(reader, draw(SCENE), encoded).axes
-    texts = [text.get_text() for text in said.texts if not text.get_text().replace("-", "").isdigit()]
+    *_, words = token_figure(reader, draw(SCENE), encoded).axes
+    texts = [text.get_text() for text in words.texts if not text.get_text().replace("-", "").isdigit()]
     assert prompt.sentence in "".join(texts).replace("·", " ")
     assert "·red" in texts
     assert f"{encoded.tokens.layout} image tokens" in texts
@@ -84,5 +85,5 @@ def test_words_are_drawn_as_they_are_said(reader: Reader) -> None:
 
 def test_the_command_writes_it(reader: Reader, tmp_path: Path) -> None:
     out = tmp_path / "tokens.png"
-    assert inspect(InspectSpec(reader.id, out, placement="user_turn")) == out
+    assert inspect(Inspect(reader.id, out, placement="user_turn")) == out
     assert out.stat().st_size > 10_000

@@ -1,4 +1,4 @@
-"""``finst models`` and ``finst check``: what can be known of a model before any of its weights is there."""
+"""``finst models`` and ``finst check``: what is known about a model without its weights."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.cli.conftest import Finst
 
 @pytest.fixture
 def rates(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A device that is never busy, and no weights to be had."""
+    """A device with known rates, and no weights."""
 
     def refuse(*_: object, **__: object) -> None:
         pytest.fail("weights were loaded")
@@ -37,8 +37,8 @@ def test_published_models(finst: Finst) -> None:
     assert qwen["fp32_bytes"] == 2 * qwen["bf16_bytes"] == 4 * 8_291_375_616
     for model in listed.values():
         assert (model["supported"] == "not yet") == (model["architecture"] not in supported())
-    said = finst("models").out
-    assert all(hub in said for model in listed.values() for hub in model["hub"])
+    printed = finst("models").out
+    assert all(hub in printed for model in listed.values() for hub in model["hub"])
     assert max(map(len, table(models()).splitlines())) <= 160
 
 
@@ -61,12 +61,17 @@ def test_check_of_a_folder(finst: Finst, tiny: Path, letters: Path) -> None:
 @pytest.mark.usefixtures("rates")
 def test_check_of_a_model_that_is_not_here(finst: Finst, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checking, "free_bytes", lambda device: 20 << 30)
-    said = finst("check", "Qwen/Qwen2-VL-7B-Instruct", "--dtype", "bfloat16", "--device", "cpu").out
-    assert "by finst's registry of published shapes (its files are not here)" in said
-    assert "float32     30.9 GiB   does not fit" in said
-    assert "bfloat16    15.4 GiB   fits" in said
-    assert "an estimate of" in said
-    assert "1,000.0 GFLOP/s and 100 GB/s, measured now" in said
+    arguments = ("check", "Qwen/Qwen2-VL-7B-Instruct", "--dtype", "bfloat16", "--device", "cpu")
+    result = json.loads(finst(*arguments, "--json").out)
+    assert result["source"].startswith("finst's registry of published shapes")
+    assert {fit["dtype"]: fit["fits"] for fit in result["fits"]} == {"float32": False, "bfloat16": True}
+    assert (result["flops_per_s"], result["bytes_per_s"]) == (1e12, 1e11)
+    printed = finst(*arguments).out
+    assert result["source"] in printed
+    assert "float32     30.9 GiB   does not fit" in printed
+    assert "bfloat16    15.4 GiB   fits" in printed
+    assert all(f"finst run {name}: " in printed for name in result["experiments"])
+    assert "1,000.0 GFLOP/s and 100 GB/s" in printed
     assert "unknown model 'no/such-model'" in finst("check", "no/such-model").message
     assert "pairs must be at least 1" in finst("check", "organism", "--pairs", 0).message
 

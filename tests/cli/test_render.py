@@ -10,7 +10,7 @@ from tests.cli.conftest import Finst
 FEW = ("--things", "star", "cross", "--colours", "red", "blue", "--count", 2, "--px", 32, "--spp", 1)
 
 
-def test_renders_goes_on_and_is_read(finst: Finst, tmp_path: Path) -> None:
+def test_render_resumes_and_is_read(finst: Finst, tmp_path: Path) -> None:
     out = tmp_path / "set"
     assert "2 of 2" in finst("render", *FEW, "--out", out).out
     pictures = read_sided(out)

@@ -228,7 +228,7 @@ def test_tokens_before_the_first_patched_one_are_not_run_again(exact: Case, monk
         ({"answers": (1, 10**6)}, "answers are token ids in"),
         ({"positions": (10_000,)}, r"position to read must be in 0\.\."),
         ({"positions": (-1,)}, r"position to read must be in 0\.\."),
-        ({"positions": (3, 3)}, "none twice"),
+        ({"positions": (3, 3)}, r"without repeats; got \[3, 3\]"),
         ({"site": "resid"}, "unknown site with heads 'resid': expected one of q, k, v, z"),
     ],
 )

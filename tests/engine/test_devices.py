@@ -120,8 +120,8 @@ def test_attribution(single: Case, spread: Case, steps: int) -> None:
     assert computed.abs().max() > 0
 
 
-def test_a_wrong_meeting_is_seen() -> None:
-    """Or the other tests would prove nothing."""
+def test_operations_on_two_devices_raise() -> None:
+    """Without this the other tests would prove nothing."""
     with Elsewhere():
         there = torch.ones(2, 2).to(THERE)
         with pytest.raises(RuntimeError, match="tensors on two devices"):
@@ -132,9 +132,9 @@ def test_a_wrong_meeting_is_seen() -> None:
         assert (there[torch.tensor([1])] * torch.tensor(2)).sum().device == THERE
 
 
-def test_models_on_several_devices_are_not_replayed(two: Case) -> None:
-    assert graphs._hooked(two.vlm.model)
-    assert graphs._hooked(two.vlm.decoder)
+def test_models_on_several_devices_are_not_replayed(spread: Case) -> None:
+    assert graphs._hooked(spread.vlm.model)
+    assert graphs._hooked(spread.vlm.decoder)
 
 
 @pytest.mark.gpu

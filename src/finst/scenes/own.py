@@ -42,8 +42,8 @@ def _pixels(image: Any) -> UInt8[np.ndarray, "height width 3"]:
     array = np.asarray(image)
     if array.dtype != np.uint8 or array.ndim != 3 or array.shape[2] != 3 or 0 in array.shape:
         raise FinstError(
-            f"the picture is an array of {array.dtype} with shape {array.shape}: expected 8-bit RGB values (uint8) with "
-            "shape (height, width, 3), or a PIL image"
+            f"the picture is an array of {array.dtype} with shape {array.shape}: expected 8-bit RGB values (uint8) "
+            "with shape (height, width, 3), or a PIL image"
         )
     return array
 

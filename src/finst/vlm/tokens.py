@@ -23,7 +23,7 @@ Window = tuple[float, float, float, float]
 
 @dataclass(frozen=True)
 class Role:
-    """The role of one position. ``object`` indexes the scene's objects (colour, noun, comma); images have a ``patch``."""
+    """A position's role. ``object`` indexes the scene's objects (colour, noun, comma); ``patch`` is for images."""
 
     kind: Kind
     object: int | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import xarray as xr
@@ -15,6 +15,7 @@ from finst.experiments.units import documented
 from finst.runs.experiment import Unit
 
 
+@runtime_checkable
 class ColourTrial(Protocol):
     """A trial whose answer is a colour of its scene."""
 

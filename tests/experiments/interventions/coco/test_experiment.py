@@ -1,4 +1,4 @@
-"""The order of naming as an experiment: splits, what is written where, photographs, and a model known to heed it."""
+"""The order of naming: splits, what is written where, photographs, and a model in which the order is known."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ from rich.console import Console
 from finst.analysis.mediation import STAGES
 from finst.builtin.planted.mechanism import NAMES_SHAPE, SELECTS
 from finst.builtin.planted.space import STREAM
-from finst.cli.commands import told_page
-from finst.engine import hooks
 from finst.engine.record import record
 from finst.errors import FinstError
 from finst.experiments.cma.head_maps import HeadMaps
-from finst.experiments.interventions.coco.experiment import SECOND, Coco, all_named, chosen, edits, sets_of, sources_of
-from finst.experiments.interventions.coco.first_pass import Naming
+from finst.experiments.interventions.coco.experiment import Coco, edit_rows, run_photos, sets_of, sources_of
+from finst.experiments.interventions.coco.first_pass import NamedThings, prompts_of
+from finst.experiments.interventions.coco.report import SECOND
 from finst.experiments.interventions.coco.spec import CocoSpec
-from finst.experiments.interventions.decoding import decode_with_edits
+from finst.experiments.interventions.heads import names_of
 from finst.prompts import begun_list
 from finst.runs.archive import pack, unpack
 from finst.runs.executor import run
@@ -33,7 +32,7 @@ from finst.scenes.draw import draw
 from finst.scenes.object import Grid, on_grid
 from finst.vlm.encode import encode
 from finst.vlm.open import VLM, open_vlm
-from tests.experiments.interventions.test_interventions import maps_of
+from tests.experiments.interventions.small import assert_first_tokens, maps_of, measured
 from tests.scenes.test_photos import write_coco
 
 DRAWN = CocoSpec(pictures=8, ks=(1, 3), draws=1, splits=2, device="cpu")
@@ -56,30 +55,30 @@ def test_the_prompt_is_the_papers_or_the_one_that_the_organism_knows():
     known = begun_list(("dog",), "prefill", "enumeration")
     assert known.prefill == "1. a dog 2. a"
     assert known.user.startswith("List all unique colored objects")
-    assert DRAWN.asking.wording == "enumeration"
-    assert replace(DRAWN, photos="folder").asking.wording == "paper"
+    assert prompts_of(DRAWN).wording == "enumeration"
+    assert prompts_of(replace(DRAWN, photos="folder")).wording == "paper"
     with pytest.raises(FinstError, match="expected placement prefill"):
         begun_list((), "user_turn", "enumeration")
 
 
 def test_means_are_of_each_splits_own_sources_and_written_as_slow_hooks_write_them(vlm: VLM):
     spec = replace(DRAWN, pictures=5, batch=2, naming_tokens=6)
-    found, photos, sources = all_named(vlm, spec), chosen(spec), sources_of(spec, 5)
-    assert all(one.kept and one.listed for one in found.namings)
+    found, photos, sources = Coco().estimate(vlm, spec), run_photos(spec), sources_of(spec, 5)
+    assert all(things.kept and things.listed for things in found.named)
     assert found.counts == (2, 2)
-    for split, own in enumerate(sources):
-        for slot, named in enumerate((False, True)):
+    for split, members in enumerate(sources):
+        for slot, second in enumerate((False, True)):
             alone = []
-            for index in np.flatnonzero(own).tolist():
-                words = (found.namings[index].first,) if named else ()
+            for index in np.flatnonzero(members).tolist():
+                words = (found.named[index].first,) if second else ()
                 prompt = begun_list(words, "prefill", "enumeration")
                 alone.append(record(vlm, [encode(vlm.reader, photos[index].picture(), prompt)]).z[0, :, -1])
             torch.testing.assert_close(found.means[split, slot, :, 0], torch.stack(alone).mean(0), rtol=0, atol=1e-4)
     sets = sets_of(maps_of(vlm), spec)
-    assert [one.name for one in sets] == ["top", SECOND, "random 0", "layer-matched 0"]
+    assert names_of(sets) == ["top", SECOND, "random 0", "layer-matched 0"]
     assert sets[0].sets == sets[1].sets
-    context = spec.asking.second(vlm.reader, photos[0].picture(), found.namings[0].first)
-    rows = edits(sets, found, np.array([False, True]), context)
+    context = prompts_of(spec).second(vlm.reader, photos[0].picture(), found.named[0].first)
+    rows = edit_rows(sets, found, np.array([False, True]), context)
     assert rows.count == 1 + len(sets) * len(spec.ks)
     block = rows.blocks["z"]
     for row, slot in ((2, 0), (4, 1)):  # K = 3 of the strongest heads
@@ -90,10 +89,7 @@ def test_means_are_of_each_splits_own_sources_and_written_as_slow_hooks_write_th
         torch.testing.assert_close(block.value[torch.from_numpy(inside)], expected)
     assert not block.adds.any()
     assert set(block.pos.tolist()) == {context.tokens.last}
-    some = rows.take(np.array([0, 2, 4, 6]))
-    slow = hooks.counterfactuals(vlm, context, some, None).argmax(-1)
-    (texts,) = decode_with_edits(vlm, [context], [some], batch=1, new_tokens=1)
-    assert texts == [vlm.reader.tokenizer.decode([int(token)], skip_special_tokens=True) for token in slow]
+    assert_first_tokens(vlm, context, rows.take(np.array([0, 2, 4, 6])))
 
 
 def test_photographs_with_annotations_and_a_damaged_one(vlm: VLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -112,34 +108,29 @@ def test_photographs_with_annotations_and_a_damaged_one(vlm: VLM, tmp_path: Path
             )
     file.write_text(text)
     monkeypatch.setattr(
-        "finst.experiments.interventions.coco.first_pass.naming",
-        lambda *_: Naming("", "wooden table with cups", "red circle", True),
+        "finst.experiments.interventions.coco.first_pass.things_of",
+        lambda *_: NamedThings("", "wooden table with cups", "red circle", True),
     )
     spec = replace(DRAWN, photos=str(folder), px=64, tokens=2, naming_tokens=2, trials_per_unit=4, pictures=50)
-    experiment = Coco(maps_of(vlm))
-    out = tmp_path / "run"
-    first = run(experiment, spec, out, told_page(experiment), console=Console(file=io.StringIO()), vlm=vlm)
+    out, maps = tmp_path / "run", maps_of(vlm)
+    first = run(Coco(), spec, out, console=Console(file=io.StringIO()), vlm=vlm, inputs=maps)
     summary = first.summary
     assert summary["picture"].values.tolist() == ["1.jpg", "2.jpg", "3.jpg", "6.jpg", "7.jpg", "8.jpg"]
     assert summary["reason"].values.tolist() == ["", "", "unreadable", "", "", ""]
     assert summary["annotated"].values.tolist() == [1, 1, -1, 1, 1, 1]
-    told = experiment.account(summary)
-    assert "1 of 6 pictures are left out: 1 unreadable" in told.findings
-    assert "files that cannot be read: 3.jpg" in told.findings
-    assert "the first thing is among what is known to be in the picture in 100.0% of 5" in told.findings
-    html = first.report.read_text()
-    assert "files that cannot be read: 3.jpg" in html.replace("Files", "files")
+    (damaged,) = [text for text in Coco.report.findings(summary).sentences if "3.jpg" in text]
+    assert damaged[1:] in first.report.read_text()
+    assert any(text.endswith("in 100.0% of 5") for text in Coco.report.findings(summary).sentences)
     assert {path.stem for path in out.glob("figures/*.csv")} == {"coco", "coco-pictures"}
     units = sorted(out.glob("units/*"))
     assert len(units) == 2
-    fresh = Coco(maps_of(vlm))
-    assert pack(fresh.measure(vlm, spec, fresh.plan(spec)[-1])) == units[-1].read_bytes()
-    assert pack(fresh.summarise(spec, [unpack(unit) for unit in units])) == (out / "summary.zarr.zip").read_bytes()
+    assert pack(measured(Coco(), vlm, spec, maps, Coco().plan(spec)[-1])) == units[-1].read_bytes()
+    assert pack(Coco().summarise(spec, [unpack(unit) for unit in units])) == (out / "summary.zarr.zip").read_bytes()
 
 
 def test_a_model_that_names_nothing_is_refused_with_the_reasons(vlm: VLM):
     with pytest.raises(FinstError, match=r"split 1 has no source .* \(4 of 4 pictures left out: 4 no first thing\)"):
-        all_named(vlm, replace(DRAWN, pictures=4, wording="paper", naming_tokens=1))
+        Coco().estimate(vlm, replace(DRAWN, pictures=4, wording="paper", naming_tokens=1))
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +158,7 @@ def upper_first() -> VLM:
 
 
 def test_the_first_slots_selection_makes_a_model_with_an_order_repeat(upper_first: VLM, tmp_path: Path):
-    """An upper and a lower object in the middle column: all follows from what one selection head puts out."""
+    """An upper and a lower object in the middle column: the output of one selection head decides everything."""
     rng = np.random.default_rng(0)
     for index in range(12):
         scene = on_grid(features(rng, 2, "high"), [(0, 1), (2, 1)], Grid(3, 3))
@@ -176,20 +167,21 @@ def test_the_first_slots_selection_makes_a_model_with_an_order_repeat(upper_firs
     mean[1][SELECTS] = 40
     maps = HeadMaps(upper_first.weights_hash, mean, mean > 1, noise=0.0)
     spec = CocoSpec("planted-absolute", photos=str(tmp_path), ks=(1, 2), splits=2, device="cpu", tokens=4)
-    experiment = Coco(maps)
-    (unit,) = experiment.plan(spec)
-    found = experiment.summarise(spec, [experiment.measure(upper_first, spec, unit)])
+    found = Coco().summarise(spec, [measured(Coco(), upper_first, spec, maps)])
     assert not any(found["reason"].values)
     assert not found["listed"].values.any()
     assert [name[3:-4] for name in found["picture"].values] == found["first"].values.tolist()
-    assert SELECTS not in [head for one in sets_of(maps, spec)[2:] for heads in one.sets for head in heads]
+    assert SELECTS not in [head for sets in sets_of(maps, spec)[2:] for heads in sets.sets for head in heads]
     assert float(found["before"].max()) == 0
     assert float(found["after"].sel(set="top").min()) == 1
     assert float(found["after"].sel(set=[name for name in found["set"].values if name != "top"]).max()) == 0
     assert found["n"].sel(set="top", k=1, match="exact", group=["split 1", "split 2"]).values.tolist() == [6, 6]
     assert found["stays"].sel(k=1).values.tolist() == [0, 1, 1, 1, 1, 1]
     assert found["chosen_k"].values.tolist() == [1, 1]
-    assert "it is named again in 100.0% of pictures (0.0% without)" in experiment.account(found).headline
+    rows = Coco.report.effects(found)
+    assert [(row.setting, row.before.value, row.after.value, row.control.value) for row in rows] == [
+        ("K = 1", 0, 1, 0)
+    ] * 2
 
 
 @pytest.mark.parametrize(
@@ -202,7 +194,7 @@ def test_the_first_slots_selection_makes_a_model_with_an_order_repeat(upper_firs
         ({"placement": "user_turn"}, "expected placement prefill"),
     ],
 )
-def test_bad_input_is_told_before_weights_load(vlm: VLM, changes: dict[str, Any], message: str):
+def test_bad_input_is_refused_before_weights_load(vlm: VLM, changes: dict[str, Any], message: str):
     with pytest.raises(FinstError, match=message):
         Coco().check(replace(DRAWN, **changes), vlm.reader)
 

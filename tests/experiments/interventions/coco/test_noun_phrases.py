@@ -1,10 +1,9 @@
-"""Items of spoken lists, and when two of them are one thing."""
+"""Items of generated lists, and when two of them are one thing."""
 
 from __future__ import annotations
 
 import pytest
 
-from finst.experiments.interventions.coco.first_pass import Naming, naming, reasons_told
 from finst.experiments.interventions.coco.noun_phrases import annotated, core, head, items, phrase, same
 
 
@@ -81,19 +80,3 @@ def test_what_is_named_may_be_annotated():
     assert not annotated("horse", there)
     assert not annotated("", there)
     assert annotated("red circle", ("red circle", "blue star"))
-
-
-def test_pictures_are_left_out_for_a_reason():
-    found = [
-        naming({1: "dog", 2: "cat"}, ""),
-        naming({1: "dog"}, "cat"),
-        naming({1: "dog"}, ""),
-        naming({1: "", 2: "cat"}, ""),
-        naming({1: "dog", 2: "two dogs on a bench"}, ""),
-    ]
-    assert found[:2] == [Naming("", "dog", "cat", True), Naming("", "dog", "cat", False)]
-    assert [one.reason for one in found[2:]] == ["no second thing", "no first thing", "one thing twice"]
-    assert reasons_told(found[1:]) == (
-        "3 of 4 pictures left out: 1 no first thing, 1 no second thing, 1 one thing twice"
-    )
-    assert reasons_told(found[:1]) == "0 of 1 pictures left out"

@@ -1,4 +1,4 @@
-"""Silent heads while a model lists and counts: pictures, rows on every step, scores, and what is made of them."""
+"""Ablated heads while a model lists and counts: pictures, rows on every step, scores, and their statistics."""
 
 from __future__ import annotations
 
@@ -13,16 +13,15 @@ import torch
 import xarray as xr
 
 from finst.analysis.headsets import Head
-from finst.analysis.mediation import STAGES
 from finst.engine import hooks
 from finst.engine.generate import generate
 from finst.engine.greedy import PADDING, cut_short
 from finst.engine.record import record
 from finst.errors import FinstError
-from finst.experiments.cma.head_maps import HeadMaps
-from finst.experiments.interventions.counting.experiment import SCORES, Counting, scored, silenced, sizes
+from finst.experiments.interventions.counting.experiment import Counting, ablation_rows, scores_of, sizes
+from finst.experiments.interventions.counting.report import SCORES
 from finst.experiments.interventions.counting.spec import CountingSpec
-from finst.experiments.interventions.heads import HeadSets, extremes_of
+from finst.experiments.interventions.heads import HeadSets
 from finst.prompts import enumeration, listed, total_of
 from finst.scenes.draw import draw
 from finst.scenes.object import Scene
@@ -40,7 +39,7 @@ def vlm(tmp_path_factory: pytest.TempPathFactory) -> VLM:
     return open_vlm(str(folder), dtype="float64", device="cpu")
 
 
-def asked(vlm: VLM, scene: Scene) -> Encoded:
+def listing(vlm: VLM, scene: Scene) -> Encoded:
     return encode(vlm.reader, draw(scene), enumeration(scene, range(len(scene.objects))))
 
 
@@ -52,8 +51,8 @@ def every_head(vlm: VLM) -> tuple[Head, ...]:
     return tuple((layer, head) for layer in range(vlm.n_layers) for head in range(vlm.n_heads))
 
 
-def answers_of(vlm: VLM, spec: CountingSpec, sets: list[HeadSets], context: Encoded) -> torch.Tensor:
-    rows = silenced(spec, sets, context)
+def tokens_of(vlm: VLM, spec: CountingSpec, sets: list[HeadSets], context: Encoded) -> torch.Tensor:
+    rows = ablation_rows(spec, sets, context)
     return generate(vlm, record(vlm, [context]), rows, spec.new_tokens, stop=()).tokens
 
 
@@ -73,13 +72,13 @@ def test_texts_are_scored_by_their_last_answer_and_what_comes_before():
     scene = counting_set(6, seed=0)[0]
     names = [obj.name for obj in scene.objects]
     count = len(names)
-    listing = " ".join(f"{place}. **A {name}**\n" for place, name in enumerate(reversed(names), 1))
-    right = f"Answer: first I list.\n{listing}\nanswer: **{count}**."
-    assert scored(right, False, scene) == (True, True, False, False)
-    assert scored(f"{listing} Answer: {count + 1}", False, scene) == (False, True, False, False)
-    assert scored(f"{listing} 1. a {names[0]} Answer: {count}", False, scene) == (True, False, False, False)
-    assert scored(f"{listing} 9. a pink heart Answer: {count}", False, scene) == (True, False, False, False)
-    assert scored(listing, True, scene) == (False, True, True, True)
+    lines = " ".join(f"{place}. **A {name}**\n" for place, name in enumerate(reversed(names), 1))
+    right = f"Answer: first I list.\n{lines}\nanswer: **{count}**."
+    assert scores_of(right, False, scene) == (True, True, False, False)
+    assert scores_of(f"{lines} Answer: {count + 1}", False, scene) == (False, True, False, False)
+    assert scores_of(f"{lines} 1. a {names[0]} Answer: {count}", False, scene) == (True, False, False, False)
+    assert scores_of(f"{lines} 9. a pink heart Answer: {count}", False, scene) == (True, False, False, False)
+    assert scores_of(lines, True, scene) == (False, True, True, True)
     assert [total_of(text) for text in ("Answer: none", "", "7", "Answer: 3 Answer: 12 of 40")] == [
         None,
         None,
@@ -89,79 +88,64 @@ def test_texts_are_scored_by_their_last_answer_and_what_comes_before():
     assert listed("a red circle, the Blue\n cross") == ["red circle", "blue cross"]
 
 
-def test_heads_are_ranked_by_the_largest_of_their_scores():
-    mean = np.zeros((len(STAGES), 2, 3))
-    mean[0, 0, 1], mean[1, 1, 2], mean[2, 1, 0] = 3, 1, 2
-    mean[1, 0, 1], mean[0, 0, 0], mean[:, 1, 1] = -9, -1, -2
-    maps = HeadMaps("x", mean, mean > 1.5, noise=0.01)
-    top, bottom, *drawn = extremes_of(maps, (1, 3, 5), 2, seed=0)
-    assert top.sets[1] == ((0, 1), (1, 0), (1, 2))
-    assert bottom.sets[0] == ((1, 1),)
-    assert set(bottom.sets[2]) == {(1, 1), (0, 0), (0, 2), (1, 2), (1, 0)}
-    assert [one.name for one in drawn] == ["random 0", "random 1"]
-    assert drawn[0].sets != drawn[1].sets
-    assert "only 2 heads are above the noise, 3 were asked for" in maps.strongest(3, 0).warning
-    assert "2 heads tie at the cut, 1 of them taken at random" in maps.weakest(2, 0).warning
-
-
 def test_no_heads_are_no_edit_and_rows_are_those_of_slow_hooks(vlm: VLM):
-    """Against whole passes without a cache; K = 0 says exactly what the unedited row says."""
-    context = asked(vlm, counting_set(1, 0)[0])
+    """Against whole passes without a cache; K = 0 gives exactly the unedited row."""
+    context = listing(vlm, counting_set(1, 0)[0])
     some = every_head(vlm)[1::2]
     for changes in ({}, {"steps": "prompt"}, {"positions": "text"}):
         spec = replace(SPEC, **changes, new_tokens=2)  # pyright: ignore[reportArgumentType]
-        rows = silenced(spec, sets_of((), some), context)
-        spoken = generate(vlm, record(vlm, [context]), rows, spec.new_tokens)
+        rows = ablation_rows(spec, sets_of((), some), context)
+        generated = generate(vlm, record(vlm, [context]), rows, spec.new_tokens)
         slow = hooks.generate(vlm, context, rows.take(np.array([2])), spec.new_tokens)
-        assert torch.equal(spoken.tokens[2:], slow.tokens)
-        torch.testing.assert_close(spoken.logits[2:], slow.logits, rtol=0, atol=1e-9, equal_nan=True)
-        assert torch.equal(spoken.tokens[0], spoken.tokens[1])
-        assert torch.equal(spoken.logits[0].nan_to_num(), spoken.logits[1].nan_to_num())
+        assert torch.equal(generated.tokens[2:], slow.tokens)
+        torch.testing.assert_close(generated.logits[2:], slow.logits, rtol=0, atol=1e-9, equal_nan=True)
+        assert torch.equal(generated.tokens[0], generated.tokens[1])
+        assert torch.equal(generated.logits[0].nan_to_num(), generated.logits[1].nan_to_num())
         assert set(rows.blocks["z"].row.tolist()) == {2}
 
 
-def test_where_heads_are_silent(vlm: VLM):
-    context = asked(vlm, counting_set(1, 0)[0])
+def test_where_heads_are_ablated(vlm: VLM):
+    context = listing(vlm, counting_set(1, 0)[0])
     length, last = len(context.tokens), context.tokens.last
     picture = {pos for pos, role in enumerate(context.tokens.roles) if role.kind == "image"}
-    spoken = set(range(length, length + SPEC.new_tokens - 1))
+    generated = set(range(length, length + SPEC.new_tokens - 1))
     wanted = {"all": set(range(length)), "text": set(range(length)) - picture, "last": {last}}
     for positions, where in wanted.items():
-        for steps, more in (("every", spoken), ("prompt", set())):
+        for steps, more in (("every", generated), ("prompt", set())):
             spec = replace(SPEC, positions=positions, steps=steps)  # pyright: ignore[reportArgumentType]
-            block = silenced(spec, sets_of(((0, 1), (1, 0))), context).blocks["z"]
+            block = ablation_rows(spec, sets_of(((0, 1), (1, 0))), context).blocks["z"]
             assert set(block.pos.tolist()) == where | more
             assert set(zip(block.layer.tolist(), block.head.tolist(), strict=True)) == {(0, 1), (1, 0)}
             assert not block.value.any()
 
 
-def test_without_any_head_on_any_step_nobody_sees_the_picture(vlm: VLM):
-    """Then every token follows from the one before it alone. An ablation of the prompt alone says something else."""
-    first, second = (asked(vlm, scene) for scene in counting_set(2, 0))
+def test_without_any_head_on_any_step_the_picture_has_no_influence(vlm: VLM):
+    """Then every token follows from the one before it alone. An ablation of the prompt alone gives another text."""
+    first, second = (listing(vlm, scene) for scene in counting_set(2, 0))
     spec = replace(SPEC, new_tokens=8)
-    blind = [answers_of(vlm, spec, sets_of(every_head(vlm)), context)[1].tolist() for context in (first, second)]
+    blind = [tokens_of(vlm, spec, sets_of(every_head(vlm)), context)[1].tolist() for context in (first, second)]
     assert blind[0] == blind[1]
     followers: dict[int, set[int]] = {}
     for token, following in zip(blind[0], blind[0][1:], strict=False):
         followers.setdefault(token, set()).add(following)
     assert all(len(tokens) == 1 for tokens in followers.values())
-    prompted = answers_of(vlm, replace(spec, steps="prompt"), sets_of(every_head(vlm)), first)[1].tolist()
+    prompted = tokens_of(vlm, replace(spec, steps="prompt"), sets_of(every_head(vlm)), first)[1].tolist()
     assert prompted[0] == blind[0][0]
     assert prompted != blind[0]
 
 
 def test_texts_that_fill_their_budget_are_cut(vlm: VLM):
-    context = asked(vlm, counting_set(1, 0)[0])
-    spoken = generate(vlm, record(vlm, [context]), silenced(SPEC, sets_of(()), context), 2)
-    assert cut_short(vlm, spoken).tolist() == [True, True]
+    context = listing(vlm, counting_set(1, 0)[0])
+    generated = generate(vlm, record(vlm, [context]), ablation_rows(SPEC, sets_of(()), context), 2)
+    assert cut_short(vlm, generated).tolist() == [True, True]
     (stop,) = [vlm.model.generation_config.eos_token_id]
     ended = stop[0] if isinstance(stop, list) else stop
-    said_ = replace(spoken, tokens=torch.tensor([[5, ended], [ended, PADDING]]))
-    assert cut_short(vlm, said_).tolist() == [False, False]
+    short = replace(generated, tokens=torch.tensor([[5, ended], [ended, PADDING]]))
+    assert cut_short(vlm, short).tolist() == [False, False]
 
 
 def answered(top: float, randoms: tuple[float, float]) -> xr.Dataset:
-    """Of 20 pictures the first shares are counted rightly with one head silent, and none with two."""
+    """Of 20 pictures the first shares are counted correctly with one head ablated, and none with two."""
     sets = {"top": top, "bottom": 1.0, "random 0": randoms[0], "random 1": randoms[1]}
     hit = xr.DataArray(
         np.zeros((20, len(sets), 2, len(SCORES)), dtype=bool),
@@ -173,7 +157,7 @@ def answered(top: float, randoms: tuple[float, float]) -> xr.Dataset:
     rest: dict[str, Any] = {
         "hit_before": (("trial", "score"), np.ones((20, len(SCORES)), dtype=bool)),
         "heads": (("set", "k"), np.full((4, 2), "L0H0")),
-        "warning": (("end", "k"), [["", ""], ["", "told"]]),
+        "warning": (("end", "k"), [["", ""], ["", "a tie"]]),
     }
     coords = {"trial": np.arange(20), "objects": ("trial", ["3", "4"] * 10), "end": ["top", "bottom"]}
     return xr.Dataset({"hit": hit, **rest}, coords=coords)
@@ -188,10 +172,14 @@ def test_the_strongest_heads_must_differ_from_all_random_sets_in_one_direction()
     between = Counting().summarise(SPEC, [answered(0.5, (0.0, 1.0))])
     assert between["rival_p"].sel(score="count", rival="random").values.tolist() == [1, 1]
     assert between["n"].sel(group="3").values.max() == 10
-    account = Counting().account(found)
-    assert "with the strongest K heads at 0 20.0%, 0.0%, with the weakest 100.0%, 0.0%" in account.headline
-    assert "of the heads: bottom 2: told" in account.findings
-    assert "K 1: p = 0.008, q = 0.016" in " ".join(account.findings)
+    one, two = Counting.report.effects(found)
+    assert (one.before.value, one.after.value, one.control.value, one.control_name) == (1, 0.2, 0.6, "random 0")
+    assert (two.setting, two.after.value) == ("K = 2", 0)
+    findings = Counting.report.findings(found)
+    assert all(shares in findings.headline for shares in ("20.0%, 0.0%", "100.0%, 0.0%", "75.0%, 0.0%"))
+    assert any("bottom 2: a tie" in sentence for sentence in findings.sentences)
+    assert any("K 1: p = 0.008, q = 0.016" in sentence for sentence in findings.sentences)
+    assert len(findings.rows) == 2 * 4 * 2
 
 
 def test_numbers_of_heads_are_shares_unless_given():
@@ -212,6 +200,6 @@ def test_numbers_of_heads_are_shares_unless_given():
         ({"ks": (10_000,)}, "ks holds 10000: .* has .* heads"),
     ],
 )
-def test_bad_input_is_told_before_weights_load(vlm: VLM, changes: dict[str, Any], message: str):
+def test_bad_input_is_refused_before_weights_load(vlm: VLM, changes: dict[str, Any], message: str):
     with pytest.raises(FinstError, match=message):
         Counting().check(replace(SPEC, **changes), vlm.reader)
