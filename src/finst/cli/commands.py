@@ -40,7 +40,7 @@ def demo(_: str, chosen: options.Demo) -> None:
     _run("cma", CMASpec(model="organism"), chosen.out)
 
 
-def run_experiment(name: str, chosen: options.Run[Any]) -> None:
+def run_experiment(name: str, chosen: options.RunExperiment[Any]) -> None:
     """``finst run NAME``."""
     _run(name, with_factors(chosen.spec, chosen.factor), chosen.out or Path("runs") / name)
 

@@ -46,7 +46,7 @@ class Command:
         if self.takes == "options":
             whole, description = kind, None
         else:
-            whole = located(f"finst.cli.options:{'Run' if self.takes == 'run' else 'ToFile'}")[kind]
+            whole = located(f"finst.cli.options:{'RunExperiment' if self.takes == 'run' else 'ToFile'}")[kind]
             description = cleandoc(kind.__doc__ or "")
         named = _named(arguments) if self.words[0] in ("run", "explain-discrepancy") else list(arguments)
         return tyro(whole, prog=f"finst {self.name}", args=named, description=description)

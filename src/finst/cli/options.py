@@ -31,7 +31,7 @@ class Demo:
 
 
 @dataclass(frozen=True)
-class Run(Generic[SpecT]):
+class RunExperiment(Generic[SpecT]):
     """The options of every experiment."""
 
     spec: Annotated[SpecT, tyro.conf.arg(name="")]

@@ -51,12 +51,12 @@ class Replay:
 
     engine: str
     logits: float
-    """Of the edited logits."""
+    """The largest difference of an edited logit."""
     where: str
     """The cell with that difference."""
     scores: float
     unedited: float
-    """Of the logits without an edit."""
+    """The largest difference of an unedited logit."""
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,8 @@ class CellVerification:
             f"{self.model}: {self.cells} cells of {self.result} ({self.dtype}, {self.device}), replayed in float32",
             f"{'largest difference of':<24}{'logits':>9}{'scores':>9}{'unedited':>10}   cell of the first",
             *(
-                f"{one.engine:<24}{one.logits:>9.1e}{one.scores:>9.1e}{one.unedited:>10.1e}   {one.where}"
-                for one in self.replays
+                f"{row.engine:<24}{row.logits:>9.1e}{row.scores:>9.1e}{row.unedited:>10.1e}   {row.where}"
+                for row in self.replays
             ),
             f"largest score among them: {self.largest_score:.2g} logits",
             f"{self.outcome}: {self._reason()}",
