@@ -20,7 +20,7 @@ from finst.experiments.cma.page import mediation_page
 from finst.experiments.cma.spec import CMASpec
 from finst.experiments.cma.verdict import verdict_of
 from finst.report.figures import NamedFigure
-from finst.report.page import outline, provenance, published
+from finst.report.page import published
 from tests.experiments import synthetic
 
 MANIFEST: dict[str, Any] = {
@@ -168,22 +168,7 @@ def test_three_pictures_with_their_objects_outlined():
         assert len(root.findall("image")) == 1
 
 
-def test_an_outline_goes_around_and_not_through():
-    assert outline([(0, 0), (0, 1)], 10, 20) == "M0 0H10M0 20H10M0 0V20M10 0H20M10 20H20M20 0V20"
-
-
 @pytest.mark.parametrize("wrong", [[], [(pair, "changed") for pair in range(20)]])
 def test_nothing_found_and_nothing_measured_make_a_report(wrong: list[tuple[int, str]]):
     page = rendered(synthetic.summary({}, wrong=wrong))
     assert re.findall(r'class="status (\w+)"', page) == ["no", "no", "no"]
-
-
-def test_a_record_becomes_lines():
-    lines = dict(provenance({"a": {"b": None}, "c": [1, 2], "d": [{"e": True}]}))
-    assert lines == {"a.b": "–", "c": "1, 2", "d[0].e": "True"}
-
-
-def test_published_values_are_in_the_papers_order_of_layers():
-    for row in published()["cma"]["layers"]:
-        assert row["id_retrieval"][1] < row["id_selection"][0]
-        assert row["id_selection"][1] < row["feature_retrieval"][0]

@@ -1,0 +1,50 @@
+"""The record of a run: what changes while it is measured, and files that are no record."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from finst.errors import FinstError
+from finst.runs.manifest import FORMAT, OLDER, Manifest, ModelRecord, Session
+
+SESSION = Session("2026-01-01T00:00:00+00:00", "0.1.0", None, {"torch": "2.13.0"}, {"gpu": "none"})
+MODEL = ModelRecord("organism", None, "f" * 64, "float32", "cpu")
+MANIFEST = Manifest(FORMAT, "cma", {"model": "organism", "alpha": 0.05}, 0, MODEL, 2, (SESSION, SESSION))
+
+
+def test_a_manifest_survives_its_file(tmp_path: Path) -> None:
+    MANIFEST.write(tmp_path / "manifest.json")
+    assert Manifest.read(tmp_path / "manifest.json") == MANIFEST
+    assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
+
+
+def test_a_unit_adds_its_time_and_the_memory_of_the_last_session() -> None:
+    measured = MANIFEST.measured("00001", 1.23456, 1 << 20)
+    assert measured.unit_seconds == {"00001": 1.235}
+    assert [session.peak_memory for session in measured.sessions] == [None, 1 << 20]
+    assert MANIFEST.unit_seconds == {}
+
+
+def test_the_first_end_of_a_run_stays() -> None:
+    done = MANIFEST.done("2026-01-01T01:00:00+00:00")
+    assert (done.status, done.finished) == ("finished", "2026-01-01T01:00:00+00:00")
+    assert done.done("2026-02-02T00:00:00+00:00") == done
+
+
+@pytest.mark.parametrize("version", [*OLDER, FORMAT])
+def test_older_formats_are_read(tmp_path: Path, version: int) -> None:
+    path = tmp_path / "manifest.json"
+    MANIFEST.write(path)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": version}))
+    assert Manifest.read(path) == MANIFEST
+
+
+def test_a_newer_format_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.json"
+    MANIFEST.write(path)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "format": FORMAT + 1}))
+    with pytest.raises(FinstError, match=f"expected format {FORMAT}, found {FORMAT + 1}"):
+        Manifest.read(path)

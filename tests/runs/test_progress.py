@@ -1,0 +1,46 @@
+"""Progress: about ten lines in a log, a bar on a terminal."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from rich.console import Console
+
+from finst.runs.progress import Reporter, print_line, progress
+
+
+def reported(total: int, done: int, terminal: bool = False) -> str:
+    file = io.StringIO()
+    console = Console(file=file, width=100, force_terminal=terminal)
+    with progress(console, total, done) as reporter:
+        assert isinstance(reporter, Reporter)
+        for index in range(done, total):
+            reporter.begin(f"unit {index}")
+            reporter.advance()
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(("total", "lines"), [(1, 1), (4, 4), (25, 13), (100, 10)])
+def test_a_log_gets_about_ten_lines(total: int, lines: int) -> None:
+    log = reported(total, 0).splitlines()
+    assert len(log) == lines
+    assert log[-1] == f"{total} of {total} units measured (unit {total - 1})"
+
+
+def test_a_resumed_run_starts_with_what_was_measured() -> None:
+    assert reported(4, 2).splitlines() == [
+        "2 of 4 units were measured before",
+        "3 of 4 units measured (unit 2)",
+        "4 of 4 units measured (unit 3)",
+    ]
+
+
+def test_a_terminal_gets_a_bar() -> None:
+    assert "3/3" in reported(3, 1, terminal=True)
+
+
+def test_lines_are_printed_without_markup() -> None:
+    file = io.StringIO()
+    print_line(Console(file=file, width=20), "a [bold]line[/bold] that is longer than the terminal")
+    assert file.getvalue() == "a [bold]line[/bold] that is longer than the terminal\n"
