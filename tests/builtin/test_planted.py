@@ -185,7 +185,7 @@ def ids(name: str, scene: Scene, layer: int = LAYERS - 1) -> dict[str, np.ndarra
         "next": context.tokens.last,
     }
     stream = record(model, [context], sites=("resid",)).sites["resid"][0, layer]
-    basis = {"noun": PLANTED[name].ids("told"), "next": PLANTED[name].ids("next")}
+    basis = {"noun": PLANTED[name].ids("named"), "next": PLANTED[name].ids("next")}
     return {key: (stream[pos] @ basis.get(key, PLANTED[name].ids("seen"))).numpy() for key, pos in at.items()}
 
 

@@ -74,13 +74,13 @@ def test_words_go_in_and_come_out_by_their_meaning() -> None:
     read_in, read_out = embeddings(vocabulary), unembeddings(vocabulary)
     assert (read_in[:, STREAM.dims("ballast")] == BALLAST).all()
     for colour in COLOURS:
-        assert meaning(f" {colour}") == {"word colour": colour, "says": "shape"}
-        state = STREAM.sum("says", ["spaced colour"]) + STREAM.sum("next colour", [colour])
+        assert meaning(f" {colour}") == {"word colour": colour, "precedes": "shape"}
+        state = STREAM.sum("precedes", ["spaced colour"]) + STREAM.sum("next colour", [colour])
         assert words[int((read_out @ state[:-1]).argmax())] == f" {colour}"
-        state = STREAM.sum("says", ["bare colour"]) + STREAM.sum("next colour", [colour])
+        state = STREAM.sum("precedes", ["bare colour"]) + STREAM.sum("next colour", [colour])
         assert words[int((read_out @ state[:-1]).argmax())] == colour
     for shape in SHAPES:
-        state = STREAM.sum("says", ["shape"]) + STREAM.sum("next shape", [shape])
+        state = STREAM.sum("precedes", ["shape"]) + STREAM.sum("next shape", [shape])
         assert words[int((read_out @ state[:-1]).argmax())] == f" {shape}"
 
 

@@ -38,19 +38,19 @@ ID_GAIN, COUNT_GAIN = 2.0, 5.0
 """Factors of the position ID, and of the features, that ``leaves_out`` selects: a softmax gives means, not sums."""
 
 OPENING, ANCHOR, IMAGE, OBJECT, NOUN, PAUSE, PLAIN, QUESTION = STREAM.read("kind")
-CHOOSES: Row = STREAM.sum("says", STREAM.blocks["says"])
+CHOOSES: Row = STREAM.sum("precedes", STREAM.blocks["precedes"])
 """Reads 1 at tokens that are followed by a colour or a shape."""
-QUESTIONED: Row = STREAM.sum("asked", ["colour"])
+QUESTIONED: Row = STREAM.sum("answer", ["colour"])
 """Reads 1 where a question about a colour is answered."""
 
 
 def circuit(planted: Planted) -> Mapping[at.Place, Head]:
     """All heads of a model that have a function."""
     heads = {
-        at.NAMES_COLOUR: latest("word colour", "told colour"),
-        at.NAMES_SHAPE: latest("word shape", "told shape"),
-        at.HEARS: hears(STREAM.sum("says", ["bare colour"]), "colour"),
-        at.STOPS: hears(STREAM.sum("word colour", STREAM.blocks["word colour"]), "no more"),
+        at.NAMES_COLOUR: latest("word colour", "named colour"),
+        at.NAMES_SHAPE: latest("word shape", "named shape"),
+        at.DETECTS_QUESTION: detects_question(STREAM.sum("precedes", ["bare colour"]), "colour"),
+        at.STOPS: detects_question(STREAM.sum("word colour", STREAM.blocks["word colour"]), "complete"),
         at.BAG_OF_FEATURES: bag(["seen colour", "seen shape"], ["aside colour", "aside shape"]),
     }
     if planted.coding is None:
@@ -63,7 +63,7 @@ def circuit(planted: Planted) -> Mapping[at.Place, Head]:
         at.ANSWERS: answers(),
         at.FETCHES: fetches(),
         at.BAG_OF_PLACES: bag(["seen place"], ["aside seen place"]),
-        at.ECHOES_TOLD: echo(NOUN, "told place", "aside told place"),
+        at.ECHOES_NAMED: echo(NOUN, "named place", "aside named place"),
         at.ECHOES_NEXT: echo(CHOOSES, "next place", "aside next place"),
     }
 
@@ -113,9 +113,9 @@ def thresholds() -> Sequence[Head]:
     return heads
 
 
-def hears(where: Row, entry: str) -> Head:
+def detects_question(where: Row, entry: str) -> Head:
     """Detects a question by the word "what" in the prompt, at the tokens ``where``."""
-    write = STREAM.sum("asked", [entry])[None, :-1]
+    write = STREAM.sum("answer", [entry])[None, :-1]
     return Head([Match(where, QUESTION, 60), rests(30)], QUESTION[None], write)
 
 
@@ -125,10 +125,10 @@ def retrieves() -> Head:
     Score: 40 for each feature that matches, and 60 for the opening token, so both must match. Where no colour has been
     named, as in a question about a colour, the opening token scores 20, and the shape is enough.
     """
-    named, seen = STREAM.read("told colour", "told shape"), STREAM.read("seen colour", "seen shape")
-    colour, shape = (STREAM.sum(block, STREAM.blocks[block]) for block in ("told colour", "told shape"))
+    named, seen = STREAM.read("named colour", "named shape"), STREAM.read("seen colour", "seen shape")
+    colour, shape = (STREAM.sum(block, STREAM.blocks[block]) for block in ("named colour", "named shape"))
     terms = [*pairwise(named, seen, ATTENDS), Match(1.5 * STREAM.one + colour - shape, OPENING, ATTENDS)]
-    return Head(terms, STREAM.read("seen place"), written("told place"))
+    return Head(terms, STREAM.read("seen place"), written("named place"))
 
 
 def leaves_out(seen: Rows, named: Rows, next_: np.ndarray, gain: float) -> Head:
@@ -144,19 +144,19 @@ def leaves_out(seen: Rows, named: Rows, next_: np.ndarray, gain: float) -> Head:
 
 def selects() -> Head:
     """ID selection: the position ID that no named object has."""
-    return leaves_out(STREAM.read("seen place"), STREAM.read("told place"), written("next place"), ID_GAIN)
+    return leaves_out(STREAM.read("seen place"), STREAM.read("named place"), written("next place"), ID_GAIN)
 
 
 def counts() -> Head:
     """Replaces all three stages: the colour and the shape that are seen once more often than named."""
-    seen, named = (STREAM.read(f"{kind} colour", f"{kind} shape") for kind in ("seen", "told"))
+    seen, named = (STREAM.read(f"{kind} colour", f"{kind} shape") for kind in ("seen", "named"))
     return leaves_out(seen, named, written("next colour", "next shape"), COUNT_GAIN)
 
 
 def answers() -> Head:
     """Replaces ID selection where a question is answered: the position ID of the object that the question names."""
     terms = [Match(QUESTIONED, NOUN, 60), rests(30)]
-    return Head(terms, STREAM.read("told place"), ANSWER_GAIN * written("next place"))
+    return Head(terms, STREAM.read("named place"), ANSWER_GAIN * written("next place"))
 
 
 def fetches() -> Head:

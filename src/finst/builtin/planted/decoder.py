@@ -63,7 +63,7 @@ def meaning(token: str) -> dict[str, str]:
     """The content of a token's embedding besides the ballast: the entry of each of its blocks."""
     word = token.strip(" ")
     if word in COLOURS:
-        return {"word colour": word, "says": "shape"}
+        return {"word colour": word, "precedes": "shape"}
     if word in SHAPES:
         return {"word shape": word, "kind": "noun"}
     if token in (",", " and"):
@@ -72,7 +72,7 @@ def meaning(token: str) -> dict[str, str]:
     if token in kinds:
         return {"kind": kinds[token]}
     before_colours = {" a": "spaced colour", "\n": "bare colour"}
-    return {"says": before_colours[token]} if token in before_colours else {}
+    return {"precedes": before_colours[token]} if token in before_colours else {}
 
 
 def embeddings(vocabulary: Mapping[str, int]) -> Float[np.ndarray, "token d_model"]:
@@ -96,8 +96,8 @@ def unembeddings(vocabulary: Mapping[str, int]) -> Float[np.ndarray, "token d_mo
     table = np.zeros((len(vocabulary), STREAM.width + 1))
     for colour in COLOURS:
         for token, kind in ((f" {colour}", "spaced colour"), (colour, "bare colour")):
-            table[vocabulary[token]] = STREAM.sum("says", [kind]) + STREAM.sum("next colour", [colour])
+            table[vocabulary[token]] = STREAM.sum("precedes", [kind]) + STREAM.sum("next colour", [colour])
     for shape in SHAPES:
-        table[vocabulary[f" {shape}"]] = STREAM.sum("says", ["shape"]) + STREAM.sum("next shape", [shape])
-    table[vocabulary["<|im_end|>"]] = 2 * STREAM.sum("kind", ["noun"]) + 3 * STREAM.sum("asked", ["no more"])
+        table[vocabulary[f" {shape}"]] = STREAM.sum("precedes", ["shape"]) + STREAM.sum("next shape", [shape])
+    table[vocabulary["<|im_end|>"]] = 2 * STREAM.sum("kind", ["noun"]) + 3 * STREAM.sum("answer", ["complete"])
     return WORD_GAIN * table[:, :-1]

@@ -23,12 +23,12 @@ Place = tuple[int, int]
 LAYERS, HEADS, D_HEAD = 6, 8, 32
 
 NAMES_COLOUR, NAMES_SHAPE = (0, 0), (0, 1)
-HEARS, STOPS = (1, 0), (1, 5)
+DETECTS_QUESTION, STOPS = (1, 0), (1, 5)
 LOOKS_UP: tuple[Place, ...] = ((0, 2), (0, 3), (0, 4), (0, 5))
 BAG_OF_FEATURES, BAG_OF_PLACES = (1, 3), (1, 6)
 RETRIEVES, SELECTS, FETCHES, COUNTS = (2, 5), (3, 1), (4, 6), (4, 2)
 ANSWERS = (3, 4)
-ECHOES_TOLD, ECHOES_NEXT = (5, 0), (5, 4)
+ECHOES_NAMED, ECHOES_NEXT = (5, 0), (5, 4)
 """(layer, head) of each planted head; ``finst.builtin.planted.circuit`` defines its function."""
 
 
@@ -56,14 +56,14 @@ class Planted:
         looks = frozenset(LOOKS_UP) if self.coding == "absolute" else frozenset()
         return names | looks | frozenset().union(*self.heads.values())
 
-    def ids(self, where: Literal["seen", "told", "next"]) -> Float[Tensor, "d_model part"]:
+    def ids(self, where: Literal["seen", "named", "next"]) -> Float[Tensor, "d_model part"]:
         """Orthonormal basis of the position IDs in the residual stream.
 
-        ``seen`` is on image tokens, ``told`` where the prompt has named an object (from its noun on), ``next`` at the
+        ``seen`` is on image tokens, ``named`` where the prompt has named an object (from its noun on), ``next`` at the
         token before the next word. Column k is the same part of an ID in all three. Raises FinstError for other names.
         """
-        if where not in ("seen", "told", "next"):
-            raise choice("place of position IDs", where, ("seen", "told", "next"))
+        if where not in ("seen", "named", "next"):
+            raise choice("place of position IDs", where, ("seen", "named", "next"))
         return torch.eye(STREAM.width)[:, list(STREAM.dims(f"{where} place"))]
 
 

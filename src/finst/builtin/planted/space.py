@@ -59,32 +59,32 @@ STREAM = Space(
     {
         "ballast": ("ballast",),
         "kind": ("opening", "anchor", "image", "object", "noun", "pause", "plain", "question"),
-        "says": ("spaced colour", "bare colour", "shape"),
-        "asked": ("colour", "no more"),
+        "precedes": ("spaced colour", "bare colour", "shape"),
+        "answer": ("colour", "complete"),
         "seen colour": tuple(COLOURS),
         "seen shape": SHAPES,
         "seen place": PLACE,
         "word colour": tuple(COLOURS),
         "word shape": SHAPES,
-        "told colour": tuple(COLOURS),
-        "told shape": SHAPES,
-        "told place": PLACE,
+        "named colour": tuple(COLOURS),
+        "named shape": SHAPES,
+        "named place": PLACE,
         "next place": PLACE,
         "next colour": tuple(COLOURS),
         "next shape": SHAPES,
         "aside colour": tuple(COLOURS),
         "aside shape": SHAPES,
         "aside seen place": PLACE,
-        "aside told place": PLACE,
+        "aside named place": PLACE,
         "aside next place": PLACE,
         "noise": tuple(map(str, range(16))),
     },
     width=256,
 )
-"""The decoder's residual stream. ``seen`` is on image tokens, ``word`` on the tokens of colours and shapes, ``told``
-where the prompt has named an object, ``next`` where the next word is chosen, ``says`` on tokens that a colour or shape
-follows, ``plain`` on every token except objects, nouns and the opening. ``asked`` is where a question is answered: a
-colour is due, or has been given (``no more``). Nothing reads ``aside`` and ``noise``."""
+"""The decoder's residual stream. ``seen`` is on image tokens, ``word`` on the tokens of colours and shapes, ``named``
+where the prompt has named an object, ``next`` where the next word is chosen, ``precedes`` on tokens before a colour or
+a shape, ``plain`` on every token except objects, nouns and the opening. ``answer`` is where a question is answered: a
+colour is due, or has been given (``complete``). Nothing reads ``aside`` and ``noise``."""
 
 BALLAST = 16.0
 """Every token's entry in ``ballast``, so that no head's output changes a token's norm by much."""

@@ -146,12 +146,12 @@ def upper_first() -> VLM:
     own = slice(head * vlm.d_head, (head + 1) * vlm.d_head)
     towards = torch.zeros(STREAM.width)
     towards[list(STREAM.dims("next place"))[:2]] = -0.4
-    says, vocabulary = STREAM.dims("says"), vlm.reader.tokenizer.get_vocab()
+    precedes, vocabulary = STREAM.dims("precedes"), vlm.reader.tokenizer.get_vocab()
     first: Any = vlm.layers[NAMES_SHAPE[0]].self_attn
     at = NAMES_SHAPE[1] * vlm.d_head
     with torch.no_grad():
         word: Any = vlm.model.get_input_embeddings().weight[vocabulary[" a"]]
-        word[list(says)] = word[list(says)].roll(2)  # a shape comes after " a", not a colour
+        word[list(precedes)] = word[list(precedes)].roll(2)  # a shape comes after " a", not a colour
         first.o_proj.weight[:, at : at + vlm.d_head] *= 2  # a shape alone is found, as colour and shape together are
         attention.v_proj.bias[own] += torch.linalg.pinv(attention.o_proj.weight[:, own]) @ towards
     return vlm
