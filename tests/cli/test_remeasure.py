@@ -23,8 +23,8 @@ from finst.runs.manifest import Manifest
 from finst.vlm.spec import ModelSpec
 from tests.runs.old_runs import unpacked
 
-ALIKE = ("rsa-stages", "reuse", "key-swap")
-"""Runs of an older finst that are measured again whole: activations, outputs and keys of heads."""
+ALIKE = ("rsa-stages", "key-swap", "frame-patch")
+"""Runs of an older finst that are measured again whole: activations, keys and outputs of heads."""
 
 
 def measured_again(folder: Path, **how: Any) -> UnitVerification:
@@ -201,14 +201,14 @@ def test_a_damaged_unit_is_named(accuracy: Path) -> None:
 @pytest.mark.usefixtures("no_weights")
 @pytest.mark.parametrize("recorded", ["cma", None])
 def test_interventions_need_their_run_of_causal_mediation(tmp_path: Path, recorded: str | None) -> None:
-    folder = with_manifest(unpacked("reuse", tmp_path), spec__cma=recorded)
+    folder = with_manifest(unpacked("key-swap", tmp_path), spec__cma=recorded)
     with pytest.raises(FinstError, match=r"run of causal mediation whose heads .* is gone: expected it in"):
         measured_again(folder)
 
 
-@pytest.mark.parametrize("place", ["reuse-cma", "cma"])
+@pytest.mark.parametrize("place", ["key-swap-cma", "cma"])
 def test_interventions_find_the_run_that_was_made_for_them(tmp_path: Path, place: str) -> None:
-    folder = with_manifest(unpacked("reuse", tmp_path), spec__cma=None)
+    folder = with_manifest(unpacked("key-swap", tmp_path), spec__cma=None)
     shutil.move(unpacked("cma", tmp_path / "elsewhere"), tmp_path / place)
     assert measured_again(folder).outcome == "reproduced"
 
