@@ -1,4 +1,4 @@
-"""What an experiment does unless it says otherwise: its report, its inputs, and the comparison of runs."""
+"""The defaults of an experiment: its report, its inputs, and the comparison of runs."""
 
 from __future__ import annotations
 

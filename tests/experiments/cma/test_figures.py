@@ -1,4 +1,4 @@
-"""Figures show what their tables say, and their tables say what the summary says."""
+"""Figures show the numbers of their tables, and tables those of the summary."""
 
 from __future__ import annotations
 
