@@ -123,7 +123,9 @@ def check_sizes(ks: Sequence[int], reader: Reader, field: str = "ks") -> None:
 def check_maps(maps: HeadMaps | None, vlm: VLM) -> HeadMaps:
     """The maps, if they are of this model. Raises FinstError when they are missing or of other weights."""
     if maps is None:
-        raise FinstError("this experiment edits heads that causal mediation found: expected a run (finst run cma)")
+        raise FinstError(
+            "this experiment edits the heads that causal mediation ranks highest: expected a run (finst run cma)"
+        )
     if maps.weights != vlm.weights_hash:
         raise FinstError(
             f"the run of causal mediation measured other weights ({maps.weights[:12]}) than those of {vlm.reader.id} "

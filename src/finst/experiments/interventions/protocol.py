@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -19,9 +19,10 @@ from finst.experiments.cma.stored import head_maps
 from finst.experiments.interventions.effect_table import EffectRow
 from finst.experiments.interventions.heads import check_maps
 from finst.experiments.interventions.spec import InterventionSpec
-from finst.experiments.units import check_numbers
+from finst.experiments.interventions.unit_data import trial_dataset
+from finst.experiments.units import check_numbers, joined, spec_attrs
 from finst.runs.executor import run
-from finst.runs.experiment import Experiment, Report
+from finst.runs.experiment import Experiment, Report, Unit
 from finst.vlm.open import VLM
 
 SpecT = TypeVar("SpecT", bound=InterventionSpec)
@@ -53,6 +54,14 @@ class Intervention(Experiment[SpecT]):
 
     report: ClassVar[InterventionReport]  # pyright: ignore[reportIncompatibleVariableOverride]
     statistic = "after"
+    attrs: ClassVar[Mapping[str, str]]
+    """Title and paper, as attributes of all data."""
+    documentation: ClassVar[Mapping[str, tuple[str, str]]]
+    """Units and long names of a unit's variables."""
+    shared: ClassVar[Sequence[str]] = ("heads", "warning")
+    """Variables that all units of a run have alike."""
+    kept: ClassVar[Sequence[str] | None] = None
+    """Variables of units that the summary keeps; None for all."""
 
     def inputs(self, vlm: VLM, spec: SpecT, out: Path, console: Console) -> HeadMaps:
         """The maps of the spec's run of causal mediation, or of one that is made now, in the folder ``OUT-cma``."""
@@ -66,16 +75,16 @@ class Intervention(Experiment[SpecT]):
         whole = folder.resolve()
         made = [whole.with_name(f"{whole.name}-cma"), whole.with_name("cma")]
         places = made if spec.cma is None else [spec.cma]
-        found = [place for place in places if (place / "manifest.json").is_file()]
-        if not found:
+        runs = [place for place in places if (place / "manifest.json").is_file()]
+        if not runs:
             raise FinstError(
                 f"the run of causal mediation whose heads {folder} edits is gone: expected it in "
                 f"{' or '.join(map(str, places))}"
             )
-        return head_maps(found[0])
+        return head_maps(runs[0])
 
-    def prepare(self, vlm: VLM, spec: SpecT, inputs: HeadMaps) -> Prepared:
-        """Raises FinstError when the maps are of other weights."""
+    def prepare(self, vlm: VLM, spec: SpecT, inputs: HeadMaps | None) -> Prepared:
+        """Raises FinstError when the maps are missing or of other weights."""
         return Prepared(check_maps(inputs, vlm), self.estimate(vlm, spec))
 
     def estimate(self, vlm: VLM, spec: SpecT) -> Any:
@@ -86,8 +95,27 @@ class Intervention(Experiment[SpecT]):
         return None
 
     @abstractmethod
-    def measure(self, vlm: VLM, spec: SpecT, unit: Any, prepared: Prepared) -> xr.Dataset:
+    def measure(self, vlm: VLM, spec: SpecT, unit: Unit, prepared: Prepared) -> xr.Dataset:
         """Answers with every edit and without any, for the trials of one unit: a dataset with a dim ``trial``."""
+
+    def dataset(
+        self, unit: Unit, edits: Mapping[str, Sequence[Any]], variables: Mapping[str, Any], coords: Mapping[str, Any]
+    ) -> xr.Dataset:
+        """The result of ``measure``: see ``trial_dataset``."""
+        return trial_dataset(unit, edits, variables, coords, attrs=self.attrs, documentation=self.documentation)
+
+    def summarise(self, spec: SpecT, parts: Sequence[xr.Dataset]) -> xr.Dataset:
+        """The effects, with what the summary keeps of the units and with the settings as attributes.
+
+        Raises FinstError when parts were measured with other heads or estimates, or differ in others of ``shared``.
+        """
+        data = joined(require_identical(parts, self.shared))
+        kept = {name: data[name] for name in self.kept or self.documentation}
+        return self.analyse(spec, data).assign(kept).assign_attrs({**self.attrs, **spec_attrs(spec)})
+
+    @abstractmethod
+    def analyse(self, spec: SpecT, data: xr.Dataset) -> xr.Dataset:
+        """Effects with their tests, from the ``data`` of all units."""
 
 
 def mediated(spec: InterventionSpec, folder: Path, vlm: VLM, console: Console) -> Path:
@@ -96,9 +124,12 @@ def mediated(spec: InterventionSpec, folder: Path, vlm: VLM, console: Console) -
     return run(CMA(), CMASpec(**fields), folder, console=console, vlm=vlm).folder
 
 
-def check_intervention(spec: InterventionSpec, doses: Sequence[float]) -> None:
-    """Raises FinstError for numbers out of range, and for a folder that holds no finished run of causal mediation."""
-    check_numbers(spec, {"pairs": 2, "draws": 1, "seed": 0, "batch": 1, "trials_per_unit": 1})
+def check_intervention(spec: InterventionSpec, least: Mapping[str, int], doses: Sequence[float] = (1.0,)) -> None:
+    """Raises FinstError for numbers out of range, and for a folder that holds no finished run of causal mediation.
+
+    ``least`` has the least allowed value of an intervention's own fields.
+    """
+    check_numbers(spec, {**least, "pairs": 2, "draws": 1, "seed": 0, "batch": 1, "trials_per_unit": 1})
     if not doses or len(set(doses)) < len(doses):
         raise FinstError(f"doses is {tuple(doses)}: expected one or more different numbers")
     if spec.cma is not None:

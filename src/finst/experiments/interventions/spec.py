@@ -17,11 +17,11 @@ class InterventionSpec(ModelSpec):
     """Folder of a finished run of causal mediation of the same model, whose heads are edited; None: one is made first,
     in the folder OUT-cma."""
     pairs: int = 50
-    """Pairs of that run if it is made."""
+    """Pairs of contexts of that run if it is made."""
     placement: Placement = "prefill"
-    """Where the unfinished sentence of a description is: begun in the assistant's turn, or in the user's."""
+    """Where the unfinished sentence of a description stands: in the assistant's turn, or in the user's."""
     draws: int = 2
-    """Random sets of heads of each kind, of the whole model and of the same layers, that the strongest must beat."""
+    """Random sets of heads of each kind (of the whole model, of the same layers) as controls of the strongest."""
     seed: int = 0
     """Fixes scenes, splits, ties and random sets."""
     batch: int = 16

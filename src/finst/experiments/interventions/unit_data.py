@@ -14,6 +14,16 @@ from finst.experiments.interventions.heads import HeadSets
 from finst.experiments.units import documented
 from finst.runs.experiment import Unit
 
+COLOUR_ANSWERS = {
+    "said": ("1", "whose colour is named, as an index of role"),
+    "said_before": ("1", "the same without an edit"),
+}
+"""Documentation of answers that are colours."""
+
+TIES = {"warning": ("1", "what is arbitrary about the K strongest heads; empty if nothing")}
+EDITED_HEADS = {"heads": ("1", "the heads that are edited"), **TIES}
+"""Documentation of the edited heads."""
+
 
 @runtime_checkable
 class ColourTrial(Protocol):

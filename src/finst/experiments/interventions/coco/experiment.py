@@ -29,15 +29,9 @@ from finst.experiments.interventions.heads import (
     warnings_of,
     with_unedited,
 )
-from finst.experiments.interventions.protocol import (
-    Intervention,
-    InterventionReport,
-    Prepared,
-    check_intervention,
-    require_identical,
-)
-from finst.experiments.interventions.unit_data import head_variables, trial_dataset
-from finst.experiments.units import check_numbers, joined, spec_attrs, units_of
+from finst.experiments.interventions.protocol import Intervention, InterventionReport, Prepared, check_intervention
+from finst.experiments.interventions.unit_data import EDITED_HEADS, head_variables
+from finst.experiments.units import units_of
 from finst.report.example import TrialExample
 from finst.runs.experiment import Unit
 from finst.scenes.object import Picture
@@ -62,14 +56,10 @@ DOCUMENTATION = {
     "annotated": ("1", "whether the first thing is among what is known to be there; -1 where nothing is known"),
     "target": ("1", "the picture is a target of the split, not a source"),
     "picture": ("1", "name of the picture"),
-    "heads": ("1", "the heads that are edited"),
-    "warning": ("1", "what is arbitrary about the K strongest heads; empty if nothing"),
+    **EDITED_HEADS,
     "sources": ("pictures", "sources behind the means of a split"),
     "thumbnail": ("1", "some of the pictures, small"),
 }
-
-SHARED = ("heads", "warning", "sources", "thumbnail")
-"""What all units of a run have alike."""
 
 
 def run_photos(spec: CocoSpec) -> Sequence[Photograph]:
@@ -89,12 +79,14 @@ class Coco(Intervention[CocoSpec]):
     name = "coco"
     spec = CocoSpec
     report = InterventionReport(coco_figures, coco_findings, coco_effects)
+    attrs = ATTRS
+    documentation = DOCUMENTATION
+    shared = ("heads", "warning", "sources", "thumbnail")
 
     def check(self, spec: CocoSpec, reader: Reader) -> None:
         """Raises FinstError for numbers out of range, too many heads, a folder without pictures, and a prompt that the
         model cannot take."""
-        check_numbers(spec, {"pictures": 4, "px": 56, "splits": 1, "naming_tokens": 1, "tokens": 1})
-        check_intervention(spec, (1.0,))
+        check_intervention(spec, {"pictures": 4, "px": 56, "splits": 1, "naming_tokens": 1, "tokens": 1})
         check_sizes(spec.ks, reader)
         if len(photos := run_photos(spec)) < 4:
             raise FinstError(f"{spec.photos} gives {len(photos)} pictures: expected at least 4, two on either side")
@@ -111,14 +103,14 @@ class Coco(Intervention[CocoSpec]):
 
     def measure(self, vlm: VLM, spec: CocoSpec, unit: Unit, prepared: Prepared) -> xr.Dataset:
         """Dims trial (a picture), split, set, k: the text after the second prompt, with every edit and without any."""
-        found: FirstPass = prepared.estimates
-        photos, named, prompts = found.photos, found.named, prompts_of(spec)
+        first: FirstPass = prepared.estimates
+        photos, named, prompts = first.photos, first.named, prompts_of(spec)
         target = ~sources_of(spec, len(photos))
         used = [index for index, things in enumerate(named) if things.kept and target[:, index].any()]
         sets, trials = sets_of(prepared.maps, spec), list(unit.trials)
         edited = [index for index in trials if index in used]
         contexts = [prompts.second(vlm.reader, photos[index].picture(), named[index].first) for index in edited]
-        rows = [edit_rows(sets, found, target[:, i], context) for i, context in zip(edited, contexts, strict=True)]
+        rows = [edit_rows(sets, first, target[:, i], context) for i, context in zip(edited, contexts, strict=True)]
         answers = decode_with_edits(vlm, contexts, rows, batch=spec.batch, new_tokens=spec.tokens)
         edits = {"split": np.arange(1, spec.splits + 1).tolist(), "set": names_of(sets), "k": spec.ks}
         before = dict.fromkeys(trials, "")
@@ -127,7 +119,7 @@ class Coco(Intervention[CocoSpec]):
             before[index] = unedited
             texts[index, target[:, index]] = np.array(others, dtype=object).reshape(-1, *texts.shape[2:])
         thumbnails = np.array([thumbnail(photos[index].picture()) for index in used[:STRIP]], dtype=np.uint8)
-        return trial_dataset(
+        return self.dataset(
             unit,
             edits,
             {
@@ -141,25 +133,18 @@ class Coco(Intervention[CocoSpec]):
                 "target": (("trial", "split"), target[:, trials].T),
                 "picture": ("trial", np.array([photos[index].name for index in trials])),
                 **head_variables(sets, warnings_of(prepared.maps, STAGE, spec.ks, spec.seed)),
-                "sources": ("split", np.array(found.counts)),
+                "sources": ("split", np.array(first.counts)),
                 "thumbnail": (("shown", "row", "col", "rgb"), thumbnails.reshape(-1, STRIP_PX, STRIP_PX, 3)),
             },
             {"shown": used[:STRIP]},
-            attrs=ATTRS,
-            documentation=DOCUMENTATION,
         )
 
-    def summarise(self, spec: CocoSpec, parts: Sequence[xr.Dataset]) -> xr.Dataset:
+    def analyse(self, spec: CocoSpec, data: xr.Dataset) -> xr.Dataset:
         """Dims match, set, k, group: how often the first thing is repeated, before and after (see ``summary_of``).
 
-        Raises FinstError when parts were measured with other heads, and when a split has no target left.
+        Raises FinstError when a split has no target left.
         """
-        data = joined(require_identical(parts, SHARED))
-        return (
-            summary_of(data, spec.seed, spec.alpha)
-            .assign({name: data[name] for name in DOCUMENTATION})
-            .assign_attrs({**ATTRS, **spec_attrs(spec)})
-        )
+        return summary_of(data, spec.seed, spec.alpha)
 
     def example(self, spec: CocoSpec, reader: Reader) -> TrialExample:
         """The first picture with the first prompt."""
@@ -182,14 +167,14 @@ def sets_of(maps: HeadMaps, spec: CocoSpec) -> tuple[HeadSets, ...]:
     return top, replace(top, name=SECOND), *controls
 
 
-def edit_rows(sets: Sequence[HeadSets], found: FirstPass, splits: Bool[np.ndarray, "split"], context: Encoded) -> Rows:
+def edit_rows(sets: Sequence[HeadSets], first: FirstPass, splits: Bool[np.ndarray, "split"], context: Encoded) -> Rows:
     """An unedited row, then one for every split (of ``splits``), set and K, in this order."""
     slots = {each.name: SLOTS.index("second" if each.name == SECOND else "first") for each in sets}
     return with_unedited(
         rows
         for split in np.flatnonzero(splits).tolist()
         for each in sets
-        for rows in rows_by_size(found.means[split, slots[each.name]], (context.tokens.last,), each)
+        for rows in rows_by_size(first.means[split, slots[each.name]], (context.tokens.last,), each)
     )
 
 

@@ -15,13 +15,7 @@ from matplotlib.axes import Axes
 
 from finst.experiments.interventions.effect_table import EFFECTS, EffectRow
 from finst.experiments.interventions.figures import KINDS, draws_of
-from finst.experiments.interventions.sentences import (
-    EFFECT_COLUMNS,
-    before_and_after,
-    effect_row,
-    intervals,
-    tie_notes,
-)
+from finst.experiments.interventions.sentences import EFFECT_COLUMNS, before_and_after, effect_row, intervals, tie_notes
 from finst.report.curves import BLUE, GREEN, ORANGE, PURPLE, Pen
 from finst.report.figures import FAINT, INK, NamedFigure, canvas, styled
 from finst.report.findings import Findings
@@ -146,7 +140,7 @@ def left_out(summary: xr.Dataset) -> tuple[str, ...]:
 
 
 def _annotated(summary: xr.Dataset) -> tuple[str, ...]:
-    """Whether the first thing is in the picture, where the annotations tell."""
+    """Whether the first thing is in the picture, where that is known from annotations."""
     kept = summary["annotated"].values[(summary["reason"].values == "") & (summary["annotated"].values >= 0)]
     if not len(kept):
         return ()

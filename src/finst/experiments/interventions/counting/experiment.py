@@ -27,15 +27,9 @@ from finst.experiments.interventions.decoding import generate_with_edits
 from finst.experiments.interventions.effects import ALL, effects
 from finst.experiments.interventions.figures import draws_of
 from finst.experiments.interventions.heads import HeadSets, check_sizes, extremes_of, names_of
-from finst.experiments.interventions.protocol import (
-    Intervention,
-    InterventionReport,
-    Prepared,
-    check_intervention,
-    require_identical,
-)
-from finst.experiments.interventions.unit_data import edited_rows, head_variables, trial_dataset
-from finst.experiments.units import check_numbers, joined, spec_attrs, units_of
+from finst.experiments.interventions.protocol import Intervention, InterventionReport, Prepared, check_intervention
+from finst.experiments.interventions.unit_data import edited_rows, head_variables
+from finst.experiments.units import units_of
 from finst.prompts import TOTAL, Prompt, enumeration, listed, total_of
 from finst.report.example import TrialExample
 from finst.runs.experiment import Unit
@@ -61,11 +55,13 @@ class Counting(Intervention[CountingSpec]):
     name = "counting"
     spec = CountingSpec
     report = InterventionReport(counting_figures, counting_findings, counting_effects)
+    attrs = ATTRS
+    documentation = DOCUMENTATION
+    kept = ("heads", "warning")
 
     def check(self, spec: CountingSpec, reader: Reader) -> None:
         """Raises FinstError for numbers out of range, more heads than there are, or unsuitable pictures."""
-        check_numbers(spec, {"trials": len(COUNTS), "new_tokens": 2})
-        check_intervention(spec, (1.0,))
+        check_intervention(spec, {"trials": len(COUNTS), "new_tokens": 2})
         wrong = [share for share in spec.shares if not 0 < share <= 1]
         if wrong:
             raise FinstError(f"shares holds {wrong[0]}: expected shares of all heads, above 0 and up to 1")
@@ -94,7 +90,7 @@ class Counting(Intervention[CountingSpec]):
         edits = {"set": names_of(sets), "k": ks}
         ranked = {"top": maps.strongest, "bottom": maps.weakest}
         warnings = [[ranking(k, spec.seed).warning for k in ks] for ranking in ranked.values()]
-        return trial_dataset(
+        return self.dataset(
             unit,
             edits,
             {
@@ -106,26 +102,17 @@ class Counting(Intervention[CountingSpec]):
                 "end": [*ranked],
                 "score": [*SCORES],
             },
-            attrs=ATTRS,
-            documentation=DOCUMENTATION,
         )
 
-    def summarise(self, spec: CountingSpec, parts: Sequence[xr.Dataset]) -> xr.Dataset:
-        """Dims set, k, score, group: shares with every edit and without any; rival: the strongest heads against others.
-
-        Raises FinstError when parts were measured with other heads.
-        """
-        data = joined(require_identical(parts, ("heads", "warning")))
+    def analyse(self, spec: CountingSpec, data: xr.Dataset) -> xr.Dataset:
+        """Dims set, k, score, group: shares with every edit and without any. Dim rival: other heads compared."""
         rivals = xr.Variable("rival", list(RIVALS))
         p = xr.concat([_rival_p(data["hit"], name, 1 - spec.alpha) for name in RIVALS], rivals)
         q = xr.apply_ufunc(bh_fdr, p, input_core_dims=[["k"]], output_core_dims=[["k"]], vectorize=True)
         p.attrs = {"units": "1", "long_name": "exact p of the strongest heads against all sets of the rival"}
         q.attrs = {"units": "1", "long_name": "rival_p adjusted over K for the false discovery rate"}
-        return (
-            effects(data["hit_before"], data["hit"], data["objects"].values.tolist(), 1 - spec.alpha)
-            .assign(rival_p=p, rival_q=q)
-            .assign({name: data[name] for name in ("heads", "warning")})
-            .assign_attrs({**ATTRS, **spec_attrs(spec)})
+        return effects(data["hit_before"], data["hit"], data["objects"].values.tolist(), 1 - spec.alpha).assign(
+            rival_p=p, rival_q=q
         )
 
     def example(self, spec: CountingSpec, reader: Reader) -> TrialExample:

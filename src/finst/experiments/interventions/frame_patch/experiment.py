@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import xarray as xr
 
@@ -11,13 +9,7 @@ from finst.engine.activations import sampled
 from finst.experiments.example import trial_example
 from finst.experiments.interventions.decoding import decode_with_edits
 from finst.experiments.interventions.effects import effects, selected_effects, selection_split
-from finst.experiments.interventions.frame_patch.design import (
-    PAIRS,
-    ROLES,
-    arrangements_of,
-    overlap_of,
-    pairs_of,
-)
+from finst.experiments.interventions.frame_patch.design import PAIRS, ROLES, arrangements_of, overlap_of, pairs_of
 from finst.experiments.interventions.frame_patch.report import (
     RIVALS,
     frame_patch_effects,
@@ -33,15 +25,9 @@ from finst.experiments.interventions.heads import (
     warnings_of,
     with_unedited,
 )
-from finst.experiments.interventions.protocol import (
-    Intervention,
-    InterventionReport,
-    Prepared,
-    check_intervention,
-    require_identical,
-)
-from finst.experiments.interventions.unit_data import edited_rows, head_variables, role_indices, trial_dataset
-from finst.experiments.units import check_numbers, joined, spec_attrs, units_of
+from finst.experiments.interventions.protocol import Intervention, InterventionReport, Prepared, check_intervention
+from finst.experiments.interventions.unit_data import COLOUR_ANSWERS, TIES, edited_rows, head_variables, role_indices
+from finst.experiments.units import units_of
 from finst.report.example import TrialExample
 from finst.runs.experiment import Unit
 from finst.scenes.draw import draw
@@ -52,11 +38,10 @@ STAGE = "id_selection"
 ATTRS = {"title": "Indexes of one arrangement in another", "paper": "arXiv 2506.15871, Figs 13 and 29"}
 
 DOCUMENTATION = {
-    "said": ("1", "whose colour is named, as an index of role"),
-    "said_before": ("1", "the same without an edit"),
+    **COLOUR_ANSWERS,
     "source_right": ("1", "the source's most probable answer is exactly the object at the centre"),
     "heads": ("1", "the heads that are patched"),
-    "warning": ("1", "what is arbitrary about the K strongest heads; empty if nothing"),
+    **TIES,
 }
 
 
@@ -66,11 +51,12 @@ class FramePatch(Intervention[FramePatchSpec]):
     name = "frame-patch"
     spec = FramePatchSpec
     report = InterventionReport(frame_patch_figures, frame_patch_findings, frame_patch_effects)
+    attrs = ATTRS
+    documentation = DOCUMENTATION
 
     def check(self, spec: FramePatchSpec, reader: Reader) -> None:
         """Raises FinstError for numbers out of range, more heads than there are, or unsuitable pictures."""
-        check_numbers(spec, {"trials": 2})
-        check_intervention(spec, (1.0,))
+        check_intervention(spec, {"trials": 2})
         check_sizes(spec.ks, reader)
         pairs_of(spec)[0].encoded(reader)
 
@@ -92,7 +78,7 @@ class FramePatch(Intervention[FramePatchSpec]):
         ]
         named = role_indices(decode_with_edits(vlm, contexts, rows, batch=spec.batch), trials, ROLES)
         edits = {"set": names_of(sets), "k": spec.ks}
-        return trial_dataset(
+        return self.dataset(
             unit,
             edits,
             {
@@ -101,18 +87,14 @@ class FramePatch(Intervention[FramePatchSpec]):
                 **head_variables(sets, warnings_of(prepared.maps, STAGE, spec.ks, spec.seed)),
             },
             {"arrangements": ("trial", np.array([arrangements_of(trial) for trial in unit.trials])), "role": [*ROLES]},
-            attrs=ATTRS,
-            documentation=DOCUMENTATION,
         )
 
-    def summarise(self, spec: FramePatchSpec, parts: Sequence[xr.Dataset]) -> xr.Dataset:
+    def analyse(self, spec: FramePatchSpec, data: xr.Dataset) -> xr.Dataset:
         """Dims named, set, k, group: how often either rival is named, before and after, on the reporting half.
 
         ``rival`` is the exact paired p of relative against absolute after the edit. K is the one that moves most
-        answers of the other half from one rival to the other. Raises FinstError when parts were measured with other
-        heads.
+        answers of the other half from one rival to the other.
         """
-        data = joined(require_identical(parts, ("heads", "warning")))
         named = xr.DataArray([ROLES.index(rival) for rival in RIVALS], dims="named", coords={"named": [*RIVALS]})
         hits, before = data["said"] == named, data["said_before"] == named
         arrangements = data["arrangements"].values.tolist()
@@ -120,19 +102,14 @@ class FramePatch(Intervention[FramePatchSpec]):
         moves = (hits & ~before).any("named")
         moved = moves.isel(trial=~choosing).mean("trial")
         kinds = [overlap_of(name) for name in arrangements]
-        found = selected_effects(
-            before, hits, choosing, kinds, spec.alpha, criterion=moves.sel(set="top"), settings=["k"]
-        )
         relative, absolute = (hits.isel(trial=~choosing).sel(named=rival, drop=True) for rival in RIVALS)
         reported_kinds = np.array(kinds)[~choosing].tolist()
         rival = effects(absolute, relative, reported_kinds, 1 - spec.alpha)["p"]
         rival.attrs = {"units": "1", "long_name": "two-sided exact p of relative against absolute after the edit"}
         moved.attrs = {"units": "1", "long_name": "share of answers that move to the other undescribed object"}
-        return (
-            found.assign(rival=rival, moved=moved)
-            .assign({name: data[name] for name in DOCUMENTATION})
-            .assign_attrs({**ATTRS, **spec_attrs(spec)})
-        )
+        return selected_effects(
+            before, hits, choosing, kinds, spec.alpha, criterion=moves.sel(set="top"), settings=["k"]
+        ).assign(rival=rival, moved=moved)
 
     def example(self, spec: FramePatchSpec, reader: Reader) -> TrialExample:
         """The first pair's edited picture."""

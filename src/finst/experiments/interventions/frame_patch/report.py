@@ -8,13 +8,7 @@ import xarray as xr
 
 from finst.experiments.interventions.effect_table import EFFECTS, EffectRow
 from finst.experiments.interventions.figures import KINDS, draws_of, over_ks, points
-from finst.experiments.interventions.sentences import (
-    EFFECT_COLUMNS,
-    before_and_after,
-    rows_by_set,
-    tested,
-    tie_notes,
-)
+from finst.experiments.interventions.sentences import EFFECT_COLUMNS, before_and_after, rows_by_set, tested, tie_notes
 from finst.report.curves import BLUE, ORANGE
 from finst.report.figures import NamedFigure, canvas, styled
 from finst.report.findings import Findings

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import xarray as xr
 
@@ -14,22 +12,11 @@ from finst.experiments.interventions.estimates import check_disjoint
 from finst.experiments.interventions.heads import check_sizes, warnings_of
 from finst.experiments.interventions.key_swap.design import ROLES, estimation_questions, questions
 from finst.experiments.interventions.key_swap.keys import STAGE, MeanKeys, edit_rows, key_edits, mean_keys
-from finst.experiments.interventions.key_swap.report import (
-    PAPER,
-    key_swap_effects,
-    key_swap_figures,
-    key_swap_findings,
-)
+from finst.experiments.interventions.key_swap.report import PAPER, key_swap_effects, key_swap_figures, key_swap_findings
 from finst.experiments.interventions.key_swap.spec import KeySwapSpec
-from finst.experiments.interventions.protocol import (
-    Intervention,
-    InterventionReport,
-    Prepared,
-    check_intervention,
-    require_identical,
-)
-from finst.experiments.interventions.unit_data import edited_rows, role_indices, trial_dataset
-from finst.experiments.units import check_numbers, joined, spec_attrs, units_of
+from finst.experiments.interventions.protocol import Intervention, InterventionReport, Prepared, check_intervention
+from finst.experiments.interventions.unit_data import COLOUR_ANSWERS, TIES, edited_rows, role_indices
+from finst.experiments.units import units_of
 from finst.report.example import TrialExample
 from finst.runs.experiment import Unit
 from finst.scenes.draw import draw
@@ -38,10 +25,9 @@ from finst.vlm.open import VLM, Reader
 ATTRS = {"title": "Keys of two objects swapped", "paper": "arXiv 2506.15871, Fig 4"}
 
 DOCUMENTATION = {
-    "said": ("1", "whose colour is named, as an index of role"),
-    "said_before": ("1", "the same without an edit"),
+    **COLOUR_ANSWERS,
     "heads": ("1", "the KV heads of the edit; * for all of a layer"),
-    "warning": ("1", "what is arbitrary about the K strongest heads; empty if nothing"),
+    **TIES,
 }
 
 
@@ -51,11 +37,12 @@ class KeySwap(Intervention[KeySwapSpec]):
     name = "key-swap"
     spec = KeySwapSpec
     report = InterventionReport(key_swap_figures, key_swap_findings, key_swap_effects)
+    attrs = ATTRS
+    documentation = DOCUMENTATION
 
     def check(self, spec: KeySwapSpec, reader: Reader) -> None:
         """Raises FinstError for numbers out of range, more heads than there are, or image tokens without places."""
-        check_numbers(spec, {"trials": 8, "estimation": 4})
-        check_intervention(spec, spec.doses)
+        check_intervention(spec, {"trials": 8, "estimation": 4}, spec.doses)
         check_sizes((spec.k,), reader, "k")
         questions(spec)[0].encoded(reader).tokens.object_patches(0)
 
@@ -78,7 +65,7 @@ class KeySwap(Intervention[KeySwapSpec]):
         rows = [edit_rows(swaps, spec.doses, *pair) for pair in zip(trials, contexts, strict=True)]
         named = role_indices(decode_with_edits(vlm, contexts, rows, batch=spec.batch), trials, ROLES)
         edits = {"edit": [swap.name for swap in swaps], "dose": spec.doses}
-        return trial_dataset(
+        return self.dataset(
             unit,
             edits,
             {
@@ -87,27 +74,20 @@ class KeySwap(Intervention[KeySwapSpec]):
                 "warning": ("k", np.array(warnings_of(prepared.maps, STAGE, (spec.k,), spec.seed))),
             },
             {"side": ("trial", np.array([each.side for each in trials])), "k": [spec.k], "role": [*ROLES]},
-            attrs=ATTRS,
-            documentation=DOCUMENTATION,
         )
 
-    def summarise(self, spec: KeySwapSpec, parts: Sequence[xr.Dataset]) -> xr.Dataset:
+    def analyse(self, spec: KeySwapSpec, data: xr.Dataset) -> xr.Dataset:
         """Dims edit, dose, group: effects on the reporting half, and the dose that the paper's edit was best at.
 
-        A hit names the other object's colour. Raises FinstError when parts were measured with other heads.
+        A hit names the other object's colour.
         """
-        data = joined(require_identical(parts, ("heads", "warning")))
         hits, before = (data[name] == ROLES.index("other") for name in ("said", "said_before"))
         sides = data["side"].values.tolist()
         choosing = selection_split(sides, spec.seed)
         right = (data["said_before"] == ROLES.index("queried")).isel(trial=~choosing)
-        criterion = hits.sel(edit=PAPER)
-        return (
-            selected_effects(before, hits, choosing, sides, spec.alpha, criterion=criterion, settings=["dose"])
-            .assign(right_before=right.mean().assign_attrs(units="1", long_name="share right without an edit"))
-            .assign({name: data[name] for name in DOCUMENTATION})
-            .assign_attrs({**ATTRS, **spec_attrs(spec)})
-        )
+        return selected_effects(
+            before, hits, choosing, sides, spec.alpha, criterion=hits.sel(edit=PAPER), settings=["dose"]
+        ).assign(right_before=right.mean().assign_attrs(units="1", long_name="share right without an edit"))
 
     def example(self, spec: KeySwapSpec, reader: Reader) -> TrialExample:
         """The first question."""

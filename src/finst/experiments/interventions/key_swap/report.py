@@ -155,7 +155,7 @@ def key_swap_findings(summary: xr.Dataset) -> Findings:
             row for dose in shown for row in rows_by_set(summary.sel(dose=dose), f"{dose:g}", dim="edit", main=PAPER)
         ),
         method=(
-            "Two objects stand side by side; the user asks for the colour of one. Keys are edited before rotary "
+            "Two objects stand side by side; the question is about the colour of one. Keys are edited before rotary "
             "positions at the image tokens that an object covers in part or whole: dose × (mean key of objects on the "
             "other side − mean key of objects on its own side), one vector for each layer and KV head. Means are over "
             f"all patches of {summary.attrs['estimation']} other pictures in which colours and shapes stand on both "

@@ -9,7 +9,7 @@ from finst.experiments.interventions.spec import InterventionSpec
 
 @dataclass(frozen=True)
 class KeySwapSpec(InterventionSpec):
-    """The position IDs in the keys of two objects' patches are exchanged, and the model is asked for a colour (Fig 4).
+    """The position IDs in the keys of two objects' patches are exchanged before a question for a colour (Fig 4).
 
     K_o += dose x (d_other - d_own) before rotary positions, d the mean key over all patches of objects that stand left
     or right, estimated on other pictures. The paper's edit is dose 2 in all KV heads of every layer that holds one of

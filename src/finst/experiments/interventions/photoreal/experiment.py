@@ -18,20 +18,15 @@ from finst.experiments.interventions.photoreal.design import ROLES, check_words,
 from finst.experiments.interventions.photoreal.directions import Directions, directions, edit_rows, steered_heads
 from finst.experiments.interventions.photoreal.report import photoreal_effects, photoreal_figures, photoreal_findings
 from finst.experiments.interventions.photoreal.spec import PhotorealSpec
-from finst.experiments.interventions.protocol import (
-    Intervention,
-    InterventionReport,
-    Prepared,
-    check_intervention,
-    require_identical,
-)
+from finst.experiments.interventions.protocol import Intervention, InterventionReport, Prepared, check_intervention
 from finst.experiments.interventions.unit_data import (
+    COLOUR_ANSWERS,
+    EDITED_HEADS,
     edited_rows,
     role_indices,
     staged_head_variables,
-    trial_dataset,
 )
-from finst.experiments.units import check_numbers, joined, spec_attrs, units_of
+from finst.experiments.units import units_of
 from finst.report.example import TrialExample
 from finst.runs.experiment import Unit
 from finst.vlm.encode import first_tokens
@@ -40,10 +35,8 @@ from finst.vlm.open import VLM, Reader
 ATTRS = {"title": "Steering which of two things is named", "paper": "arXiv 2506.15871, Figs 3b and 37-43"}
 
 DOCUMENTATION = {
-    "said": ("1", "whose colour is named, as an index of role"),
-    "said_before": ("1", "the same without an edit"),
-    "heads": ("1", "the heads that are edited"),
-    "warning": ("1", "what is arbitrary about the K strongest heads; empty if nothing"),
+    **COLOUR_ANSWERS,
+    **EDITED_HEADS,
     "estimated_from": ("contexts", "behind the means of each side"),
     "estimated_right": ("1", "share of these that are continued exactly with the other thing"),
     "unmirrored": ("pictures", "tested ones without their mirror image"),
@@ -56,13 +49,15 @@ class Photoreal(Intervention[PhotorealSpec]):
     name = "photoreal"
     spec = PhotorealSpec
     report = InterventionReport(photoreal_figures, photoreal_findings, photoreal_effects)
+    attrs = ATTRS
+    documentation = DOCUMENTATION
+    shared = ("heads", "warning", "estimated_from", "estimated_right", "unmirrored")
 
     def check(self, spec: PhotorealSpec, reader: Reader) -> None:
         """Raises FinstError for numbers out of range, more heads than there are, pictures that cannot be split, words
         that the tokenizer does not know, any picture that is damaged or does not suit the model, and colours that begin
         with the same token: the edit acts on the first one."""
-        check_numbers(spec, {"trials": 4, "estimation": 2})
-        check_intervention(spec, spec.doses)
+        check_intervention(spec, {"trials": 4, "estimation": 2}, spec.doses)
         check_sizes(spec.ks, reader)
         split = split_of(pictures_of(spec), spec)
         check_words(reader, split, spec)
@@ -100,7 +95,7 @@ class Photoreal(Intervention[PhotorealSpec]):
             "k": spec.ks,
             "dose": spec.doses,
         }
-        return trial_dataset(
+        return self.dataset(
             unit,
             edits,
             {
@@ -113,31 +108,22 @@ class Photoreal(Intervention[PhotorealSpec]):
                 "unmirrored": ((), split.unmirrored),
             },
             {"side": ("trial", np.array([trial.side for trial in trials])), "role": [*ROLES]},
-            attrs=ATTRS,
-            documentation=DOCUMENTATION,
         )
 
-    def summarise(self, spec: PhotorealSpec, parts: Sequence[xr.Dataset]) -> xr.Dataset:
+    def analyse(self, spec: PhotorealSpec, data: xr.Dataset) -> xr.Dataset:
         """Dims stage, set, k, dose, group: effects on the reporting half, and what was chosen for each stage and set.
 
         A hit names the described thing's colour. ``chosen_k`` and ``chosen_dose`` are the best on the choosing half,
-        both sides together; each control has its own, so that it may gain from the choice as well. Raises FinstError
-        when parts were measured with other heads or pictures.
+        both sides together; each control has its own, so that it may gain from the choice as well.
         """
-        data = joined(require_identical(parts, [name for name in DOCUMENTATION if not name.startswith("said")]))
         hits, before = (data[name] == ROLES.index("described") for name in ("said", "said_before"))
         sides = data["side"].values.tolist()
         choosing = selection_split(sides, spec.seed)
         share = hits.isel(trial=choosing).mean("trial").transpose("stage", "set", "k", "dose")
         right = (data["said_before"] == ROLES.index("target")).isel(trial=~choosing)
-        return (
-            selected_effects(before, hits, choosing, sides, spec.alpha, criterion=hits)
-            .assign(
-                choosing_share=share.assign_attrs(units="1", long_name="share of hits on the choosing half"),
-                right_before=right.mean().assign_attrs(units="1", long_name="share right without an edit"),
-            )
-            .assign({name: data[name] for name in DOCUMENTATION})
-            .assign_attrs({**ATTRS, **spec_attrs(spec)})
+        return selected_effects(before, hits, choosing, sides, spec.alpha, criterion=hits).assign(
+            choosing_share=share.assign_attrs(units="1", long_name="share of hits on the choosing half"),
+            right_before=right.mean().assign_attrs(units="1", long_name="share right without an edit"),
         )
 
     def example(self, spec: PhotorealSpec, reader: Reader) -> TrialExample:

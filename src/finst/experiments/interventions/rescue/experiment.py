@@ -21,13 +21,7 @@ from finst.experiments.interventions.heads import (
     warnings_of,
     with_unedited,
 )
-from finst.experiments.interventions.protocol import (
-    Intervention,
-    InterventionReport,
-    Prepared,
-    check_intervention,
-    require_identical,
-)
+from finst.experiments.interventions.protocol import Intervention, InterventionReport, Prepared, check_intervention
 from finst.experiments.interventions.rescue.design import EntropyTrial, estimation_of, trials_of
 from finst.experiments.interventions.rescue.report import (
     PARTS,
@@ -39,8 +33,8 @@ from finst.experiments.interventions.rescue.report import (
 )
 from finst.experiments.interventions.rescue.spec import RescueSpec
 from finst.experiments.interventions.rescue.summary import summary_of
-from finst.experiments.interventions.unit_data import edited_rows, head_variables, trial_dataset
-from finst.experiments.units import MAX_NEW_TOKENS, joined, spec_attrs, square, units_of
+from finst.experiments.interventions.unit_data import TIES, edited_rows, head_variables
+from finst.experiments.units import MAX_NEW_TOKENS, square, units_of
 from finst.prompts import correct
 from finst.report.example import TrialExample
 from finst.runs.experiment import Unit
@@ -62,13 +56,10 @@ DOCUMENTATION = {
     "hit_before": ("1", "the same without an edit"),
     "hit_high": ("1", "the same of a picture of high entropy, whose own missing object is to be named"),
     "heads": ("1", "the heads whose outputs are replaced"),
-    "warning": ("1", "what is arbitrary about the K strongest heads; empty if nothing"),
+    **TIES,
     "estimated_from": ("trials", "right descriptions behind each prototype, at least"),
     "estimated_right": ("1", "share of those descriptions that the model got exactly right"),
 }
-
-SHARED = ("heads", "warning", "estimated_from", "estimated_right")
-"""What all units of a run have alike."""
 
 
 class Rescue(Intervention[RescueSpec]):
@@ -77,10 +68,13 @@ class Rescue(Intervention[RescueSpec]):
     name = "rescue"
     spec = RescueSpec
     report = InterventionReport(rescue_figures, rescue_findings, rescue_effects)
+    attrs = ATTRS
+    documentation = DOCUMENTATION
+    shared = kept = ("heads", "warning", "estimated_from", "estimated_right")
 
     def check(self, spec: RescueSpec, reader: Reader) -> None:
         """Raises FinstError for unknown grids, numbers out of range, more heads than there are, unsuitable pictures."""
-        check_intervention(spec, (1.0,))
+        check_intervention(spec, {})
         check_sizes(spec.ks, reader)
         if not spec.grids or len(set(spec.grids)) < len(spec.grids):
             raise FinstError(f"grids is {spec.grids}: expected one or more different grids, of 2x2 and 3x3")
@@ -122,7 +116,7 @@ class Rescue(Intervention[RescueSpec]):
         counts = [np.array(ids[grid].counts) for grid in spec.grids]
         drawn = [len(staged) for staged in estimation_of(spec).values()]
         edits = {"set": [*names_of(sets), WRONG], "k": spec.ks}
-        return trial_dataset(
+        return self.dataset(
             unit,
             edits,
             {
@@ -141,21 +135,11 @@ class Rescue(Intervention[RescueSpec]):
                 "part": [*PARTS],
                 "source": list(spec.grids),
             },
-            attrs=ATTRS,
-            documentation=DOCUMENTATION,
         )
 
-    def summarise(self, spec: RescueSpec, parts: Sequence[xr.Dataset]) -> xr.Dataset:
-        """Dims grid, set, k, score: effects on the reporting half, with the K that was best on the other.
-
-        Raises FinstError when parts were measured with other heads or prototypes.
-        """
-        data = joined(require_identical(parts, SHARED))
-        return (
-            summary_of(data, spec.grids, spec.seed, spec.alpha)
-            .assign({name: data[name] for name in SHARED})
-            .assign_attrs({**ATTRS, **spec_attrs(spec)})
-        )
+    def analyse(self, spec: RescueSpec, data: xr.Dataset) -> xr.Dataset:
+        """Dims grid, set, k, score: effects on the reporting half, with the K that was best on the other."""
+        return summary_of(data, spec.grids, spec.seed, spec.alpha)
 
     def example(self, spec: RescueSpec, reader: Reader) -> TrialExample:
         """The first picture of low entropy."""

@@ -40,7 +40,7 @@ def _grid_summary(data: xr.Dataset, choosing: np.ndarray, alpha: float) -> xr.Da
     """The trials of one grid; whole answers with the right cell's prototype select K."""
     criterion = data["hit"].sel(set="top", score="answer")
     groups = [ALL] * data.sizes["trial"]
-    found = selected_effects(
+    effect = selected_effects(
         data["hit_before"], data["hit"], choosing, groups, alpha, criterion=criterion, settings=["k"]
     ).sel(group=ALL, drop=True)
     before, hit = (data[name].isel(trial=~choosing) for name in ("hit_before", "hit"))
@@ -50,10 +50,10 @@ def _grid_summary(data: xr.Dataset, choosing: np.ndarray, alpha: float) -> xr.Da
     added = {
         "against_wrong": effects(wrong_cell, right, (), 1 - alpha)["p"].sel(group=ALL, drop=True),
         "wrong_before": wrong,
-        **_shares("rescued", found["gained"], wrong, 1 - alpha),
+        **_shares("rescued", effect["gained"], wrong, 1 - alpha),
         **_shares("high", high.sum("trial"), trials, 1 - alpha),
     }
-    return documented(found.drop_vars("choosing").assign(added), ADDED)
+    return documented(effect.drop_vars("choosing").assign(added), ADDED)
 
 
 def _shares(name: str, hits: xr.DataArray, trials: xr.DataArray, confidence: float) -> dict[str, xr.DataArray]:

@@ -21,18 +21,18 @@ from finst.experiments.interventions.heads import (
     warnings_of,
     with_unedited,
 )
-from finst.experiments.interventions.protocol import (
-    Intervention,
-    InterventionReport,
-    Prepared,
-    check_intervention,
-    require_identical,
-)
+from finst.experiments.interventions.protocol import Intervention, InterventionReport, Prepared, check_intervention
 from finst.experiments.interventions.reuse.design import GRID, ROLES, SpatialQuestion, questions
 from finst.experiments.interventions.reuse.report import MODES, reuse_effects, reuse_figures, reuse_findings
 from finst.experiments.interventions.reuse.spec import ReuseSpec
-from finst.experiments.interventions.unit_data import edited_rows, head_variables, role_indices, trial_dataset
-from finst.experiments.units import check_numbers, joined, spec_attrs, units_of
+from finst.experiments.interventions.unit_data import (
+    COLOUR_ANSWERS,
+    EDITED_HEADS,
+    edited_rows,
+    head_variables,
+    role_indices,
+)
+from finst.experiments.units import units_of
 from finst.prompts import STEPS
 from finst.report.example import TrialExample
 from finst.runs.experiment import Unit
@@ -46,10 +46,8 @@ STAGE = "id_selection"
 ATTRS = {"title": "Position IDs of scene description in spatial questions", "paper": "arXiv 2506.15871, Fig 5"}
 
 DOCUMENTATION = {
-    "said": ("1", "whose colour is named, as an index of role"),
-    "said_before": ("1", "the same without an edit"),
-    "heads": ("1", "the heads that are edited"),
-    "warning": ("1", "what is arbitrary about the K strongest heads; empty if nothing"),
+    **COLOUR_ANSWERS,
+    **EDITED_HEADS,
     "estimated_from": ("trials", "descriptions behind the ID of each cell"),
 }
 
@@ -60,11 +58,14 @@ class Reuse(Intervention[ReuseSpec]):
     name = "reuse"
     spec = ReuseSpec
     report = InterventionReport(reuse_figures, reuse_findings, reuse_effects)
+    attrs = ATTRS
+    documentation = DOCUMENTATION
+    shared = ("heads", "warning", "estimated_from")
+    kept = ("said_before", *shared)
 
     def check(self, spec: ReuseSpec, reader: Reader) -> None:
         """Raises FinstError for numbers out of range, more heads than there are, or unsuitable pictures."""
-        check_numbers(spec, {"trials": 2, "estimation": 1})
-        check_intervention(spec, spec.doses)
+        check_intervention(spec, {"trials": 2, "estimation": 1}, spec.doses)
         check_sizes(spec.ks, reader)
         questions(spec)[0].encoded(reader)
 
@@ -87,7 +88,7 @@ class Reuse(Intervention[ReuseSpec]):
         rows = [edit_rows(spec, sets, ids, *pair) for pair in zip(trials, contexts, strict=True)]
         named = role_indices(decode_with_edits(vlm, contexts, rows, batch=spec.batch), trials, ROLES)
         edits = {"mode": [*MODES], "set": names_of(sets), "k": spec.ks, "dose": spec.doses}
-        return trial_dataset(
+        return self.dataset(
             unit,
             edits,
             {
@@ -96,17 +97,13 @@ class Reuse(Intervention[ReuseSpec]):
                 "estimated_from": ("cell", np.array(ids.counts)),
             },
             {"relation": ("trial", np.array([question.relation for question in trials])), "role": [*ROLES]},
-            attrs=ATTRS,
-            documentation=DOCUMENTATION,
         )
 
-    def summarise(self, spec: ReuseSpec, parts: Sequence[xr.Dataset]) -> xr.Dataset:
+    def analyse(self, spec: ReuseSpec, data: xr.Dataset) -> xr.Dataset:
         """Shares of hits of every edit in both halves, and the effect of the chosen one on the reporting half.
 
-        A hit names the colour in the cell whose ID is written. Raises FinstError when parts were measured with other
-        heads.
+        A hit names the colour in the cell whose ID is written.
         """
-        data = joined(require_identical(parts, ("heads", "warning", "estimated_from")))
         wanted = xr.DataArray([ROLES.index(mode) for mode in MODES], dims="mode", coords={"mode": list(MODES)})
         hits, before = data["said"] == wanted, data["said_before"] == wanted
         relations = data["relation"].values.tolist()
@@ -115,14 +112,9 @@ class Reuse(Intervention[ReuseSpec]):
         share = xr.concat(shares, xr.Variable("half", ["choosing", "reporting"])).assign_attrs(
             units="1", long_name="share of hits: the colour in the cell whose ID is written is named"
         )
-        return (
-            selected_effects(
-                before, hits, choosing, relations, spec.alpha, criterion=hits.sel(set="top"), at_chosen=True
-            )
-            .assign(share=share)
-            .assign({name: data[name] for name in DOCUMENTATION if name != "said"})
-            .assign_attrs({**ATTRS, **spec_attrs(spec)})
-        )
+        return selected_effects(
+            before, hits, choosing, relations, spec.alpha, criterion=hits.sel(set="top"), at_chosen=True
+        ).assign(share=share)
 
     def example(self, spec: ReuseSpec, reader: Reader) -> TrialExample:
         """The first question."""

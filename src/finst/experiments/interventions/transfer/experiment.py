@@ -22,13 +22,7 @@ from finst.experiments.interventions.heads import (
     warnings_of,
     with_unedited,
 )
-from finst.experiments.interventions.protocol import (
-    Intervention,
-    InterventionReport,
-    Prepared,
-    check_intervention,
-    require_identical,
-)
+from finst.experiments.interventions.protocol import Intervention, InterventionReport, Prepared, check_intervention
 from finst.experiments.interventions.transfer.position_ids import PositionIDs, ids_of, slots_of, stages_of
 from finst.experiments.interventions.transfer.report import transfer_effects, transfer_figures, transfer_findings
 from finst.experiments.interventions.transfer.spec import TransferSpec
@@ -42,13 +36,8 @@ from finst.experiments.interventions.transfer.tasks import (
     task_of,
     trials_of,
 )
-from finst.experiments.interventions.unit_data import (
-    edited_rows,
-    role_indices,
-    staged_head_variables,
-    trial_dataset,
-)
-from finst.experiments.units import check_numbers, joined, units_of
+from finst.experiments.interventions.unit_data import EDITED_HEADS, edited_rows, role_indices, staged_head_variables
+from finst.experiments.units import units_of
 from finst.report.example import TrialExample
 from finst.runs.experiment import Unit
 from finst.scenes.draw import draw
@@ -63,8 +52,7 @@ ROLES = ("answer", "elsewhere", "other", "none")
 DOCUMENTATION = {
     "said": ("1", "whose colour is named, as an index of role; -1 where the source or the target has no such stage"),
     "said_before": ("1", "the same without an edit"),
-    "heads": ("1", "the heads that are edited"),
-    "warning": ("1", "what is arbitrary about the K strongest heads; empty if nothing"),
+    **EDITED_HEADS,
 }
 
 TaskIDs = Mapping[str, Mapping[str, PositionIDs]]
@@ -82,11 +70,13 @@ class Transfer(Intervention[TransferSpec]):
     name = "transfer"
     spec = TransferSpec
     report = InterventionReport(transfer_figures, transfer_findings, transfer_effects)
+    attrs = ATTRS
+    documentation = DOCUMENTATION
+    kept = ("said_before", "heads", "warning")
 
     def check(self, spec: TransferSpec, reader: Reader) -> None:
         """Raises FinstError for numbers out of range, more heads than there are, unknown tasks, unsuitable pictures."""
-        check_numbers(spec, {"trials": 8, "estimation": 16})
-        check_intervention(spec, spec.doses)
+        check_intervention(spec, {"trials": 8, "estimation": 16}, spec.doses)
         check_sizes(spec.ks, reader)
         if len(set(spec.tasks)) < max(2, len(spec.tasks)):
             raise FinstError(f"tasks is {', '.join(spec.tasks)}: expected two or more different ones of {list(TASKS)}")
@@ -129,7 +119,7 @@ class Transfer(Intervention[TransferSpec]):
                 for stage, edited in zip(stages, np.split(named[1:], len(stages)), strict=True):
                     sources = [stage in ids[name] for name in spec.tasks]
                     roles[place, [*SITES].index(stage), sources] = edited.reshape(-1, *roles.shape[3:])
-        return trial_dataset(
+        return self.dataset(
             unit,
             edits,
             {
@@ -141,17 +131,11 @@ class Transfer(Intervention[TransferSpec]):
                 "place": ("trial", np.array([NAMES[trial.place] for trial in trials])),
                 "role": [*ROLES],
             },
-            attrs=ATTRS,
-            documentation=DOCUMENTATION,
         )
 
-    def summarise(self, spec: TransferSpec, parts: Sequence[xr.Dataset]) -> xr.Dataset:
-        """Dims stage, source, target, set, group: effects on the reporting half, at settings of the choosing half.
-
-        Raises FinstError when parts were measured with other heads.
-        """
-        data = joined(require_identical(parts, ("heads", "warning")))
-        return summary_of(spec, data).assign({name: data[name] for name in DOCUMENTATION if name != "said"})
+    def analyse(self, spec: TransferSpec, data: xr.Dataset) -> xr.Dataset:
+        """Dims stage, source, target, set, group: effects on the reporting half, at settings of the choosing half."""
+        return summary_of(data, spec.seed, spec.alpha)
 
     def example(self, spec: TransferSpec, reader: Reader) -> TrialExample:
         """The first trial of the first task."""

@@ -10,9 +10,8 @@ import xarray as xr
 
 from finst.analysis.multiplicity import bh_fdr
 from finst.experiments.interventions.effects import ALL, argmax_setting, effects, selection_split
-from finst.experiments.interventions.spec import InterventionSpec
 from finst.experiments.interventions.transfer.report import POOLS
-from finst.experiments.units import documented, spec_attrs
+from finst.experiments.units import documented
 
 DOCUMENTATION = {
     "p_all": (
@@ -60,19 +59,19 @@ class ReportingHalf:
         return [name for name in names if (name == target) == (pool == "within")]
 
 
-def summary_of(spec: InterventionSpec, data: xr.Dataset) -> xr.Dataset:
+def summary_of(data: xr.Dataset, seed: int, alpha: float) -> xr.Dataset:
     """Dims stage, source, target, set, group (sides of the answer), and pool."""
     names = data["source"].values.tolist()
-    targets = {name: _reporting_half(data.isel(trial=data["target_task"].values == name), spec.seed) for name in names}
-    matrices = [half.matrix(1 - spec.alpha) for half in targets.values()]
+    targets = {name: _reporting_half(data.isel(trial=data["target_task"].values == name), seed) for name in names}
+    matrices = [half.matrix(1 - alpha) for half in targets.values()]
     whole: xr.Dataset = xr.concat(matrices, xr.Variable("target", names), join="exact")
     whole = whole.transpose("stage", "source", "target", "set", "group")
     p = whole["p_all"]
     adjusted = np.full(p.shape, np.nan)
     adjusted[p.notnull().values] = bh_fdr(p.values[p.notnull().values])
     q = p.copy(data=adjusted)
-    summary = whole.assign(q=q, moved=q < spec.alpha).merge(_pooled(targets, 1 - spec.alpha), join="exact")
-    return documented(summary, DOCUMENTATION).assign_attrs({**data.attrs, **spec_attrs(spec)})
+    summary = whole.assign(q=q, moved=q < alpha).merge(_pooled(targets, 1 - alpha), join="exact")
+    return documented(summary, DOCUMENTATION)
 
 
 def _reporting_half(data: xr.Dataset, seed: int) -> ReportingHalf:
