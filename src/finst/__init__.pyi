@@ -45,4 +45,5 @@ from .vlm.encode import first_tokens as first_tokens
 from .vlm.open import open_reader as open_reader
 from .vlm.open import open_vlm as open_vlm
 
+__all__: list[str]
 __version__: str

@@ -8,7 +8,7 @@ from importlib import util
 import pytest
 import torch
 
-from finst.bench import loops
+from finst.bench import maps as maps_module
 from finst.bench.spec import BenchSweep, ConditionName
 from finst.bench.subject import of_shape
 from finst.bench.sweep import measured, sweep
@@ -41,7 +41,7 @@ def test_all_engines_in_one_run(model: str) -> None:
 
 
 def test_without_nnsight(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loops, "find_spec", lambda name: None if name == "nnsight" else util.find_spec(name))
+    monkeypatch.setattr(maps_module, "find_spec", lambda name: None if name == "nnsight" else util.find_spec(name))
     result = sweep(BenchSweep(model, device="cpu", dtype="float64", repeats=1))
     assert set(result) == set(KEYS)
     assert (result["nnsight_s"], result["ratio_nnsight"]) == (None, None)

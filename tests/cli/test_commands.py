@@ -15,6 +15,7 @@ from PIL import Image
 from finst.cli import commands
 from finst.cli.main import COMMANDS
 from finst.experiments.api import load
+from finst.experiments.registry import ENTRIES
 from tests.cli.conftest import Finst
 
 SWEEP_KEYS = {
@@ -41,22 +42,28 @@ def test_help_lists_every_command(finst: Finst) -> None:
     assert "finst demo" not in finst("run", "--help").out
 
 
-def test_help_is_quick_because_it_imports_nothing_heavy() -> None:
-    """Neither does a misspelt option, experiment or model."""
-    heavy = "print(sorted({'torch', 'numpy', 'transformers', 'matplotlib'} & set(sys.modules)))"
-    for arguments in (
-        ["--help"],
-        ["run", "cma", "--help"],
-        ["run", "cma", "--paris", "3"],
-        ["run", "cma", "organisn"],
-        ["rum"],
-    ):
-        code = (
-            "import sys; from finst.cli.main import main\n"
-            f"try: main({arguments})\nexcept SystemExit: pass\nfinally: {heavy}"
-        )
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        assert done.stdout.splitlines()[-1] == "[]", arguments
+def test_help_and_refusals_are_quick_because_they_import_nothing_heavy() -> None:
+    """Help of every command; misspelt commands, experiments and options; a misspelt model in every experiment."""
+    refused = [["rum"], ["run", "cmaa", "organism"], ["run", "cma", "--paris", "3"], ["models", "--al"]]
+    refused += [["run", entry.name, "organisn"] for entry in ENTRIES]
+    helped = [[*command.words, "--help"] for command in COMMANDS]
+    code = f"""
+import sys
+from finst.cli.main import main
+for arguments in {[["--help"], *helped, *refused]}:
+    try:
+        status = main(arguments)
+    except SystemExit as stop:
+        status = stop.code
+    heavy = {{"torch", "numpy", "transformers", "matplotlib", "pandas", "xarray"}} & set(sys.modules)
+    print("seen:", *arguments, bool(status), *heavy)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    seen = [line.split()[1:] for line in done.stdout.splitlines() if line.startswith("seen:")]
+    assert seen == [
+        *([*arguments, "False"] for arguments in ([["--help"], *helped])),
+        *([*arguments, "True"] for arguments in refused),
+    ]
 
 
 @pytest.mark.parametrize("command", [command.name for command in COMMANDS])
