@@ -112,6 +112,8 @@ def test_a_run_ends_with_a_report_and_a_unit_measured_again_has_equal_bytes(
     html = done.report.read_text()
     assert experiment.report.findings(done.summary).headline[:30] in html
     assert all(row.n and 0 <= row.p <= 1 for row in experiment.report.effects(done.summary))
+    assert set(experiment.kept or experiment.documentation) <= set(done.summary)
+    assert done.summary.attrs.items() >= {**experiment.attrs, "seed": spec.seed, "draws": spec.draws}.items()
     figures = {path.stem for path in done.folder.glob("figures/*.csv")}
     assert figures == names
     assert all(f'id="figure-{figure}"' in html for figure in figures)
