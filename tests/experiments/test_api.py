@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -78,12 +79,13 @@ def test_settings_may_be_of_numpy_and_lists(tiny: Path, tmp_path: Path) -> None:
 def test_bad_settings_are_refused_before_anything_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("open_reader", "open_vlm"):
         monkeypatch.setattr(executor, name, lambda *_, **__: pytest.fail("a model was opened"))
-    for experiment, settings, message in (
+    refusals: tuple[tuple[str, dict[str, Any], str], ...] = (
         ("cmaa", {}, "unknown experiment 'cmaa': expected one of cma, pca"),
         ("cma", {"pears": 4}, "unknown field of CMASpec 'pears'"),
         ("cma", {"pairs": "four"}, "CMASpec.pairs: expected int, not 'four'"),
         ("cma", {"placement": "middle"}, "unknown CMASpec.placement 'middle'"),
-    ):
+    )
+    for experiment, settings, message in refusals:
         with pytest.raises(FinstError, match=message):
             finst.run(experiment, out=tmp_path / "run", **settings)
     assert not (tmp_path / "run").exists()
