@@ -11,11 +11,11 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --no-input --disable-pip-version-check \
 	$(if $(CONSTRAINTS),--constraint $(CONSTRAINTS)) $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 
-.PHONY: demo figures test quick check lint format types imports runtime dev clean help
+.PHONY: demo figures test quick package-types fast-tests check lint format types imports runtime dev clean help
 help:
 	@echo "make demo     install finst and measure the built-in model: the paper's central result and a report"
 	@echo "make test     all tests            make check    lint, format, types, import contracts"
-	@echo "make quick    check and the fast tests, in under a minute"
+	@echo "make quick    lint, contracts, types of the package and the fast tests, in about a minute"
 	@echo "make format   let ruff rewrite     make clean    remove the virtual environment and caches"
 
 demo: runtime
@@ -33,12 +33,18 @@ figures: demo
 test: dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(WORKERS)
 
-# The tests that need no model.
-QUICK := tests/analysis tests/test_prompts.py tests/test_prompt_templates.py tests/vlm/test_names.py \
-	$(addprefix tests/scenes/test_,designs.py draw.py object.py own.py sets.py) \
+# The tests that import no torch, beside the types of the package alone: one core each.
+QUICK := tests/analysis tests/test_prompts.py tests/test_prompt_templates.py \
+	$(addprefix tests/scenes/test_,designs.py draw.py object.py own.py) \
 	$(addprefix tests/runs/test_,archive.py factors.py spec.py store.py)
-quick: check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet --numprocesses $(WORKERS) $(QUICK)
+quick: lint imports
+	$(MAKE) --no-print-directory --jobs 2 package-types fast-tests
+
+package-types: dev
+	$(BIN)/basedpyright src
+
+fast-tests: dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet $(QUICK)
 
 check: lint types imports
 
