@@ -33,18 +33,23 @@ def test_mcnemar_is_statsmodels(gained: int, lost: int, same: int) -> None:
     assert result.difference == pytest.approx(after.mean() - before.mean())
 
 
-@pytest.mark.parametrize(("successes", "trials"), [(0, 0), (-1, 4), (5, 4)])
+@pytest.mark.parametrize(("successes", "trials"), [(1, 0), (-1, 4), (5, 4)])
 def test_what_is_no_proportion_is_refused(successes: int, trials: int) -> None:
     for interval in (wilson, clopper_pearson):
         with pytest.raises(FinstError, match=f"{successes} of {trials} is no proportion"):
             interval(successes, trials)
 
 
-def test_a_level_of_one_and_no_trials_are_refused() -> None:
+def test_no_trials_give_no_numbers() -> None:
+    none = np.zeros(0, dtype=bool)
+    result = mcnemar(none, none)
+    assert (result.gained, result.lost) == (0, 0)
+    assert np.isnan([result.difference, result.p, *wilson(0, 0), *clopper_pearson(0, 0)]).all()
+
+
+def test_a_level_of_one_is_refused() -> None:
     with pytest.raises(FinstError, match="between 0 and 1, not 1"):
         wilson(1, 2, 1.0)
-    with pytest.raises(FinstError, match="at least 1 trial"):
-        mcnemar(np.zeros(0, dtype=bool), np.zeros(0, dtype=bool))
 
 
 @pytest.mark.parametrize(("alpha", "fewest"), [(0.5, 2), (0.05, 6), (0.03125, 6), (0.01, 8)])

@@ -23,7 +23,7 @@ class TopK:
     heads: tuple[Head, ...]
     """Largest first."""
     cut: float
-    """The k-th largest score, in the scores' unit."""
+    """The k-th largest score, in the scores' unit; NaN when fewer heads have one."""
     tied: int
     """Heads whose score equals that at the cut within the tolerance, itself included: 1 without a tie."""
     tied_inside: int
@@ -37,6 +37,8 @@ class TopK:
         reasons = []
         if self.tied > self.tied_inside:
             reasons.append(f"{self.tied} heads tie at the cut, {self.tied_inside} of them taken at random")
+        if np.isnan(self.cut):
+            reasons.insert(0, "fewer heads have a score than were asked for")
         if self.above_noise is not None and len(self.heads) > self.above_noise:
             reasons.append(f"only {self.above_noise} heads are above the noise, {len(self.heads)} were asked for")
         return "; ".join(reasons)
@@ -48,19 +50,19 @@ def top_k(
     """The ``k`` heads with the largest scores.
 
     Scores within ``tolerance`` (the numerical noise, in the scores' unit) of the k-th largest are tied; ``seed``
-    decides which of them are taken. ``above`` marks the heads above the noise. Raises FinstError when the map does not
-    have that many heads.
+    decides which of them are taken. Heads without a score (NaN) are tied below all others. ``above`` marks the heads
+    above the noise. Raises FinstError when the map does not have that many heads.
     """
     _check(scores.shape, k)
-    flat = scores.ravel()
+    flat = np.where(np.isnan(scores), -np.inf, scores).ravel()
     cut = float(np.sort(flat)[-k])
     shuffled = np.random.default_rng(seed).permutation(flat.size)
-    level = np.where(abs(flat - cut) <= tolerance, cut, flat)
+    level = np.where(abs(flat - cut) <= tolerance, cut, flat) if np.isfinite(cut) else flat
     places = shuffled[np.argsort(-level[shuffled], kind="stable")][:k]
     ties = level == cut
     heads = _heads(places, scores.shape[1])
     noise = None if above is None else int(above.sum())
-    return TopK(heads, cut, int(ties.sum()), int(ties[places].sum()), noise)
+    return TopK(heads, cut if np.isfinite(cut) else float("nan"), int(ties.sum()), int(ties[places].sum()), noise)
 
 
 def random_k(layers: int, heads: int, k: int, *, seed: int = 0) -> tuple[Head, ...]:
