@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from jaxtyping import Int, UInt8
@@ -36,6 +36,8 @@ OTHER_ENDINGS = (
 
 MOST_PX = 2**27
 """Pixels of the largest picture that is read, 134 million: a few bytes may claim to be more than memory holds."""
+
+_PNG = b"\x89PNG\r\n\x1a\n"
 
 _HARMLESS = (DeprecationWarning, PendingDeprecationWarning, Image.DecompressionBombWarning)
 
@@ -134,22 +136,20 @@ def _opened(file: Path) -> Iterator[Image.Image]:
     if not file.stat().st_size:
         raise FinstError("the file is empty")
     Image.init()
-    known = [name for name in FORMATS if name in Image.OPEN]
-    with Image.open(file, formats=["PNG"] if _is_png(file) else known) as image:
-        _check_size(image)
-        if image.format == "PNG":
-            _check_sums(file)
-        yield image
-
-
-def _is_png(file: Path) -> bool:
+    # Given a path, Pillow maps uncompressed TIFF files into memory, and mixes rows up where they are to be turned.
     with file.open("rb") as opened:
-        return opened.read(8) == b"\x89PNG\r\n\x1a\n"
+        is_png = opened.read(len(_PNG)) == _PNG
+        formats = ["PNG"] if is_png else [name for name in FORMATS if name in Image.OPEN]
+        if is_png:
+            _check_sums(opened)
+        with Image.open(opened, formats=formats) as image:
+            _check_size(image)
+            yield image
 
 
-def _check_sums(file: Path) -> None:
+def _check_sums(png: IO[bytes]) -> None:
     """Compares a PNG file's checksums, which Pillow does not do as it reads pixels."""
-    with Image.open(file, formats=["PNG"]) as image:
+    with Image.open(png, formats=["PNG"]) as image:
         image.verify()
 
 

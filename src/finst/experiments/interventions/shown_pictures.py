@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 import xarray as xr
 
@@ -27,6 +27,7 @@ READING = "reading"
 DOCUMENTED = {READING: ("1", "which pictures were left out or read in part, and what else was not read, a line each")}
 
 
+@runtime_checkable
 class Named(Protocol):
     """A picture that is read when it is needed."""
 
