@@ -78,7 +78,7 @@ def test_annotated_photographs_have_two_categories_or_more(tmp_path: Path):
         ("3.jpg", ("cup", "person")),
     ]
     assert photos[1].picture().image.shape[1] == 64
-    with pytest.raises(FinstError, match=r"^3\.jpg is no whole picture"):
+    with pytest.raises(FinstError, match=r"^3\.jpg cannot be read as a picture: it is damaged"):
         photos[2].picture()
     assert [photo.name for photo in read_photos(tmp_path / "val2017", 64)] == [f"{key}.jpg" for key in range(1, 6)]
 

@@ -70,9 +70,9 @@ def sampled(
     architecture does not have.
     """
     _check(vlm, contexts, tensors, positions, batch)
-    groups: dict[int, list[int]] = {}
+    groups: dict[tuple[int, ...], list[int]] = {}
     for index, context in enumerate(contexts):
-        groups.setdefault(len(context.tokens), []).append(index)
+        groups.setdefault(context.batched_with, []).append(index)
     order: list[int] = []
     passes: list[Sampled] = []
     with arithmetic(vlm), fused(vlm):

@@ -45,6 +45,12 @@ class Encoded:
         return replace(self, input_ids=self.input_ids[:stop], tokens=tokens)
 
     @property
+    def batched_with(self) -> tuple[int, ...]:
+        """Equal for contexts that may share a pass: their length, and the size of pictures that keep their shape."""
+        values = self.image_inputs.get("pixel_values")
+        return (len(self.tokens), *(values.shape[-2:] if values is not None and values.ndim > 3 else ()))
+
+    @property
     def answer(self) -> list[int]:
         """The ids of the tokens after the prompt; empty for a context that was encoded without an answer."""
         return self.input_ids[self.tokens.last + 1 :].tolist()
@@ -159,7 +165,7 @@ def encode(reader: Reader, picture: Picture, prompt: Prompt, answer: str | None 
     model, the model crops an object, the template does not take one picture and one text, picture and prompt have more
     positions than the decoder, or the answer changes how the prompt is tokenised.
     """
-    pixels = reader.family.pixels(reader.config, reader.image_processor, picture.image)
+    pixels = _pixels(reader, picture)
     _check_in_view(reader, picture, pixels.views[0])
     placeholder = reader.family.image_placeholder
     text = _render(reader, prompt)
@@ -180,6 +186,17 @@ def encode(reader: Reader, picture: Picture, prompt: Prompt, answer: str | None 
     shown = text.whole if answer is None else text.whole + _continuation(text.whole, prompt, answer)
     tokens = TokenMap(roles, pixels.views, coverage, pixels.unplaced)
     return Encoded(torch.tensor(ids), pixels.inputs, tokens, shown)
+
+
+def _pixels(reader: Reader, picture: Picture) -> Pixels:
+    """The vision tower's inputs. What an image processor raises for a picture's size is a FinstError, too."""
+    try:
+        return reader.family.pixels(reader.config, reader.image_processor, picture.image)
+    except (ValueError, ArithmeticError, IndexError, RuntimeError) as cause:
+        height, width = picture.image.shape[:2]
+        raise FinstError(
+            f"a picture of {width}x{height} px does not suit {reader.id} ({cause}): expected another size or shape"
+        ) from cause
 
 
 def _picture_text(family: Family, pixels: Pixels) -> str:

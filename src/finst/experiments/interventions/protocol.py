@@ -18,6 +18,7 @@ from finst.experiments.cma.spec import CMASpec
 from finst.experiments.cma.stored import head_maps
 from finst.experiments.interventions.effect_table import EffectRow
 from finst.experiments.interventions.heads import check_maps
+from finst.experiments.interventions.shown_pictures import READING
 from finst.experiments.interventions.spec import InterventionSpec
 from finst.experiments.interventions.unit_data import trial_dataset
 from finst.experiments.units import check_numbers, joined, spec_attrs
@@ -110,7 +111,7 @@ class Intervention(Experiment[SpecT]):
         Raises FinstError when parts were measured with other heads or estimates, or differ in others of ``shared``.
         """
         data = joined(require_identical(parts, self.shared))
-        kept = {name: data[name] for name in self.kept or self.documentation}
+        kept = {name: data[name] for name in self.kept or self.documentation if name in data or name != READING}
         return self.analyse(spec, data).assign(kept).assign_attrs({**self.attrs, **spec_attrs(spec)})
 
     @abstractmethod
@@ -139,7 +140,9 @@ def check_intervention(spec: InterventionSpec, least: Mapping[str, int], doses: 
 def require_identical(parts: Sequence[xr.Dataset], names: Sequence[str]) -> Sequence[xr.Dataset]:
     """The parts themselves. Raises FinstError when a variable differs that all parts must share, such as the heads."""
     for name in names:
-        if not all(part[name].equals(parts[0][name]) for part in parts[1:]):
+        if name == READING and not any(name in part for part in parts):
+            continue  # measured before there was such a variable
+        if not all(name in part and part[name].equals(parts[0][name]) for part in parts):
             raise FinstError(
                 f"units of this run were measured with different {name}: the run of causal mediation changed between "
                 "sessions; choose another out folder"

@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from finst.experiments.interventions.effect_table import EFFECTS, EffectRow
 from finst.experiments.interventions.figures import KINDS, draws_of
 from finst.experiments.interventions.sentences import EFFECT_COLUMNS, before_and_after, effect_row, intervals, tie_notes
+from finst.experiments.interventions.shown_pictures import reading_lines
 from finst.report.curves import BLUE, GREEN, ORANGE, PURPLE, Pen
 from finst.report.figures import FAINT, INK, NamedFigure, canvas, styled
 from finst.report.findings import Findings
@@ -35,9 +36,6 @@ BARS: Mapping[str, tuple[Pen, str]] = {
     "layer-matched": (PURPLE, KINDS["layer-matched"]),
 }
 """Bars side by side for every K."""
-
-NAMED_IN_FULL = 5
-"""Unreadable files that are listed by name; more are only counted."""
 
 
 @styled
@@ -128,15 +126,11 @@ def _picture(axes: Axes, image: np.ndarray, words: Mapping[str, str]) -> None:
 
 
 def left_out(summary: xr.Dataset) -> tuple[str, ...]:
-    """How many pictures were not used and why; damaged files by name."""
+    """How many pictures were not used and why; by name where they could not be shown or were there already."""
     counts = Counter(reason for reason in summary["reason"].values.tolist() if reason)
     reasons = ", ".join(f"{count} {reason}" for reason, count in counts.items())
-    lines = [f"{counts.total()} of {summary.sizes['trial']} pictures are left out{': ' if reasons else ''}{reasons}"]
-    damaged = summary["picture"].values[summary["reason"].values == "unreadable"].tolist()
-    if damaged:
-        more = f" and {len(damaged) - NAMED_IN_FULL} more" if len(damaged) > NAMED_IN_FULL else ""
-        lines.append(f"files that cannot be read: {', '.join(damaged[:NAMED_IN_FULL])}{more}")
-    return tuple(lines)
+    whole = f"{counts.total()} of {summary.sizes['trial']} pictures are left out{': ' if reasons else ''}{reasons}"
+    return (whole, *reading_lines(summary))
 
 
 def _annotated(summary: xr.Dataset) -> tuple[str, ...]:

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from finst.errors import FinstError
 from finst.experiments.interventions.photoreal.spec import PhotorealSpec
+from finst.experiments.interventions.shown_pictures import lines_of, sifted
 from finst.options import DRAWN
 from finst.prompts import Prompt, scene_description
 from finst.scenes.designs import Features
 from finst.scenes.object import Obj, Picture
-from finst.scenes.renders.folder import read_sided
+from finst.scenes.renders.folder import FiledSided, read_sided, unread
 from finst.scenes.shapes import COLOURS, SHAPES
 from finst.scenes.side_by_side_pairs import SIDES, TwoThingPicture, drawn_sided
 from finst.vlm.encode import Encoded, encode, unsayable
@@ -69,6 +71,8 @@ class Split:
     """One a picture; sides take turns."""
     unmirrored: int
     """Pictures of ``test`` without their mirror image: nothing but their side is balanced."""
+    reading: tuple[str, ...] = ()
+    """Which pictures of the folder were left out or read in part, in words."""
 
     @property
     def colours(self) -> tuple[str, ...]:
@@ -82,6 +86,43 @@ def pictures_of(spec: PhotorealSpec) -> Sequence[TwoThingPicture]:
     if spec.pictures == DRAWN:
         return drawn(spec.estimation + spec.trials, spec.seed)
     return read_sided(Path(spec.pictures))
+
+
+def shown_split(reader: Reader, spec: PhotorealSpec) -> Split:
+    """``split_of`` the pictures that the model can be shown; those of files are read and judged once a process.
+
+    Raises FinstError as ``pictures_of`` and ``split_of`` do, with the reasons why pictures were left out.
+    """
+    pictures = pictures_of(spec)
+    if spec.pictures == DRAWN:
+        return split_of(pictures, spec)
+    stamps = tuple(
+        _stamp(file) for one in pictures if isinstance(one, FiledSided) for file in (one.file, one.mask_file)
+    )
+    names, lines = _shown(reader, spec, stamps)
+    try:
+        return replace(split_of([one for one in pictures if one.name in names], spec), reading=lines)
+    except FinstError as cause:
+        raise FinstError("; ".join((str(cause), *lines))) from cause
+
+
+def _stamp(file: Path | None) -> tuple[str, int, int]:
+    """Changes when a file does."""
+    if file is None or not file.exists():
+        return str(file), 0, 0
+    status = file.stat()
+    return str(file), status.st_mtime_ns, status.st_size
+
+
+@lru_cache(maxsize=4)
+def _shown(reader: Reader, spec: PhotorealSpec, stamps: object) -> tuple[frozenset[str], tuple[str, ...]]:
+    """Names of the pictures that the model can be shown, and what is said about the others."""
+
+    def check(picture: Picture) -> None:
+        encode(reader, picture, scene_description(picture.scene, [0], 1, spec.placement))
+
+    read = [one.without_pixels for one in sifted(pictures_of(spec), check)]
+    return frozenset(one.name for one in read if one.reason is None), lines_of(read, unread(spec.pictures))
 
 
 def drawn(count: int, seed: int) -> Sequence[TwoThingPicture]:

@@ -14,11 +14,12 @@ from finst.experiments.example import trial_example
 from finst.experiments.interventions.decoding import decode_with_edits
 from finst.experiments.interventions.effects import selected_effects, selection_split
 from finst.experiments.interventions.heads import check_sizes, warnings_of
-from finst.experiments.interventions.photoreal.design import ROLES, check_words, pictures_of, split_of
+from finst.experiments.interventions.photoreal.design import ROLES, check_words, shown_split
 from finst.experiments.interventions.photoreal.directions import Directions, directions, edit_rows, steered_heads
 from finst.experiments.interventions.photoreal.report import photoreal_effects, photoreal_figures, photoreal_findings
 from finst.experiments.interventions.photoreal.spec import PhotorealSpec
 from finst.experiments.interventions.protocol import Intervention, InterventionReport, Prepared, check_intervention
+from finst.experiments.interventions.shown_pictures import DOCUMENTED, READING
 from finst.experiments.interventions.unit_data import (
     COLOUR_ANSWERS,
     EDITED_HEADS,
@@ -40,6 +41,7 @@ DOCUMENTATION = {
     "estimated_from": ("contexts", "behind the means of each side"),
     "estimated_right": ("1", "share of these that are continued exactly with the other thing"),
     "unmirrored": ("pictures", "tested ones without their mirror image"),
+    **DOCUMENTED,
 }
 
 
@@ -51,7 +53,7 @@ class Photoreal(Intervention[PhotorealSpec]):
     report = InterventionReport(photoreal_figures, photoreal_findings, photoreal_effects)
     attrs = ATTRS
     documentation = DOCUMENTATION
-    shared = ("heads", "warning", "estimated_from", "estimated_right", "unmirrored")
+    shared = ("heads", "warning", "estimated_from", "estimated_right", "unmirrored", READING)
 
     def check(self, spec: PhotorealSpec, reader: Reader) -> None:
         """Raises FinstError for numbers out of range, more heads than there are, pictures that cannot be split, words
@@ -59,7 +61,7 @@ class Photoreal(Intervention[PhotorealSpec]):
         with the same token: the edit acts on the first one."""
         check_intervention(spec, {"trials": 4, "estimation": 2}, spec.doses)
         check_sizes(spec.ks, reader)
-        split = split_of(pictures_of(spec), spec)
+        split = shown_split(reader, spec)
         check_words(reader, split, spec)
         prompts = [trial.encoded(reader, spec)[1] for trial in (*split.test, *split.estimation[::2])]
         first_tokens(reader, prompts[0], split.colours)
@@ -70,14 +72,14 @@ class Photoreal(Intervention[PhotorealSpec]):
 
     def estimate(self, vlm: VLM, spec: PhotorealSpec) -> Directions:
         """Directions from pictures that are not tested on."""
-        return directions(vlm, spec, split_of(pictures_of(spec), spec).estimation)
+        return directions(vlm, spec, shown_split(vlm.reader, spec).estimation)
 
     def measure(self, vlm: VLM, spec: PhotorealSpec, unit: Unit, prepared: Prepared) -> xr.Dataset:
         """Dims trial, stage, set, k, dose: whose colour is named with every edit, and without any.
 
         All rows of a stage go through the model together, once a picture.
         """
-        split = split_of(pictures_of(spec), spec)
+        split = shown_split(vlm.reader, spec)
         trials = [split.test[index] for index in unit.trials]
         contexts = [trial.encoded(vlm.reader, spec)[2] for trial in trials]
         steered = {stage: steered_heads(prepared.maps, spec, stage, prepared.estimates) for stage in STAGES}
@@ -106,6 +108,7 @@ class Photoreal(Intervention[PhotorealSpec]):
                 "estimated_from": ((), prepared.estimates.contexts),
                 "estimated_right": ((), prepared.estimates.right),
                 "unmirrored": ((), split.unmirrored),
+                READING: ((), "\n".join(split.reading)),
             },
             {"side": ("trial", np.array([trial.side for trial in trials])), "role": [*ROLES]},
         )
@@ -128,7 +131,7 @@ class Photoreal(Intervention[PhotorealSpec]):
 
     def example(self, spec: PhotorealSpec, reader: Reader) -> TrialExample:
         """The first trial."""
-        trial = split_of(pictures_of(spec), spec).test[0]
+        trial = shown_split(reader, spec).test[0]
         picture, prompt, context = trial.encoded(reader, spec)
         read = (*context.tokens.described(trial.described), context.tokens.last)
         return trial_example(reader, picture, context, prompt.answer, read)

@@ -19,6 +19,7 @@ from finst.experiments.interventions.sentences import (
     tested,
     tie_notes,
 )
+from finst.experiments.interventions.shown_pictures import reading_lines
 from finst.report.curves import AMBER, BLUE, GREEN, ORANGE, PURPLE
 from finst.report.figures import FAINT, NamedFigure, canvas, styled
 from finst.report.findings import Findings
@@ -211,7 +212,7 @@ def _notes(summary: xr.Dataset) -> list[str]:
         )
     if unmirrored:
         notes.append(f"{unmirrored} tested pictures have no mirror image, so their things are not balanced")
-    return notes
+    return [*notes, *reading_lines(summary)]
 
 
 def _method(summary: xr.Dataset) -> tuple[str, ...]:
