@@ -31,7 +31,6 @@ from finst.experiments.interventions.heads import (
 )
 from finst.experiments.interventions.protocol import Intervention, InterventionReport, Prepared, check_intervention
 from finst.experiments.interventions.unit_data import EDITED_HEADS, head_variables
-from finst.experiments.units import units_of
 from finst.report.example import TrialExample
 from finst.runs.experiment import Unit
 from finst.scenes.object import Picture
@@ -86,15 +85,15 @@ class Coco(Intervention[CocoSpec]):
     def check(self, spec: CocoSpec, reader: Reader) -> None:
         """Raises FinstError for numbers out of range, too many heads, a folder without pictures, and a prompt that the
         model cannot take."""
-        check_intervention(spec, {"pictures": 4, "px": 56, "splits": 1, "naming_tokens": 1, "tokens": 1})
+        check_intervention(spec)
         check_sizes(spec.ks, reader)
         if len(photos := run_photos(spec)) < 4:
             raise FinstError(f"{spec.photos} gives {len(photos)} pictures: expected at least 4, two on either side")
         prompts_of(spec).first(reader, _first_readable(spec, photos))
 
-    def plan(self, spec: CocoSpec) -> tuple[Unit, ...]:
-        """Consecutive pictures."""
-        return units_of(len(run_photos(spec)), spec.trials_per_unit)
+    def trials(self, spec: CocoSpec) -> int:
+        """The number of pictures."""
+        return len(run_photos(spec))
 
     def estimate(self, vlm: VLM, spec: CocoSpec) -> FirstPass:
         """The things that the model names, and means over the sources of every split."""
