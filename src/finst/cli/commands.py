@@ -23,14 +23,16 @@ from finst.errors import FinstError
 from finst.experiments.api import Run
 from finst.experiments.cma.spec import CMASpec
 from finst.experiments.cma.stored import head_maps
-from finst.experiments.interventions.protocol import mediated
+from finst.experiments.interventions.heads import check_maps, check_shape
+from finst.experiments.interventions.protocol import check_mediated, mediated
 from finst.experiments.registry import experiment_of
 from finst.experiments.reproduction.study import explain
 from finst.runs import executor
 from finst.runs.archive import write_atomically
 from finst.runs.factors import with_factors
-from finst.runs.progress import print_line, progress
+from finst.runs.progress import print_line, progress, waiting
 from finst.runs.spec import to_json
+from finst.runs.store import RunFolder
 from finst.scenes.renders.render import rendering
 from finst.vlm.open import open_reader, open_vlm
 
@@ -53,12 +55,25 @@ def _run(name: str, spec: Any, out: Path, **available: Any) -> None:
 
 
 def run_interventions(_: str, chosen: options.RunInterventions) -> None:
-    """``finst run interventions``: the model is opened once for all of them."""
-    spec, console = chosen.spec, Console(stderr=True)
+    """``finst run interventions``: the model is opened, and its weights are hashed, once for all of them."""
+    spec, console, made = chosen.spec, Console(stderr=True), chosen.out / "cma"
     reader = open_reader(spec.model, revision=spec.revision)
-    specs, refused = effects_table.specs_of(spec, reader)
-    vlm = open_vlm(reader, dtype=spec.dtype, device=spec.device)
-    maps = head_maps(spec.cma or mediated(spec, chosen.out / "cma", vlm, console))
+    with waiting(console, "planning all interventions"):
+        plan = effects_table.planned(chosen, reader)
+        for name, settings in plan.specs.items():
+            RunFolder.claim(chosen.out / name, name, to_json(settings))
+        if spec.cma is None:
+            check_mediated(spec, made, reader)
+        else:
+            check_shape(head_maps(spec.cma), spec.cma, reader)
+    for line in plan.applied:
+        print_line(console, line)
+    with waiting(console, f"reading the weights of {reader.id}"):
+        vlm = open_vlm(reader, dtype=spec.dtype, device=spec.device)
+        if spec.cma is not None:
+            check_maps(head_maps(spec.cma), vlm)
+    maps = head_maps(spec.cma or mediated(spec, made, vlm, console))
+    specs, refused = plan.specs, plan.refused
     for name, settings in specs.items():
         _run(name, settings, chosen.out / name, vlm=vlm, console=console, inputs=maps)
     page, table, data = (chosen.out / f"interventions.{end}" for end in ("html", "csv", "json"))

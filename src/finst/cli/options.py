@@ -47,6 +47,18 @@ class RunInterventions:
     """All interventions in turn with the heads of one run of causal mediation, and one table of their effects."""
 
     spec: Annotated[InterventionSpec, tyro.conf.arg(name="")]
+    trials: int | None = None
+    """Trials of every intervention that counts them so (rescue counts them by grid, and coco has pictures); each one's
+    own number if None. What every option applies to is printed."""
+    estimation: int | None = None
+    """Other pictures to estimate from, in the same way."""
+    ks: tuple[int, ...] = ()
+    """Numbers of heads that are edited; each one's own if empty."""
+    doses: tuple[float, ...] = ()
+    """Doses; each one's own if empty."""
+    factor: Factors = ()
+    """Sets any option in every intervention that has it, such as --factor new_tokens=40, or in one of them, such as
+    --factor rescue.trials=[12,2]. May be given several times."""
     out: Path = Path("runs/interventions")
     """Folder with one run per intervention, in a folder of its name; a second call resumes it."""
 

@@ -50,6 +50,16 @@ class Reader:
     image_processor: Any = field(repr=False)
     family: Family = field(repr=False)
 
+    @cached_property
+    def weights_hash(self) -> str:
+        """SHA-256 of the contents of the weight files, in the order of their names; read once."""
+        digest = hashlib.sha256()
+        for file in weight_files(self.path):
+            with file.open("rb") as stream:
+                while block := stream.read(1 << 22):
+                    digest.update(block)
+        return digest.hexdigest()
+
 
 @dataclass(frozen=True, eq=False)
 class VLM:
@@ -107,15 +117,10 @@ class VLM:
         """The number format of the weights."""
         return self.model.dtype
 
-    @cached_property
+    @property
     def weights_hash(self) -> str:
         """SHA-256 of the contents of the weight files, in the order of their names."""
-        digest = hashlib.sha256()
-        for file in weight_files(self.reader.path):
-            with file.open("rb") as stream:
-                while block := stream.read(1 << 22):
-                    digest.update(block)
-        return digest.hexdigest()
+        return self.reader.weights_hash
 
 
 def model_spec(vlm: VLM) -> ModelSpec:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
+from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
@@ -117,6 +118,17 @@ def check_sizes(ks: Sequence[int], reader: Reader, field: str = "ks") -> None:
     if wrong:
         raise FinstError(
             f"{field} holds {wrong[0]}: {reader.id} has {count} heads, so expected numbers from 1 to {count}"
+        )
+
+
+def check_shape(maps: HeadMaps, folder: Path, reader: Reader) -> None:
+    """Raises FinstError for maps, from the run in ``folder``, of a model with other layers or heads."""
+    text = reader.config.get_text_config()
+    here, there = (text.num_hidden_layers, text.num_attention_heads), maps.mean.shape[1:]
+    if here != there:
+        raise FinstError(
+            f"{folder} holds causal mediation of a model of {there[0]} layers with {there[1]} heads, and {reader.id} "
+            f"has {here[0]} with {here[1]}: expected a run of the same model"
         )
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from finst.options import Placement
-from finst.vlm.spec import ModelSpec
+from finst.vlm.spec import ModelSpec, check_numbers
 
 
 @dataclass(frozen=True)
@@ -30,3 +30,7 @@ class InterventionSpec(ModelSpec):
     """Trials that are measured and kept together, all or none if killed."""
     alpha: float = 0.05
     """Intervals have level 1 - alpha. The paper's alpha, the size of an edit, is called dose."""
+
+    def check(self) -> None:
+        """Raises FinstError for numbers out of range."""
+        check_numbers(self, {"pairs": 2, "draws": 1, "batch": 1, "trials_per_unit": 1})

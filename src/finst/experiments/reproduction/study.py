@@ -24,7 +24,7 @@ from finst.experiments.reproduction.shift import Shift, shift_findings
 from finst.experiments.reproduction.spec import DiscrepancySpec
 from finst.report.findings import Findings
 from finst.report.page import report_page
-from finst.runs.executor import run
+from finst.runs.executor import planned, run
 from finst.runs.experiment import Experiment
 from finst.runs.factors import with_factors
 from finst.runs.manifest import ModelRecord
@@ -58,6 +58,7 @@ def explain(spec: DiscrepancySpec, out: Path, *, console: Console | None = None)
     need a tensor which the model does not have are left out, and the page lists them. Raises FinstError for input that
     the baselines refuse, and when ``out`` holds anything but this study.
     """
+    spec.check()
     folder = RunFolder.claim(out, NAME, to_json(spec))
     if spec.pairs < 2:
         raise FinstError(f"pairs is {spec.pairs}: expected at least 2, since one sample is one of the choices")
@@ -67,9 +68,9 @@ def explain(spec: DiscrepancySpec, out: Path, *, console: Console | None = None)
         specs[choice.key] = with_factors(specs[choice.experiment], choice.factors)
         plan.append((choice.key, choice.experiment))
     reader = open_reader(spec.model, revision=spec.revision)
-    for key, name in plan:
-        EXPERIMENTS[name].check(specs[key], reader)
     console = console or Console(stderr=True)
+    for key, name in plan:
+        planned(EXPERIMENTS[name], specs[key], reader, out, console, inputs_given=True)
     vlm = open_vlm(reader, dtype=spec.dtype, device=spec.device)
     with folder.held():
         model = ModelRecord(reader.id, reader.revision, vlm.weights_hash, spec.dtype, str(vlm.device))

@@ -32,7 +32,6 @@ from finst.experiments.interventions.heads import (
 from finst.experiments.interventions.protocol import Intervention, InterventionReport, Prepared, check_intervention
 from finst.experiments.interventions.shown_pictures import DOCUMENTED, READING, lines_of, sifted
 from finst.experiments.interventions.unit_data import EDITED_HEADS, head_variables
-from finst.experiments.units import units_of
 from finst.report.example import TrialExample
 from finst.runs.experiment import Unit
 from finst.scenes.object import Picture
@@ -93,7 +92,7 @@ class Coco(Intervention[CocoSpec]):
     def check(self, spec: CocoSpec, reader: Reader) -> None:
         """Raises FinstError for numbers out of range, too many heads, fewer than four different pictures that the model
         can be shown, and a prompt that it cannot take."""
-        check_intervention(spec, {"pictures": 4, "px": 56, "splits": 1, "naming_tokens": 1, "tokens": 1})
+        check_intervention(spec)
         check_sizes(spec.ks, reader)
         chosen = chosen_photos(spec)
         read = [one.without_pixels for one in sifted(chosen.photos, suits(reader, prompts_of(spec)))]
@@ -102,9 +101,9 @@ class Coco(Intervention[CocoSpec]):
             fault = f"{spec.photos} gives {shown} pictures that can be shown: expected at least 4, two on either side"
             raise FinstError("; ".join((fault, *lines_of(read, chosen.notes))))
 
-    def plan(self, spec: CocoSpec) -> tuple[Unit, ...]:
-        """Consecutive pictures."""
-        return units_of(len(run_photos(spec)), spec.trials_per_unit)
+    def trials(self, spec: CocoSpec) -> int:
+        """The number of pictures."""
+        return len(run_photos(spec))
 
     def estimate(self, vlm: VLM, spec: CocoSpec) -> FirstPass:
         """The things that the model names, and means over the sources of every split."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from finst.experiments.interventions.spec import InterventionSpec
 from finst.options import DRAWN, Wording
+from finst.vlm.spec import check_numbers
 
 
 @dataclass(frozen=True)
@@ -39,3 +40,8 @@ class CocoSpec(InterventionSpec):
     """New tokens in which the model names two things."""
     tokens: int = 15
     """New tokens after the second prompt, with and without edits."""
+
+    def check(self) -> None:
+        """Raises FinstError for numbers out of range."""
+        super().check()
+        check_numbers(self, {"pictures": 4, "px": 56, "splits": 1, "naming_tokens": 1, "tokens": 1})

@@ -29,13 +29,12 @@ from finst.experiments.interventions.figures import draws_of
 from finst.experiments.interventions.heads import HeadSets, check_sizes, extremes_of, names_of
 from finst.experiments.interventions.protocol import Intervention, InterventionReport, Prepared, check_intervention
 from finst.experiments.interventions.unit_data import edited_rows, head_variables
-from finst.experiments.units import units_of
 from finst.prompts import TOTAL, Prompt, enumeration, listed, total_of
 from finst.report.example import TrialExample
 from finst.runs.experiment import Unit
 from finst.scenes.draw import draw
 from finst.scenes.object import Scene
-from finst.scenes.sets import COUNTS, absolute, counting_set
+from finst.scenes.sets import absolute, counting_set
 from finst.vlm.encode import Encoded, encode
 from finst.vlm.open import VLM, Reader
 
@@ -61,7 +60,7 @@ class Counting(Intervention[CountingSpec]):
 
     def check(self, spec: CountingSpec, reader: Reader) -> None:
         """Raises FinstError for numbers out of range, more heads than there are, or unsuitable pictures."""
-        check_intervention(spec, {"trials": len(COUNTS), "new_tokens": 2})
+        check_intervention(spec)
         wrong = [share for share in spec.shares if not 0 < share <= 1]
         if wrong:
             raise FinstError(f"shares holds {wrong[0]}: expected shares of all heads, above 0 and up to 1")
@@ -69,9 +68,9 @@ class Counting(Intervention[CountingSpec]):
         check_sizes(sizes(spec, text.num_hidden_layers * text.num_attention_heads), reader)
         _context(reader, counting_set(1, spec.seed)[0])
 
-    def plan(self, spec: CountingSpec) -> tuple[Unit, ...]:
-        """Consecutive pictures."""
-        return units_of(spec.trials, spec.trials_per_unit)
+    def trials(self, spec: CountingSpec) -> int:
+        """The number of pictures."""
+        return spec.trials
 
     def measure(self, vlm: VLM, spec: CountingSpec, unit: Unit, prepared: Prepared) -> xr.Dataset:
         """Dims trial, set, k, score: the scores of every text, with every edit and without any."""

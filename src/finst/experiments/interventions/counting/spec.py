@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from finst.experiments.interventions.spec import InterventionSpec
+from finst.vlm.spec import check_numbers
 
 
 @dataclass(frozen=True)
@@ -35,3 +36,8 @@ class CountingSpec(InterventionSpec):
     """Budget of a text, enough for a plain list of eight; texts that it cuts are counted."""
     trials_per_unit: int = 6
     """Trials that are measured and kept together, all or none if killed."""
+
+    def check(self) -> None:
+        """Raises FinstError for numbers out of range."""
+        super().check()
+        check_numbers(self, {"trials": 6, "new_tokens": 2})

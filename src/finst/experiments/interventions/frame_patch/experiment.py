@@ -27,7 +27,6 @@ from finst.experiments.interventions.heads import (
 )
 from finst.experiments.interventions.protocol import Intervention, InterventionReport, Prepared, check_intervention
 from finst.experiments.interventions.unit_data import COLOUR_ANSWERS, TIES, edited_rows, head_variables, role_indices
-from finst.experiments.units import units_of
 from finst.report.example import TrialExample
 from finst.runs.experiment import Unit
 from finst.scenes.draw import draw
@@ -56,13 +55,13 @@ class FramePatch(Intervention[FramePatchSpec]):
 
     def check(self, spec: FramePatchSpec, reader: Reader) -> None:
         """Raises FinstError for numbers out of range, more heads than there are, or unsuitable pictures."""
-        check_intervention(spec, {"trials": 2})
+        check_intervention(spec)
         check_sizes(spec.ks, reader)
         pairs_of(spec)[0].encoded(reader)
 
-    def plan(self, spec: FramePatchSpec) -> tuple[Unit, ...]:
-        """Consecutive pairs of pictures; arrangements take turns."""
-        return units_of(len(PAIRS) * spec.trials, spec.trials_per_unit)
+    def trials(self, spec: FramePatchSpec) -> int:
+        """The number of pairs of pictures; arrangements take turns."""
+        return len(PAIRS) * spec.trials
 
     def measure(self, vlm: VLM, spec: FramePatchSpec, unit: Unit, prepared: Prepared) -> xr.Dataset:
         """Dims trial, set, k: whose colour is named with every edit, and without any."""

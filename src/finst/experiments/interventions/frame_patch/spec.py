@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from finst.experiments.interventions.spec import InterventionSpec
+from finst.vlm.spec import check_numbers
 
 
 @dataclass(frozen=True)
@@ -21,3 +22,8 @@ class FramePatchSpec(InterventionSpec):
     """Pairs of pictures for each of the 12 ordered pairs of arrangements."""
     ks: tuple[int, ...] = (1, 2, 3, 5, 10, 20, 40)
     """Heads that are patched: the K strongest of ID selection."""
+
+    def check(self) -> None:
+        """Raises FinstError for numbers out of range."""
+        super().check()
+        check_numbers(self, {"trials": 2})

@@ -16,7 +16,6 @@ from finst.experiments.interventions.key_swap.report import PAPER, key_swap_effe
 from finst.experiments.interventions.key_swap.spec import KeySwapSpec
 from finst.experiments.interventions.protocol import Intervention, InterventionReport, Prepared, check_intervention
 from finst.experiments.interventions.unit_data import COLOUR_ANSWERS, TIES, edited_rows, role_indices
-from finst.experiments.units import units_of
 from finst.report.example import TrialExample
 from finst.runs.experiment import Unit
 from finst.scenes.draw import draw
@@ -42,19 +41,19 @@ class KeySwap(Intervention[KeySwapSpec]):
 
     def check(self, spec: KeySwapSpec, reader: Reader) -> None:
         """Raises FinstError for numbers out of range, more heads than there are, or image tokens without places."""
-        check_intervention(spec, {"trials": 8, "estimation": 4}, spec.doses)
+        check_intervention(spec)
         check_sizes((spec.k,), reader, "k")
-        questions(spec)[0].encoded(reader).tokens.object_patches(0)
+        asked = questions(spec)
+        check_disjoint([each.scene for each in estimation_questions(spec)], [each.scene for each in asked])
+        asked[0].encoded(reader).tokens.object_patches(0)
 
-    def plan(self, spec: KeySwapSpec) -> tuple[Unit, ...]:
-        """Consecutive questions."""
-        return units_of(spec.trials, spec.trials_per_unit)
+    def trials(self, spec: KeySwapSpec) -> int:
+        """The number of questions."""
+        return spec.trials
 
     def estimate(self, vlm: VLM, spec: KeySwapSpec) -> MeanKeys:
         """Mean keys of objects on either side, from pictures that no question is about."""
-        others = estimation_questions(spec)
-        check_disjoint([each.scene for each in others], [each.scene for each in questions(spec)])
-        return mean_keys(vlm, others)
+        return mean_keys(vlm, estimation_questions(spec))
 
     def measure(self, vlm: VLM, spec: KeySwapSpec, unit: Unit, prepared: Prepared) -> xr.Dataset:
         """Dims trial, edit, dose: whose colour is named with every edit, and without any."""

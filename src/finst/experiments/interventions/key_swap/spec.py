@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from finst.experiments.interventions.spec import InterventionSpec
+from finst.vlm.spec import check_numbers
 
 
 @dataclass(frozen=True)
@@ -25,3 +26,8 @@ class KeySwapSpec(InterventionSpec):
     """The strongest heads of feature retrieval, whose KV heads, or whole layers, are edited."""
     doses: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
     """The paper's alpha."""
+
+    def check(self) -> None:
+        """Raises FinstError for numbers out of range."""
+        super().check()
+        check_numbers(self, {"trials": 8, "estimation": 4})

@@ -27,7 +27,6 @@ from finst.experiments.interventions.unit_data import (
     role_indices,
     staged_head_variables,
 )
-from finst.experiments.units import units_of
 from finst.report.example import TrialExample
 from finst.runs.experiment import Unit
 from finst.vlm.encode import first_tokens
@@ -59,16 +58,16 @@ class Photoreal(Intervention[PhotorealSpec]):
         """Raises FinstError for numbers out of range, more heads than there are, pictures that cannot be split, words
         that the tokenizer does not know, any picture that is damaged or does not suit the model, and colours that begin
         with the same token: the edit acts on the first one."""
-        check_intervention(spec, {"trials": 4, "estimation": 2}, spec.doses)
+        check_intervention(spec)
         check_sizes(spec.ks, reader)
         split = shown_split(reader, spec)
         check_words(reader, split, spec)
         prompts = [trial.encoded(reader, spec)[1] for trial in (*split.test, *split.estimation[::2])]
         first_tokens(reader, prompts[0], split.colours)
 
-    def plan(self, spec: PhotorealSpec) -> tuple[Unit, ...]:
-        """Consecutive trials."""
-        return units_of(spec.trials, spec.trials_per_unit)
+    def trials(self, spec: PhotorealSpec) -> int:
+        """The number of trials."""
+        return spec.trials
 
     def estimate(self, vlm: VLM, spec: PhotorealSpec) -> Directions:
         """Directions from pictures that are not tested on."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from finst.experiments.interventions.spec import InterventionSpec
 from finst.options import DRAWN
+from finst.vlm.spec import check_numbers
 
 
 @dataclass(frozen=True)
@@ -30,3 +31,8 @@ class PhotorealSpec(InterventionSpec):
     """Heads that are edited: the K strongest of the stage (query heads in feature retrieval)."""
     doses: tuple[float, ...] = (1.0, 2.0, 5.0, 10.0, 30.0, 100.0, 300.0)
     """The paper's alpha."""
+
+    def check(self) -> None:
+        """Raises FinstError for numbers out of range."""
+        super().check()
+        check_numbers(self, {"trials": 4, "estimation": 2})

@@ -34,7 +34,7 @@ from finst.experiments.interventions.rescue.report import (
 from finst.experiments.interventions.rescue.spec import RescueSpec
 from finst.experiments.interventions.rescue.summary import summary_of
 from finst.experiments.interventions.unit_data import TIES, edited_rows, head_variables
-from finst.experiments.units import MAX_NEW_TOKENS, square, units_of
+from finst.experiments.units import MAX_NEW_TOKENS, square
 from finst.prompts import correct
 from finst.report.example import TrialExample
 from finst.runs.experiment import Unit
@@ -74,7 +74,7 @@ class Rescue(Intervention[RescueSpec]):
 
     def check(self, spec: RescueSpec, reader: Reader) -> None:
         """Raises FinstError for unknown grids, numbers out of range, more heads than there are, unsuitable pictures."""
-        check_intervention(spec, {})
+        check_intervention(spec)
         check_sizes(spec.ks, reader)
         if not spec.grids or len(set(spec.grids)) < len(spec.grids):
             raise FinstError(f"grids is {spec.grids}: expected one or more different grids, of 2x2 and 3x3")
@@ -84,21 +84,22 @@ class Rescue(Intervention[RescueSpec]):
                 raise FinstError(
                     f"{name} is {values}: expected a number of at least 1 for each grid ({', '.join(spec.grids)})"
                 )
-        for trial in {trial.grid: trial for trial in trials_of(spec)}.values():
+        trials = trials_of(spec)
+        tested = [scene for trial in trials for scene in (trial.low.scene, trial.high.scene)]
+        check_disjoint([each.scene for staged in estimation_of(spec).values() for each in staged], tested)
+        for trial in {trial.grid: trial for trial in trials}.values():
             trial.encoded(reader, spec.placement)
 
-    def plan(self, spec: RescueSpec) -> tuple[Unit, ...]:
-        """Consecutive trials, grid by grid."""
-        return units_of(len(trials_of(spec)), spec.trials_per_unit)
+    def trials(self, spec: RescueSpec) -> int:
+        """The number of trials, grid by grid."""
+        by_grid = zip(spec.grids, spec.trials, strict=False)
+        return sum(len(square(grid).cells) ** 2 * per_pair for grid, per_pair in by_grid)
 
     def estimate(self, vlm: VLM, spec: RescueSpec) -> Mapping[str, Prototypes]:
         """Prototypes by grid, from descriptions that the model gets exactly right."""
-        tested = [scene for trial in trials_of(spec) for scene in (trial.low.scene, trial.high.scene)]
-        others = estimation_of(spec)
-        check_disjoint([each.scene for staged in others.values() for each in staged], tested)
         return {
             grid: by_cell(vlm, square(grid), staged, spec.placement, batch=spec.batch, exact=True)
-            for grid, staged in others.items()
+            for grid, staged in estimation_of(spec).items()
         }
 
     def measure(self, vlm: VLM, spec: RescueSpec, unit: Unit, prepared: Prepared) -> xr.Dataset:

@@ -32,12 +32,11 @@ from finst.experiments.interventions.unit_data import (
     head_variables,
     role_indices,
 )
-from finst.experiments.units import units_of
 from finst.prompts import STEPS
 from finst.report.example import TrialExample
 from finst.runs.experiment import Unit
 from finst.scenes.draw import draw
-from finst.scenes.sets import unique_objects
+from finst.scenes.sets import Staged, unique_objects
 from finst.vlm.encode import Encoded
 from finst.vlm.open import VLM, Reader
 
@@ -65,19 +64,19 @@ class Reuse(Intervention[ReuseSpec]):
 
     def check(self, spec: ReuseSpec, reader: Reader) -> None:
         """Raises FinstError for numbers out of range, more heads than there are, or unsuitable pictures."""
-        check_intervention(spec, {"trials": 2, "estimation": 1}, spec.doses)
+        check_intervention(spec)
         check_sizes(spec.ks, reader)
-        questions(spec)[0].encoded(reader)
+        asked = questions(spec)
+        check_disjoint([each.scene for each in staged_of(spec)], [question.scene for question in asked])
+        asked[0].encoded(reader)
 
-    def plan(self, spec: ReuseSpec) -> tuple[Unit, ...]:
-        """Consecutive questions; relations take turns."""
-        return units_of(len(STEPS) * spec.trials, spec.trials_per_unit)
+    def trials(self, spec: ReuseSpec) -> int:
+        """The number of questions; relations take turns."""
+        return len(STEPS) * spec.trials
 
     def estimate(self, vlm: VLM, spec: ReuseSpec) -> Prototypes:
         """IDs of all cells, from descriptions of pictures that no question is about."""
-        staged = unique_objects(GRID, "high", spec.estimation, spec.seed, "fresh")
-        check_disjoint([each.scene for each in staged], [question.scene for question in questions(spec)])
-        return by_cell(vlm, GRID, staged, spec.placement, batch=spec.batch)
+        return by_cell(vlm, GRID, staged_of(spec), spec.placement, batch=spec.batch)
 
     def measure(self, vlm: VLM, spec: ReuseSpec, unit: Unit, prepared: Prepared) -> xr.Dataset:
         """Dims trial, mode, set, k, dose: whose colour is named with every edit, and without any."""
@@ -121,6 +120,11 @@ class Reuse(Intervention[ReuseSpec]):
         question = questions(spec)[0]
         context = question.encoded(reader)
         return trial_example(reader, draw(question.scene), context, question.prompt.answer, (context.tokens.last,))
+
+
+def staged_of(spec: ReuseSpec) -> tuple[Staged, ...]:
+    """The pictures behind the IDs: descriptions of every object in every cell."""
+    return unique_objects(GRID, "high", spec.estimation, spec.seed, "fresh")
 
 
 def edit_rows(

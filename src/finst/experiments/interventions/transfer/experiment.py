@@ -37,7 +37,6 @@ from finst.experiments.interventions.transfer.tasks import (
     trials_of,
 )
 from finst.experiments.interventions.unit_data import EDITED_HEADS, edited_rows, role_indices, staged_head_variables
-from finst.experiments.units import units_of
 from finst.report.example import TrialExample
 from finst.runs.experiment import Unit
 from finst.scenes.draw import draw
@@ -76,7 +75,7 @@ class Transfer(Intervention[TransferSpec]):
 
     def check(self, spec: TransferSpec, reader: Reader) -> None:
         """Raises FinstError for numbers out of range, more heads than there are, unknown tasks, unsuitable pictures."""
-        check_intervention(spec, {"trials": 8, "estimation": 16}, spec.doses)
+        check_intervention(spec)
         check_sizes(spec.ks, reader)
         if len(set(spec.tasks)) < max(2, len(spec.tasks)):
             raise FinstError(f"tasks is {', '.join(spec.tasks)}: expected two or more different ones of {list(TASKS)}")
@@ -85,10 +84,11 @@ class Transfer(Intervention[TransferSpec]):
             context = trial.encoded(reader)
             for stage in stages_of(task_of(name)):
                 slots_of(stage, trial, context)
+        all_trials(spec)
 
-    def plan(self, spec: TransferSpec) -> tuple[Unit, ...]:
-        """Consecutive trials, task by task."""
-        return units_of(len(spec.tasks) * spec.trials, spec.trials_per_unit)
+    def trials(self, spec: TransferSpec) -> int:
+        """The number of trials, task by task."""
+        return len(spec.tasks) * spec.trials
 
     def estimate(self, vlm: VLM, spec: TransferSpec) -> TaskIDs:
         """IDs of every task, from pictures that are not edited."""
