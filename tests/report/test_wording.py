@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from finst.report.wording import format_p, listed, number, probability, runs, span
+from finst.report.wording import format_p, listed, number, p_heading, probability, runs, span
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,9 @@ def test_layers_and_lists():
 
 def test_p_values():
     assert (format_p(0.0004), format_p(0.05)) == ("< 0.001", "0.050")
-    assert probability(0.0001) == "p < 0.001"
-    assert probability(0.0123, "family-wise p") == "family-wise p = 0.012"
-    assert probability(float("nan")) == "p not defined"
+    assert probability(0.0001, "no edit") == "p < 0.001 against no edit"
+    assert probability(0.0123, "sign flips", "family-wise p") == "family-wise p = 0.012 against sign flips"
+    assert probability(float("nan"), "chance") == "p not defined against chance"
+    assert p_heading("the controls") == "p against the controls"
+    with pytest.raises(TypeError):
+        probability(0.5)  # pyright: ignore[reportCallIssue]

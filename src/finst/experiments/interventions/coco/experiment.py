@@ -150,7 +150,8 @@ class Coco(Intervention[CocoSpec]):
         """The first picture with the first prompt."""
         picture = _first_readable(spec, run_photos(spec))
         context = prompts_of(spec).first(reader, picture)
-        return trial_example(reader, picture, context, "whatever the model names first", (context.tokens.last,))
+        last = (context.tokens.last,)
+        return trial_example(reader, picture, context, "whatever the model names first", last, targets=())
 
 
 def _first_readable(spec: CocoSpec, photos: Sequence[Photograph]) -> Picture:
