@@ -23,6 +23,9 @@ from finst.report.wording import capital, counted, format_p, listed, number, run
 
 PACKAGE = "finst.report"
 
+TALL = 0.75
+"""Figures whose height is above this share of their width may take a whole page in print, others less than half."""
+
 
 def render(template: str, *packages: str, **content: Any) -> str:
     """A page from a template of this package or of one of ``packages``, with style and published values.
@@ -139,6 +142,7 @@ def figure_entry(figure: NamedFigure) -> dict[str, Any]:
         "caption": figure.caption,
         "svg": Markup(figure.svg),
         "least_px": figure.least_px,
+        "tall": figure.figure.get_figheight() > TALL * figure.figure.get_figwidth(),
         "csv": data_uri(figure.csv.encode(), "text/csv"),
         "png": data_uri(figure.png, "image/png"),
     }

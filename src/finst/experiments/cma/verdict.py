@@ -34,7 +34,7 @@ from finst.report.wording import (
     span,
 )
 
-IGNORABLE = 0.05
+IGNORABLE = 0.01
 """Effects up to this share of the clean margin would not make a stage: they are what "not found" excludes."""
 
 SMALL = 0.5
@@ -81,8 +81,9 @@ class StageVerdict:
     @property
     def sentence(self) -> str:
         """The verdict and its numbers."""
-        parts = (f"{capital(self.name)}: {self.status}.", self.detail, self.strongest, self.largest)
-        return " ".join(filter(None, parts))
+        status = "" if self.detail.lower().startswith(self.status) else f"{self.status}. "
+        first = f"{capital(self.name)}: {status}{self.detail}"
+        return " ".join(filter(None, (first, self.strongest, self.largest)))
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,9 @@ def _evidence(summary: xr.Dataset, stages: Sequence[StageVerdict], steps: Sequen
     parts = []
     for stage in stages:
         head = strongest_head(summary, stage.key)
-        parts.append(f"{stage.name} {'not measured' if head is None else head.text}, {sampled(stage.n, 'pair')}")
+        below = "" if head is None or head.above else ", not above the noise"
+        numbers = "not measured" if head is None else f"{head.text}{below}"
+        parts.append(f"{stage.name} {numbers}, {sampled(stage.n, 'pair')}")
     orders = [f"{step.claim}: {step.detail}" for step in steps if step.status != "not testable"]
     return " ".join([f"Strongest heads: {'; '.join(parts)}.", *orders])
 
@@ -312,14 +315,14 @@ def _order(summary: xr.Dataset, step: xr.Dataset, small: dict[str, str]) -> Orde
     evidence = Evidence(n, low, high, p, sign_flip_limit(n, attrs["permutations"]), attrs["alpha"])
     centre = f"The centre of {NAMES.get(later, later)} minus that of {NAMES.get(earlier, earlier)}"
     numbers = f"{centre}: {number(difference, 2)} {interval(low, high, 2)} layers"
-    resting = [f"{NAMES.get(key, key)} ({small[key]})" for key in (earlier, later) if small.get(key)]
+    resting = [f"{NAMES.get(key, key)}: {small[key]}" for key in (earlier, later) if small.get(key)]
     return OrderVerdict(
         claim,
         evidence.status,
         f"{numbers}, {probability(p, FLIPS)}, {sampled(n, 'pair')}."
         if evidence.testable
         else f"{numbers}. {_untestable(evidence, 'order can be shown')}",
-        f"This rests on heads that are small beside the largest mean: {listed(resting)}." if resting else "",
+        f"This rests on heads that are small beside the largest mean. {'. '.join(resting)}." if resting else "",
     )
 
 

@@ -33,6 +33,7 @@ from finst.experiments.interventions.protocol import Intervention, InterventionR
 from finst.experiments.interventions.unit_data import EDITED_HEADS, head_variables
 from finst.experiments.units import units_of
 from finst.report.example import TrialExample
+from finst.report.wording import listed
 from finst.runs.experiment import Unit
 from finst.scenes.object import Picture
 from finst.scenes.photos import Photograph, photos_of
@@ -151,7 +152,9 @@ class Coco(Intervention[CocoSpec]):
         picture = _first_readable(spec, run_photos(spec))
         context = prompts_of(spec).first(reader, picture)
         last = (context.tokens.last,)
-        return trial_example(reader, picture, context, "whatever the model names first", last, targets=())
+        names = [thing.name for thing in picture.scene.objects]
+        answer = f"whatever the model names first{f' of {listed(names)}' if names else ''}"
+        return trial_example(reader, picture, context, answer, last, targets=range(len(names)))
 
 
 def _first_readable(spec: CocoSpec, photos: Sequence[Photograph]) -> Picture:
