@@ -121,7 +121,7 @@ def test_the_headline_is_the_verdict():
     assert heading is not None
     assert read(heading[1]).text == verdict.headline
     for stage in verdict.stages:
-        for sentence in (stage.detail, stage.strongest, stage.depth):
+        for sentence in (stage.detail, stage.strongest, stage.largest, stage.depth):
             assert sentence in read(html()).text
 
 
@@ -171,4 +171,5 @@ def test_three_pictures_with_their_objects_outlined():
 @pytest.mark.parametrize("wrong", [[], [(pair, "changed") for pair in range(20)]])
 def test_nothing_found_and_nothing_measured_make_a_report(wrong: list[tuple[int, str]]):
     page = rendered(synthetic.summary({}, wrong=wrong))
-    assert re.findall(r'class="status (\w+)"', page) == ["no", "no", "no"]
+    last = "open" if wrong else "no"
+    assert re.findall(r'class="status (\w+)"', page) == ["no", "no", last]

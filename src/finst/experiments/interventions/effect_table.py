@@ -19,7 +19,7 @@ from finst.report.figures import NamedFigure, canvas, styled
 from finst.report.findings import Findings
 from finst.report.page import figure_entry, side_by_side_page
 from finst.report.tables import aligned
-from finst.report.wording import format_p
+from finst.report.wording import format_p, p_heading
 
 DOCUMENTATION = {
     "n": ("trials", "trials that the shares are of"),
@@ -126,7 +126,7 @@ class EffectRecord:
         return (self.model, self.experiment, *texts, self.run)
 
 
-COLUMNS = ("model", "experiment", "hit", "setting", "before", "after", "control", "n", "p", "run")
+COLUMNS = ("model", "experiment", "hit", "setting", "before", "after", "control", "n", p_heading("no edit"), "run")
 
 
 def text_table(rows: Sequence[EffectRecord]) -> str:

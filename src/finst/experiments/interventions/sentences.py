@@ -8,9 +8,12 @@ from collections.abc import Iterable, Mapping
 import xarray as xr
 
 from finst.experiments.interventions.effect_table import Share
-from finst.report.wording import format_p, level_of, probability
+from finst.report.wording import format_p, level_of, p_heading, probability, sampled
 
-EFFECT_COLUMNS = ("n", "before", "after", "gained", "lost", "p")
+NO_EDIT = "no edit"
+"""What the p of an effect is against, unless it says otherwise."""
+
+EFFECT_COLUMNS = ("n", "before", "after", "gained", "lost", p_heading(NO_EDIT))
 
 
 def share_of(effect: xr.Dataset, name: str) -> str:
@@ -24,9 +27,9 @@ def shares_of(shares: xr.DataArray) -> str:
 
 
 def before_and_after(effect: xr.Dataset) -> str:
-    """``0.0% [...] before, 83.3% [...] after, n = 24, p < 0.001``."""
+    """``0.0% [...] before, 83.3% [...] after, n = 24 trials, p < 0.001 against no edit``."""
     shares = ", ".join(f"{share_of(effect, name)} {name}" for name in ("before", "after"))
-    return f"{shares}, n = {int(effect['n'])}, {probability(float(effect['p']))}"
+    return f"{shares}, {sampled(int(effect['n']), 'trial')}, {probability(float(effect['p']), NO_EDIT)}"
 
 
 def setting_of(k: xr.DataArray | float, dose: xr.DataArray | float) -> str:

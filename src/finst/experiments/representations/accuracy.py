@@ -113,7 +113,11 @@ class Accuracy(Experiment[AccuracySpec]):
     def example(self, spec: AccuracySpec, reader: Reader) -> TrialExample:
         """The first trial of the last condition."""
         scene, prompt = scene_and_prompt(spec, conditions_of(spec)[-1], 0)
-        return trial_example(reader, draw(scene), encode(reader, draw(scene), prompt), prompt.answer, ())
+        described = {span.object for span in prompt.spans}
+        targets = [index for index in range(len(scene.objects)) if index not in described]
+        return trial_example(
+            reader, draw(scene), encode(reader, draw(scene), prompt), prompt.answer, (), targets=targets
+        )
 
 
 def conditions_of(spec: AccuracySpec) -> list[AccuracyCondition]:

@@ -93,7 +93,8 @@ def example_of(reader: Reader, trial: Trial, roles: Sequence[str] | None = None)
     """A trial for the report, with the tokens of ``roles`` (None: all roles) marked."""
     context = context_of(reader, trial)
     positions = _role_positions(context, trial, roles_of(len(trial.labels)) if roles is None else roles)
-    return trial_example(reader, draw(trial.staged.scene), context, trial.prompt.answer, positions)
+    staged = trial.staged
+    return trial_example(reader, draw(staged.scene), context, trial.prompt.answer, positions, targets=staged.order[-1:])
 
 
 def _role_positions(context: Encoded, trial: Trial, roles: Sequence[str]) -> list[int]:

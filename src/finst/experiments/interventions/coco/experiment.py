@@ -33,6 +33,7 @@ from finst.experiments.interventions.protocol import Intervention, InterventionR
 from finst.experiments.interventions.shown_pictures import DOCUMENTED, READING, lines_of, sifted
 from finst.experiments.interventions.unit_data import EDITED_HEADS, head_variables
 from finst.report.example import TrialExample
+from finst.report.wording import listed
 from finst.runs.experiment import Unit
 from finst.scenes.object import Picture
 from finst.scenes.photos import Photograph, PhotoSet, photo_set
@@ -162,7 +163,10 @@ class Coco(Intervention[CocoSpec]):
         shown = (one.picture for one in sifted(run_photos(spec), suits(reader, prompts)))
         picture = next(picture for picture in shown if picture is not None)
         context = prompts.first(reader, picture)
-        return trial_example(reader, picture, context, "whatever the model names first", (context.tokens.last,))
+        last = (context.tokens.last,)
+        names = [thing.name for thing in picture.scene.objects]
+        answer = f"whatever the model names first{f' of {listed(names)}' if names else ''}"
+        return trial_example(reader, picture, context, answer, last, targets=range(len(names)))
 
 
 def sets_of(maps: HeadMaps, spec: CocoSpec) -> tuple[HeadSets, ...]:

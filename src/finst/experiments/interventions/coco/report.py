@@ -21,7 +21,7 @@ from finst.report.curves import BLUE, GREEN, ORANGE, PURPLE, Pen
 from finst.report.figures import FAINT, INK, NamedFigure, canvas, styled
 from finst.report.findings import Findings
 from finst.report.tables import tidy
-from finst.report.wording import level_of
+from finst.report.wording import counted, level_of
 
 RULES = {"exact": "the whole phrase", "lenient": "the head noun"}
 """When two phrases are one thing: all of their words are equal, or their head nouns are."""
@@ -168,8 +168,8 @@ def coco_findings(summary: xr.Dataset) -> Findings:
     return Findings(
         title="the order of naming gives IDs",
         headline=(
-            f"The top {chosen['lenient']} selection heads get their mean outputs from before the first thing is named. "
-            f"The first thing is then named again in {float(lenient['after']):.1%} of pictures "
+            f"The top {counted(chosen['lenient'], 'selection head')} put out their means from before the first thing "
+            f"is named. The first thing is then named again in {float(lenient['after']):.1%} of pictures "
             f"({float(lenient['before']):.1%} without); by the whole phrase in {float(exact['after']):.1%} "
             f"({float(exact['before']):.1%} without)."
         ),

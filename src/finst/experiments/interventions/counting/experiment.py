@@ -118,7 +118,9 @@ class Counting(Intervention[CountingSpec]):
         """The first picture; the marked tokens are those of the prompt at which heads are ablated."""
         scene = counting_set(spec.trials, spec.seed)[0]
         context = _context(reader, scene)
-        return trial_example(reader, draw(scene), context, _prompt(scene).answer, ablated_positions(spec, context))
+        answer, ablated = _prompt(scene).answer, ablated_positions(spec, context)
+        everything = range(len(scene.objects))
+        return trial_example(reader, draw(scene), context, answer, ablated, targets=everything)
 
 
 def sizes(spec: CountingSpec, heads: int) -> tuple[int, ...]:

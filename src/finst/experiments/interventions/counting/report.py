@@ -146,10 +146,11 @@ def _compared(summary: xr.Dataset, rival: str) -> str:
     """The strongest heads compared with others in right numbers, at every K."""
     at = summary[["rival_p", "rival_q"]].sel(rival=rival, score="count")
     texts = [
-        f"K {k}: {probability(float(at['rival_p'].sel(k=k)))}, {probability(float(at['rival_q'].sel(k=k)), 'q')}"
+        f"K {k}: {probability(float(at['rival_p'].sel(k=k)), RIVALS[rival])}, "
+        f"{probability(float(at['rival_q'].sel(k=k)), RIVALS[rival], 'q')}"
         for k in summary["k"].values.tolist()
     ]
-    return f"right numbers with the strongest heads at 0 compared with {RIVALS[rival]}: {'; '.join(texts)}"
+    return f"right numbers with the strongest heads at 0: {'; '.join(texts)}"
 
 
 def counting_effects(summary: xr.Dataset) -> tuple[EffectRow, ...]:

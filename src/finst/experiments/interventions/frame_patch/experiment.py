@@ -114,5 +114,6 @@ class FramePatch(Intervention[FramePatchSpec]):
         """The first pair's edited picture."""
         pair = pairs_of(spec)[0]
         _, context = pair.encoded(reader)
-        answer = " or ".join(pair.scene.objects[index].name for index in (pair.relative, pair.absolute))
-        return trial_example(reader, draw(pair.scene), context, answer, (context.tokens.last,))
+        rivals = (pair.relative, pair.absolute)
+        answer = " or ".join(pair.scene.objects[index].name for index in rivals)
+        return trial_example(reader, draw(pair.scene), context, answer, (context.tokens.last,), targets=rivals)

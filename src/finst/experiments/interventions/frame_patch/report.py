@@ -13,7 +13,7 @@ from finst.report.curves import BLUE, ORANGE
 from finst.report.figures import NamedFigure, canvas, styled
 from finst.report.findings import Findings
 from finst.report.tables import tidy
-from finst.report.wording import level_of, probability
+from finst.report.wording import counted, level_of, probability
 
 RIVALS = {"relative": ORANGE, "absolute": BLUE}
 """The two undescribed objects: at the source target's place within the arrangement, or on the canvas."""
@@ -67,15 +67,15 @@ def frame_patch_findings(summary: xr.Dataset) -> Findings:
     return Findings(
         title="position IDs of one arrangement in another",
         headline=(
-            f"With the outputs of the top {chosen} selection heads patched, {float(relative['after']):.1%} name the "
-            f"object at the same relative cell ({float(relative['before']):.1%} before) and "
+            f"With the outputs of the top {counted(chosen, 'selection head')} patched, {float(relative['after']):.1%} "
+            f"name the object at the same relative cell ({float(relative['before']):.1%} before) and "
             f"{float(absolute['after']):.1%} the one at the same absolute cell ({float(absolute['before']):.1%} "
             "before)."
         ),
         sentences=(
             f"relative: {before_and_after(relative)}",
             f"absolute: {before_and_after(absolute)}",
-            f"relative compared with absolute after the edit: {probability(float(top['rival']))}",
+            f"relative after the edit: {probability(float(top['rival']), 'absolute after the edit')}",
             f"{float(top['moved']):.1%} of answers move to the other undescribed object",
             f"{float(summary['source_right'].mean()):.1%} of sources are described correctly",
             *tie_notes(summary["warning"], [chosen]),

@@ -92,5 +92,6 @@ class KeySwap(Intervention[KeySwapSpec]):
         """The first question."""
         question = questions(spec)[0]
         context = question.encoded(reader)
-        where = (pos for index in range(2) for pos in context.tokens.object_patches(index))
-        return trial_example(reader, draw(question.scene), context, question.prompt.answer, tuple(where))
+        where = [pos for index in range(2) for pos in context.tokens.object_patches(index)]
+        answer = question.prompt.answer
+        return trial_example(reader, draw(question.scene), context, answer, where, targets=[question.queried])

@@ -133,4 +133,4 @@ class Photoreal(Intervention[PhotorealSpec]):
         trial = shown_split(reader, spec).test[0]
         picture, prompt, context = trial.encoded(reader, spec)
         read = (*context.tokens.described(trial.described), context.tokens.last)
-        return trial_example(reader, picture, context, prompt.answer, read)
+        return trial_example(reader, picture, context, prompt.answer, read, targets=[1 - trial.described])

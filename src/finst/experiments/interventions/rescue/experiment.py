@@ -146,7 +146,8 @@ class Rescue(Intervention[RescueSpec]):
         """The first picture of low entropy."""
         trial = trials_of(spec)[0]
         context, _ = trial.encoded(reader, spec.placement)
-        return trial_example(reader, draw(trial.low.scene), context, trial.low.target.name, (context.tokens.last,))
+        low, last = trial.low, (context.tokens.last,)
+        return trial_example(reader, draw(low.scene), context, low.target.name, last, targets=low.order[-1:])
 
 
 def edit_rows(sets: Sequence[HeadSets], ids: Prototypes, trial: EntropyTrial, context: Encoded) -> Rows:

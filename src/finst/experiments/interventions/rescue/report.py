@@ -22,7 +22,7 @@ from finst.report.curves import AMBER, BLUE, GREEN, ORANGE, PURPLE
 from finst.report.figures import FAINT, NamedFigure, canvas, styled
 from finst.report.findings import Findings
 from finst.report.tables import tidy
-from finst.report.wording import level_of, probability
+from finst.report.wording import counted, level_of, probability
 
 WRONG = "wrong cell"
 """The control of content: the strongest heads put out the prototype of another cell."""
@@ -142,7 +142,7 @@ def _headline(at: xr.Dataset) -> str:
     top, high = at.sel(set="top", score="answer"), float(at["high"].sel(part="answer"))
     return (
         f"{at['grid'].item()}: {high:.1%} right in high entropy, {float(top['before']):.1%} in low, "
-        f"{float(top['after']):.1%} in low with {int(at['k'])} heads’ prototypes"
+        f"{float(top['after']):.1%} in low with the prototypes of {counted(int(at['k']), 'head')}"
     )
 
 
@@ -156,7 +156,7 @@ def _findings(at: xr.Dataset) -> tuple[str, ...]:
         f"and {int(answer['lost'])} that were right are wrong",
         f"{grid}: {_room(answer)}",
         f"{grid}, the wrong cell’s prototype: {share_of(wrong.sel(score='answer'), 'after')} still name the missing "
-        f"object ({probability(float(answer['against_wrong']))} compared with the right cell’s), "
+        f"object ({probability(float(answer['against_wrong']), 'the right cell’s prototype')}), "
         f"{share_of(colour, 'after')} begin with the colour in that cell ({float(colour['before']):.1%} before), "
         f"{share_of(other, 'after')} with its object",
     )

@@ -119,7 +119,10 @@ class Reuse(Intervention[ReuseSpec]):
         """The first question."""
         question = questions(spec)[0]
         context = question.encoded(reader)
-        return trial_example(reader, draw(question.scene), context, question.prompt.answer, (context.tokens.last,))
+        last = (context.tokens.last,)
+        return trial_example(
+            reader, draw(question.scene), context, question.prompt.answer, last, targets=[question.answer]
+        )
 
 
 def staged_of(spec: ReuseSpec) -> tuple[Staged, ...]:

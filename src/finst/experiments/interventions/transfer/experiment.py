@@ -142,7 +142,7 @@ class Transfer(Intervention[TransferSpec]):
         trial = all_trials(spec)[spec.tasks[0]].tests[0]
         context = trial.encoded(reader)
         places = [pos for stage in stages_of(task_of(spec.tasks[0])) for pos in slots_of(stage, trial, context)]
-        return trial_example(reader, draw(trial.scene), context, trial.prompt.answer, places)
+        return trial_example(reader, draw(trial.scene), context, trial.prompt.answer, places, targets=[trial.answer])
 
 
 def transfer_sets(spec: TransferSpec, maps: HeadMaps, stage: str) -> tuple[HeadSets, ...]:

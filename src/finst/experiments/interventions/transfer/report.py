@@ -15,7 +15,10 @@ from finst.experiments.interventions.sentences import EFFECT_COLUMNS, before_and
 from finst.report.figures import FAINT, INK, NamedFigure, canvas, styled
 from finst.report.findings import Findings
 from finst.report.tables import tidy
-from finst.report.wording import NAMES, capital, format_p, probability
+from finst.report.wording import NAMES, capital, format_p, p_heading, probability
+
+EVERYTHING = "no edit and every control"
+"""What the p and the q of a pair of tasks are against."""
 
 POOLS = {"within": "IDs of the same task", "across": "IDs of another task"}
 """Trials of all tasks with IDs of their own task, or each with those of one other task, which take turns."""
@@ -104,13 +107,21 @@ def transfer_findings(summary: xr.Dataset) -> Findings:
         sentences=(
             *(
                 f"{NAMES[stage]}, {pool}: {before_and_after(effects.sel(set='top'))}; best control "
-                f"{_best_control(effects['after']):.1%}; compared with no edit and every control "
-                f"{probability(float(effects['p_all']))}"
+                f"{_best_control(effects['after']):.1%}; {probability(float(effects['p_all']), EVERYTHING)}"
                 for stage, pool, effects in _pools(summary)
             ),
             f"right without an edit: {right}",
         ),
-        columns=("stage", "IDs of", "written into", "K", "dose", *EFFECT_COLUMNS, "best control", "q"),
+        columns=(
+            "stage",
+            "IDs of",
+            "written into",
+            "K",
+            "dose",
+            *EFFECT_COLUMNS,
+            "best control",
+            p_heading(EVERYTHING, "q"),
+        ),
         rows=tuple(rows),
         method=(
             "IDs are means over pictures of one task by place: at the left or right end of the first or last row, "
