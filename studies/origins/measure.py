@@ -58,7 +58,7 @@ BRIEF = Effort(pairs=30, only_correct=False, trials=24, ks=(1, 3, 10), doses=(1.
                lessons=20, resamples=200)  # fmt: skip
 """For a checkpoint. All pairs count: early ones answer none correctly."""
 
-TINY = Effort(pairs=4, only_correct=False, trials=4, estimation=2, ks=(1,), doses=(2.0,), draws=1, similar=1, lessons=1,
+TINY = Effort(pairs=4, only_correct=False, trials=8, estimation=4, ks=(1,), doses=(2.0,), draws=1, similar=1, lessons=1,
               resamples=20, workers=0)  # fmt: skip
 """For a test."""
 
@@ -106,7 +106,7 @@ def measure(folder: Path, family: str, effort: Effort = FULL, device: str = "aut
 def _steered(vlm: VLM, cma: xr.Dataset | None, effort: Effort) -> dict[str, Any] | str:
     if cma is None:
         return "no heads: causal mediation found no usable pairs"
-    ks = tuple(k for k in effort.ks if k <= vlm.n_layers * vlm.n_heads)
+    ks = tuple(k for k in effort.ks if k <= largest_k(vlm.n_layers * vlm.n_heads))
     options = {"trials": effort.trials, "estimation": effort.estimation, "doses": effort.doses, "draws": effort.draws}
     return steering_of(summary_of("photoreal", vlm, cma, ks=ks, **options))
 

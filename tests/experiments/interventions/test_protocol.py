@@ -45,7 +45,11 @@ LITTLE = replace(TRANSFER, tasks=("description-sided", "enumeration"), ks=(1,), 
 
 EVERY: Mapping[str, tuple[type[Intervention[Any]], Any, set[str]]] = {
     "reuse": (Reuse, REUSE, {"reuse-relations", "reuse-grid"}),
-    "photoreal": (Photoreal, STEER, {f"photoreal-{name}" for name in ("sides", "grid", "dose", "k")}),
+    "photoreal": (
+        Photoreal,
+        STEER,
+        {f"photoreal-{name}-{row}-row" for name in ("sides", "grid", "dose", "k") for row in ("upper", "lower")},
+    ),
     "key-swap": (KeySwap, SWAP, {"key-swap-dose", "key-swap-sides"}),
     "frame-patch": (FramePatch, FRAMES, {"frame-patch"}),
     "transfer": (Transfer, LITTLE, {"transfer"}),

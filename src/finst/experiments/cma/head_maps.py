@@ -42,6 +42,11 @@ class HeadMaps:
     noise: float
     """Numerical noise of a score in logits: heads closer than this are tied."""
 
+    @property
+    def heads(self) -> int:
+        """How many heads the model has."""
+        return self.mean[0].size
+
     @classmethod
     def of(cls, summary: xr.Dataset, weights: str) -> HeadMaps:
         """The maps in a summary of ``finst run cma``."""
@@ -68,5 +73,10 @@ class HeadMaps:
         return headsets.top_k(self.mean.max(0), k, tolerance=self.noise, above=above, seed=seed)
 
     def weakest(self, k: int, seed: int) -> TopK:
-        """The ``k`` heads with the smallest maximum over the stages, ties as in ``top``."""
-        return headsets.top_k(-self.mean.max(0), k, tolerance=self.noise, seed=seed)
+        """The ``k`` heads with the smallest maximum over the stages, ties as in ``top``; none is among the strongest.
+
+        Only for up to half of all heads.
+        """
+        scores = -self.mean.max(0)
+        scores[tuple(zip(*self.strongest(k, seed).heads, strict=True))] = -np.inf
+        return headsets.top_k(scores, k, tolerance=self.noise, seed=seed)

@@ -16,7 +16,7 @@ from finst.experiments.cma.experiment import CMA
 from finst.experiments.cma.head_maps import HeadMaps
 from finst.experiments.cma.spec import CMASpec
 from finst.experiments.cma.stored import head_maps
-from finst.experiments.interventions.effect_table import EffectRow
+from finst.experiments.interventions.effect_rows import EffectRow
 from finst.experiments.interventions.heads import check_maps, check_shape
 from finst.experiments.interventions.shown_pictures import READING
 from finst.experiments.interventions.spec import InterventionSpec

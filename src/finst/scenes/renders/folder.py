@@ -45,6 +45,11 @@ class FiledSided:
     mask_file: Path | None = None
 
     @property
+    def place(self) -> str:
+        """Empty: pictures of a folder are taken to show their things at one height."""
+        return ""
+
+    @property
     def exact_masks(self) -> bool:
         """Whether masks are the things' own pixels, rather than the left and the right half of the picture."""
         return self.mask_file is not None

@@ -180,7 +180,7 @@ def test_the_first_slots_selection_makes_a_model_with_an_order_repeat(upper_firs
     assert found["stays"].sel(k=1).values.tolist() == [0, 1, 1, 1, 1, 1]
     assert found["chosen_k"].values.tolist() == [1, 1]
     rows = Coco.report.effects(found)
-    assert [(row.setting, row.before.value, row.after.value, row.control.value) for row in rows] == [
+    assert [(row.setting, row.before.value, row.after.value, row.control.share.value) for row in rows] == [
         ("K = 1", 0, 1, 0)
     ] * 2
 

@@ -65,7 +65,7 @@ def test_a_folder_is_measured_and_resumed(spec: PhotorealSpec, tmp_path: Path) -
     assert len(list((out / "units").iterdir())) == 2
     assert kept.stat().st_mtime_ns == written
     assert spec.pictures in done.report.read_text()
-    assert (int(done.summary["estimated_from"]), int(done.summary["unmirrored"])) == (spec.estimation, 0)
+    assert (done.summary["estimated_from"].values.tolist(), int(done.summary["unmirrored"])) == ([spec.estimation], 0)
     assert done.summary.sizes["trial"] == spec.trials
 
 

@@ -24,8 +24,10 @@ from finst.experiments.interventions.heads import (
     HeadSets,
     check_sizes,
     head_sets_of,
+    heads_of,
     names_of,
     rows_by_size,
+    sizes_of,
     warnings_of,
     with_unedited,
 )
@@ -94,7 +96,7 @@ class Coco(Intervention[CocoSpec]):
         """Raises FinstError for numbers out of range, too many heads, fewer than four different pictures that the model
         can be shown, and a prompt that it cannot take."""
         check_intervention(spec)
-        check_sizes(spec.ks, reader)
+        check_sizes(sizes_of(spec, heads_of(reader)), reader)
         chosen = chosen_photos(spec)
         read = [one.without_pixels for one in sifted(chosen.photos, suits(reader, prompts_of(spec)))]
         shown = sum(one.reason is None for one in read)
@@ -118,11 +120,12 @@ class Coco(Intervention[CocoSpec]):
         target = ~sources_of(spec, len(photos))
         used = [index for index, things in enumerate(named) if things.kept and target[:, index].any()]
         sets, trials = sets_of(prepared.maps, spec), list(unit.trials)
+        ks = sizes_of(spec, prepared.maps.heads)
         edited = [index for index in trials if index in used]
         contexts = [prompts.second(vlm.reader, photos[index].picture(), named[index].first) for index in edited]
         rows = [edit_rows(sets, first, target[:, i], context) for i, context in zip(edited, contexts, strict=True)]
         answers = decode_with_edits(vlm, contexts, rows, batch=spec.batch, new_tokens=spec.tokens)
-        edits = {"split": np.arange(1, spec.splits + 1).tolist(), "set": names_of(sets), "k": spec.ks}
+        edits = {"split": np.arange(1, spec.splits + 1).tolist(), "set": names_of(sets), "k": ks}
         before = dict.fromkeys(trials, "")
         texts = np.full((len(photos), *map(len, edits.values())), "", dtype=object)
         for index, (unedited, *others) in zip(edited, answers, strict=True):
@@ -142,7 +145,7 @@ class Coco(Intervention[CocoSpec]):
                 "annotated": ("trial", np.array([_annotated(photos[index], named[index].first) for index in trials])),
                 "target": (("trial", "split"), target[:, trials].T),
                 "picture": ("trial", np.array([photos[index].name for index in trials])),
-                **head_variables(sets, warnings_of(prepared.maps, STAGE, spec.ks, spec.seed)),
+                **head_variables(sets, warnings_of(prepared.maps, STAGE, ks, spec.seed)),
                 "sources": ("split", np.array(first.counts)),
                 READING: ((), "\n".join(first.reading)),
                 "thumbnail": (("shown", "row", "col", "rgb"), thumbnails.reshape(-1, STRIP_PX, STRIP_PX, 3)),
@@ -171,7 +174,7 @@ class Coco(Intervention[CocoSpec]):
 
 def sets_of(maps: HeadMaps, spec: CocoSpec) -> tuple[HeadSets, ...]:
     """The strongest heads twice (for the means of either slot), and their controls."""
-    top, *controls = head_sets_of(maps, STAGE, spec.ks, spec.draws, spec.seed)
+    top, *controls = head_sets_of(maps, STAGE, sizes_of(spec, maps.heads), spec.draws, spec.seed)
     return top, replace(top, name=SECOND), *controls
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from finst.experiments.interventions.effect_table import EFFECTS, EffectRow
+from finst.experiments.interventions.effect_rows import EFFECTS, EffectRow
 from finst.experiments.interventions.figures import KINDS, SHARES, draws_of, points
 from finst.experiments.interventions.sentences import (
     EFFECT_COLUMNS,
@@ -157,6 +157,13 @@ def counting_effects(summary: xr.Dataset) -> tuple[EffectRow, ...]:
     """Right numbers with every K: none was selected."""
     part = summary.sel(group="all", score="count")
     return tuple(
-        EffectRow.of_top("the right number, strongest heads at 0", f"K = {k}", part.sel(k=k), harms=True)
+        EffectRow.of_top(
+            "the right number, strongest heads at 0",
+            f"K = {k}",
+            part.sel(k=k),
+            alpha=float(summary.attrs["alpha"]),
+            harms=True,
+            without_own="none chosen",
+        )
         for k in part["k"].values.tolist()
     )

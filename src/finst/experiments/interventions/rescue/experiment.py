@@ -16,8 +16,10 @@ from finst.experiments.interventions.heads import (
     HeadSets,
     check_sizes,
     head_sets_of,
+    heads_of,
     names_of,
     rows_by_size,
+    sizes_of,
     warnings_of,
     with_unedited,
 )
@@ -75,7 +77,7 @@ class Rescue(Intervention[RescueSpec]):
     def check(self, spec: RescueSpec, reader: Reader) -> None:
         """Raises FinstError for unknown grids, numbers out of range, more heads than there are, unsuitable pictures."""
         check_intervention(spec)
-        check_sizes(spec.ks, reader)
+        check_sizes(sizes_of(spec, heads_of(reader)), reader)
         if not spec.grids or len(set(spec.grids)) < len(spec.grids):
             raise FinstError(f"grids is {spec.grids}: expected one or more different grids, of 2x2 and 3x3")
         for name in ("trials", "estimation"):
@@ -106,7 +108,8 @@ class Rescue(Intervention[RescueSpec]):
         """Dims trial, set, k, score: what texts begin with, with every edit and without any."""
         every, ids = trials_of(spec), prepared.estimates
         trials = [every[index] for index in unit.trials]
-        sets = head_sets_of(prepared.maps, STAGE, spec.ks, spec.draws, spec.seed)
+        maps, ks = prepared.maps, sizes_of(spec, prepared.maps.heads)
+        sets = head_sets_of(maps, STAGE, ks, spec.draws, spec.seed)
         lows, highs = zip(*(trial.encoded(vlm.reader, spec.placement) for trial in trials), strict=True)
         rows = [edit_rows(sets, ids[trial.grid], trial, low) for trial, low in zip(trials, lows, strict=True)]
         budget = {"batch": spec.batch, "new_tokens": MAX_NEW_TOKENS}
@@ -116,14 +119,14 @@ class Rescue(Intervention[RescueSpec]):
         high = np.array([_begins(text, trial.high.target) for (text,), trial in zip(high_texts, trials, strict=True)])
         counts = [np.array(ids[grid].counts) for grid in spec.grids]
         drawn = [len(staged) for staged in estimation_of(spec).values()]
-        edits = {"set": [*names_of(sets), WRONG], "k": spec.ks}
+        edits = {"set": [*names_of(sets), WRONG], "k": ks}
         return self.dataset(
             unit,
             edits,
             {
                 **edited_rows("hit", hits, edits, "score"),
                 "hit_high": (("trial", "part"), high),
-                **head_variables([*sets, sets[0]], warnings_of(prepared.maps, STAGE, spec.ks, spec.seed)),
+                **head_variables([*sets, sets[0]], warnings_of(maps, STAGE, ks, spec.seed)),
                 "estimated_from": ("source", np.array([count.min() for count in counts])),
                 "estimated_right": (
                     "source",

@@ -16,8 +16,10 @@ from finst.experiments.interventions.heads import (
     HeadSets,
     check_sizes,
     head_sets_of,
+    heads_of,
     names_of,
     rows_by_size,
+    sizes_of,
     warnings_of,
     with_unedited,
 )
@@ -65,7 +67,7 @@ class Reuse(Intervention[ReuseSpec]):
     def check(self, spec: ReuseSpec, reader: Reader) -> None:
         """Raises FinstError for numbers out of range, more heads than there are, or unsuitable pictures."""
         check_intervention(spec)
-        check_sizes(spec.ks, reader)
+        check_sizes(sizes_of(spec, heads_of(reader)), reader)
         asked = questions(spec)
         check_disjoint([each.scene for each in staged_of(spec)], [question.scene for question in asked])
         asked[0].encoded(reader)
@@ -82,17 +84,18 @@ class Reuse(Intervention[ReuseSpec]):
         """Dims trial, mode, set, k, dose: whose colour is named with every edit, and without any."""
         every, ids = questions(spec), prepared.estimates
         trials = [every[index] for index in unit.trials]
-        sets = head_sets_of(prepared.maps, STAGE, spec.ks, spec.draws, spec.seed)
+        maps, ks = prepared.maps, sizes_of(spec, prepared.maps.heads)
+        sets = head_sets_of(maps, STAGE, ks, spec.draws, spec.seed)
         contexts = [question.encoded(vlm.reader) for question in trials]
         rows = [edit_rows(spec, sets, ids, *pair) for pair in zip(trials, contexts, strict=True)]
         named = role_indices(decode_with_edits(vlm, contexts, rows, batch=spec.batch), trials, ROLES)
-        edits = {"mode": [*MODES], "set": names_of(sets), "k": spec.ks, "dose": spec.doses}
+        edits = {"mode": [*MODES], "set": names_of(sets), "k": ks, "dose": spec.doses}
         return self.dataset(
             unit,
             edits,
             {
                 **edited_rows("said", named, edits),
-                **head_variables(sets, warnings_of(prepared.maps, STAGE, spec.ks, spec.seed)),
+                **head_variables(sets, warnings_of(maps, STAGE, ks, spec.seed)),
                 "estimated_from": ("cell", np.array(ids.counts)),
             },
             {"relation": ("trial", np.array([question.relation for question in trials])), "role": [*ROLES]},
@@ -111,9 +114,7 @@ class Reuse(Intervention[ReuseSpec]):
         share = xr.concat(shares, xr.Variable("half", ["choosing", "reporting"])).assign_attrs(
             units="1", long_name="share of hits: the colour in the cell whose ID is written is named"
         )
-        return selected_effects(
-            before, hits, choosing, relations, spec.alpha, criterion=hits.sel(set="top"), at_chosen=True
-        ).assign(share=share)
+        return selected_effects(before, hits, choosing, relations, spec.alpha, at_chosen=True).assign(share=share)
 
     def example(self, spec: ReuseSpec, reader: Reader) -> TrialExample:
         """The first question."""
