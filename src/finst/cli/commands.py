@@ -18,6 +18,7 @@ from finst.cli import effects as effects_table
 from finst.cli import inspect as inspection
 from finst.cli import models as published
 from finst.cli import options
+from finst.cli import reproduce as reproduction
 from finst.cli import verify as verification
 from finst.errors import FinstError
 from finst.experiments.api import Run
@@ -64,6 +65,13 @@ def run_interventions(_: str, chosen: options.RunInterventions) -> None:
     page, table, data = (chosen.out / f"interventions.{end}" for end in ("html", "csv", "json"))
     text = effects_table.write(options.Effects(tuple(chosen.out / name for name in specs), page, table, data))
     print("\n".join(["", text, *(f"not run: {name}: {why}" for name, why in refused.items())]))
+
+
+def reproduce(_: str, chosen: options.Reproduce) -> int:
+    """``finst reproduce``."""
+    result = reproduction.run(chosen, Console(stderr=True))
+    print(result.text)
+    return int(not result.record.complete)
 
 
 def explain_discrepancy(_: str, chosen: options.ExplainDiscrepancy) -> None:

@@ -66,6 +66,12 @@ COMMANDS = (
         f"{_OPTIONS}:Demo",
         f"{_COMMANDS}:demo",
     ),
+    Command(
+        ("reproduce",),
+        "every experiment of the paper with one model, from one plan",
+        f"{_OPTIONS}:Reproduce",
+        f"{_COMMANDS}:reproduce",
+    ),
     *(
         Command(("run", entry.name), entry.summary, entry.spec_place, f"{_COMMANDS}:run_experiment", "run")
         for entry in ENTRIES
