@@ -66,7 +66,7 @@ class Plan:
 
 def shipped_plan(name: str) -> Plan:
     """The plan of this name, one of ``SHIPPED``."""
-    return parse_plan((resources.files(__package__) / f"{name}.toml").read_text(encoding="utf-8"), f"{name}.toml")
+    return parse_plan((resources.files("finst.plans") / f"{name}.toml").read_text(encoding="utf-8"), f"{name}.toml")
 
 
 def read_plan(path: Path) -> Plan:
