@@ -28,8 +28,10 @@ from finst.experiments.interventions.protocol import mediated
 from finst.experiments.registry import experiment_of
 from finst.experiments.reproduction.study import explain
 from finst.runs import executor
+from finst.runs import export as exporting
 from finst.runs.archive import write_atomically
 from finst.runs.factors import with_factors
+from finst.runs.finished import finished_run
 from finst.runs.progress import print_line, progress
 from finst.runs.spec import to_json
 from finst.scenes.renders.render import rendering
@@ -96,6 +98,13 @@ def render(_: str, chosen: options.Render) -> None:
             reporter.advance()
     work.finish()
     print_line(console, f"rendered: {chosen.out}")
+
+
+def export(_: str, chosen: options.Export) -> None:
+    """``finst export``."""
+    out = chosen.out or chosen.run.with_name(f"{chosen.run.resolve().name}-{chosen.to}")
+    files = exporting.export(finished_run(chosen.run), chosen.to, out)
+    print(f"exported: {out} ({len(files)} files)")
 
 
 def compare(_: str, chosen: options.Compare) -> None:

@@ -83,6 +83,12 @@ COMMANDS = (
         f"{_COMMANDS}:run_interventions",
     ),
     Command(
+        ("export",),
+        "the numbers of a finished run as CSV, Parquet or netCDF",
+        f"{_OPTIONS}:Export",
+        f"{_COMMANDS}:export",
+    ),
+    Command(
         ("compare",),
         "finished runs of one experiment side by side on one page",
         f"{_OPTIONS}:Compare",

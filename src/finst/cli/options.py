@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Generic, Literal, TypeVar
 
 import tyro
 
@@ -109,6 +109,18 @@ class Render:
     spec: Annotated[RenderSpec, tyro.conf.arg(name="")]
     out: Path = Path("renders")
     """Folder: a new one, or that of the same pictures, which is then resumed."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """The numbers of a finished run in formats of other tools, with units and provenance."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Folder of a finished run."""
+    to: Literal["csv", "parquet", "netcdf"] = "csv"
+    """csv and parquet: tables, one row an entry. netcdf: arrays with their dims. All but csv need finst[export]."""
+    out: Path | None = None
+    """Folder for the files, new or empty; RUN-FORMAT if None, such as runs/cma-csv."""
 
 
 @dataclass(frozen=True)
