@@ -18,6 +18,7 @@ from finst.cli import effects as effects_table
 from finst.cli import inspect as inspection
 from finst.cli import models as published
 from finst.cli import options
+from finst.cli import reproduce as reproduction
 from finst.cli import verify as verification
 from finst.errors import FinstError
 from finst.experiments.api import Run
@@ -28,8 +29,10 @@ from finst.experiments.interventions.protocol import check_mediated, mediated
 from finst.experiments.registry import experiment_of
 from finst.experiments.reproduction.study import explain
 from finst.runs import executor
+from finst.runs import export as exporting
 from finst.runs.archive import write_atomically
 from finst.runs.factors import with_factors
+from finst.runs.finished import finished_run
 from finst.runs.progress import print_line, progress, waiting
 from finst.runs.spec import to_json
 from finst.runs.store import RunFolder
@@ -81,6 +84,13 @@ def run_interventions(_: str, chosen: options.RunInterventions) -> None:
     print("\n".join(["", text, *(f"not run: {name}: {why}" for name, why in refused.items())]))
 
 
+def reproduce(_: str, chosen: options.Reproduce) -> int:
+    """``finst reproduce``."""
+    result = reproduction.run(chosen, Console(stderr=True))
+    print(result.text)
+    return int(not result.record.complete)
+
+
 def explain_discrepancy(_: str, chosen: options.ExplainDiscrepancy) -> None:
     """``finst explain-discrepancy``."""
     study = explain(chosen.spec, chosen.out)
@@ -103,6 +113,13 @@ def render(_: str, chosen: options.Render) -> None:
             reporter.advance()
     work.finish()
     print_line(console, f"rendered: {chosen.out}")
+
+
+def export(_: str, chosen: options.Export) -> None:
+    """``finst export``."""
+    out = chosen.out or chosen.run.with_name(f"{chosen.run.resolve().name}-{chosen.to}")
+    files = exporting.export(finished_run(chosen.run), chosen.to, out)
+    print(f"exported: {out} ({len(files)} files)")
 
 
 def compare(_: str, chosen: options.Compare) -> None:

@@ -79,6 +79,12 @@ COMMANDS = (
         f"{_OPTIONS}:Demo",
         f"{_COMMANDS}:demo",
     ),
+    Command(
+        ("reproduce",),
+        "every experiment of the paper with one model, from one plan",
+        f"{_OPTIONS}:Reproduce",
+        f"{_COMMANDS}:reproduce",
+    ),
     *(
         Command(("run", entry.name), entry.summary, entry.spec_place, f"{_COMMANDS}:run_experiment", "run")
         for entry in ENTRIES
@@ -88,6 +94,12 @@ COMMANDS = (
         "all interventions, and one table of their effects",
         f"{_OPTIONS}:RunInterventions",
         f"{_COMMANDS}:run_interventions",
+    ),
+    Command(
+        ("export",),
+        "the numbers of a finished run as CSV, Parquet or netCDF",
+        f"{_OPTIONS}:Export",
+        f"{_COMMANDS}:export",
     ),
     Command(
         ("compare",),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Generic, Literal, TypeVar
 
 import tyro
 
@@ -63,6 +63,39 @@ class RunInterventions:
     """Folder with one run per intervention, in a folder of its name; a second call resumes it."""
 
 
+Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+"""An option without a value."""
+
+
+@dataclass(frozen=True)
+class Reproduce:
+    """Every experiment of the paper with MODEL, from one plan, and one page of what holds.
+
+    The model is opened once. A second call resumes; after a change of the plan only what changed is run again. An
+    experiment that MODEL cannot run, or that fails, is recorded with its reason and the rest runs. Exit status 1: at
+    least one is not finished.
+    """
+
+    model: ModelName
+    """Built-in model, folder of a checkpoint, or Hugging Face hub id."""
+    fast: Flag = False
+    """The small plan, minutes on two cores with a built-in model; this is the default."""
+    full: Flag = False
+    """The plan with the paper's numbers of trials."""
+    plan: Path | None = None
+    """A plan of one's own, a TOML file such as plan.toml in the folder of a reproduction."""
+    only: tuple[str, ...] = ()
+    """Steps of the plan to run now, besides those whose heads they edit; all by default."""
+    out: Path | None = None
+    """Folder: a new one, or that of the same model, which is then resumed. runs/reproduce-MODEL if None."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub id."""
+    dtype: Dtype = "float32"
+    """Number format of the model. The 16-bit formats are noisier than the scores of many heads."""
+    device: str = "auto"
+    """Where the model runs: auto, cpu, cuda, cuda:N or, over all GPUs, cuda:all."""
+
+
 @dataclass(frozen=True)
 class ExplainDiscrepancy:
     """Runs the choices of a public reproduction one at a time and shows which of them changes which curve or map."""
@@ -88,6 +121,18 @@ class Render:
     spec: Annotated[RenderSpec, tyro.conf.arg(name="")]
     out: Path = Path("renders")
     """Folder: a new one, or that of the same pictures, which is then resumed."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """The numbers of a finished run in formats of other tools, with units and provenance."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Folder of a finished run."""
+    to: Literal["csv", "parquet", "netcdf"] = "csv"
+    """csv and parquet: tables, one row an entry. netcdf: arrays with their dims. All but csv need finst[export]."""
+    out: Path | None = None
+    """Folder for the files, new or empty; RUN-FORMAT if None, such as runs/cma-csv."""
 
 
 @dataclass(frozen=True)
