@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -130,8 +131,8 @@ def check_intervention(spec: InterventionSpec, least: Mapping[str, int], doses: 
     ``least`` has the least allowed value of an intervention's own fields.
     """
     check_numbers(spec, {**least, "pairs": 2, "draws": 1, "seed": 0, "batch": 1, "trials_per_unit": 1})
-    if not doses or len(set(doses)) < len(doses):
-        raise FinstError(f"doses is {tuple(doses)}: expected one or more different numbers")
+    if not doses or len(set(doses)) < len(doses) or not all(map(math.isfinite, doses)):
+        raise FinstError(f"doses is {tuple(doses)}: expected one or more different numbers, all finite")
     if spec.cma is not None:
         head_maps(spec.cma)
 
