@@ -85,7 +85,6 @@ def test_the_command_exits_with_2_and_one_message(
     [
         ("embed_tokens", "before layer 0"),
         ("lm_head", "after the last layer"),
-        ("norm.weight", "after the last layer"),
         ("layers.0.self_attn.q_proj.weight", "in layer 0"),
         ("visual.blocks.0.mlp.fc1.weight", "before layer 0"),
     ],

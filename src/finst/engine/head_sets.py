@@ -54,9 +54,9 @@ def head_sets(
         raise FinstError("the ranking holds a head twice: expected every head at most once")
     count = (values.shape[0], values.shape[2])
     if len(ranking) and (ranking.min() < 0 or (ranking >= count).any()):
-        outside = next(pair for pair in ranking.tolist() if not (0 <= pair[0] < count[0] and 0 <= pair[1] < count[1]))
         raise FinstError(
-            f"the ranking holds {outside}; expected layers in 0..{count[0] - 1}, heads in 0..{count[1] - 1}"
+            f"the ranking holds (layer, head) from {ranking.min(0).tolist()} to {ranking.max(0).tolist()}; expected "
+            f"layers in 0..{count[0] - 1} and heads in 0..{count[1] - 1}"
         )
     check_coefficients(coefficients or ())
     wrong = [k for k in ks if not 0 <= k <= len(ranking)]

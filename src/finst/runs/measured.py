@@ -17,6 +17,6 @@ def check_measured(data: xr.Dataset, unit: str) -> None:
         place = np.argwhere(~np.isfinite(values))[0]
         where = ", ".join(f"{dim} {variable[dim].values[at]}" for dim, at in zip(variable.dims, place, strict=True))
         raise NotFiniteError(
-            f"{unit}: {name} is {values[tuple(place)]} at {where or 'its only entry'}; expected finite numbers. No result "
-            "is made of it: measure again with a checkpoint and a dtype that give finite numbers, into a new folder"
+            f"{unit}: {name} is {values[tuple(place)]} at {where or 'its only entry'}; expected finite numbers. No "
+            "result is made of it: measure again with a checkpoint and a dtype that give finite numbers"
         )
