@@ -13,6 +13,10 @@ class FinstError(Exception):
     """Bad input. The message names what was wrong and what was expected; the command line exits with status 2."""
 
 
+class NotFiniteError(FinstError):
+    """A model's numbers, or an edit's, are NaN or infinite. The message names context, layer and likely cause."""
+
+
 class PrecisionWarning(UserWarning):
     """Numbers are less precise than the differences to be measured."""
 

@@ -46,7 +46,7 @@ def label_permutation(
     varies = ~constant(scores, 0).ravel() & (len(groups) > 1)
     data, _ = scaled(np.ascontiguousarray(finite(scores).reshape(len(scores), -1)[:, varies]), axis=0)
     if not varies.any():
-        return LabelTest(*results.reshape(3, *shape))
+        return LabelTest(*(part.reshape(shape) for part in results))
     data = data - data.mean(axis=0)
     data = data / np.linalg.norm(data, axis=0)
     shares = np.eye(len(groups))[members] / np.sqrt(np.bincount(members))
@@ -60,7 +60,7 @@ def label_permutation(
         reached += (drawn >= explained).sum(axis=0)
         reached_max += (drawn.max(axis=1, keepdims=True) >= explained).sum(axis=0)
     results[:, varies] = explained, reached / (permutations + 1), reached_max / (permutations + 1)
-    return LabelTest(*results.reshape(3, *shape))
+    return LabelTest(*(part.reshape(shape) for part in results))
 
 
 def _explained(

@@ -8,13 +8,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import xarray as xr
 from rich.console import Console
 
 from finst.engine.memory import gauge
-from finst.errors import FinstError, out_of_memory
+from finst.errors import FinstError, NotFiniteError, out_of_memory
 from finst.runs.experiment import Experiment, Unit
 from finst.runs.finished import FinishedRun
 from finst.runs.manifest import ModelRecord
+from finst.runs.measured import check_measured
 from finst.runs.progress import print_line, progress, waiting
 from finst.runs.provenance import now, session
 from finst.runs.size import check_size
@@ -141,13 +143,26 @@ def _measure(
         for index in missing:
             bar.begin(units[index].name)
             started = time.perf_counter()
-            data = experiment.measure(vlm, spec, units[index], prepared)
+            data = _measured(experiment, vlm, spec, units[index], prepared)
             folder.write_unit(index, data, time.perf_counter() - started, peak_memory())
             bar.advance()
 
 
+def _measured(experiment: Experiment[SpecT], vlm: VLM, spec: SpecT, unit: Unit, prepared: Any) -> xr.Dataset:
+    """The data of one unit. Raises NotFiniteError naming the unit where numbers are not finite."""
+    try:
+        data = experiment.measure(vlm, spec, unit, prepared)
+    except NotFiniteError as error:
+        raise NotFiniteError(f"{unit.name}: {error}") from error
+    check_measured(data, unit.name)
+    return data
+
+
 def _finish(experiment: Experiment[SpecT], spec: SpecT, reader: Reader, folder: RunFolder, units: int) -> FinishedRun:
-    summary = experiment.summarise(spec, [folder.read_unit(index) for index in range(units)])
+    parts = [folder.read_unit(index) for index in range(units)]
+    for index, part in enumerate(parts):
+        check_measured(part, f"unit {index} in {folder.path}")
+    summary = experiment.summarise(spec, parts)
     folder.write_summary(summary)
     figures = experiment.report.figures(summary)
     for figure in figures:
