@@ -18,6 +18,7 @@ from finst.runs.progress import print_line, progress
 from finst.runs.provenance import now, session
 from finst.runs.spec import differences, to_json
 from finst.runs.store import RunFolder
+from finst.vlm.names import shadowed
 from finst.vlm.open import VLM, Reader, open_reader, open_vlm
 from finst.vlm.spec import ModelSpec
 
@@ -46,6 +47,12 @@ def run(
     units = experiment.plan(spec)
     console = console or Console(stderr=True)
     print_line(console, f"{experiment.name} of {reader.id}: {len(units)} units into {out}")
+    if note := shadowed(spec.model):
+        print_line(console, f"note: {note}")
+    if reader.tokenizer is not None and reader.tokenizer.chat_template is None:
+        print_line(
+            console, f"note: {reader.id} has no chat template, so conversations are written as finst's family does"
+        )
     vlm = vlm or open_vlm(reader, dtype=spec.dtype, device=spec.device)
     missing = [index for index in range(len(units)) if not folder.has_unit(index)]
     if missing and inputs is None:
@@ -62,7 +69,7 @@ def run(
 
 def _begin(folder: RunFolder, vlm: VLM, spec: ModelSpec, units: int, console: Console) -> None:
     """Opens the record. Prints a note when versions or machine have changed: numbers may then round differently."""
-    model = ModelRecord(vlm.reader.id, vlm.reader.revision, vlm.weights_hash, spec.dtype, str(vlm.device))
+    model = ModelRecord(vlm.reader.id, vlm.reader.revision, vlm.weights_hash, spec.dtype, vlm.place)
     *_, before, here = (None, *folder.begin(model, units, session()).sessions)
     if before is None:
         return
