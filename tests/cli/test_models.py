@@ -72,7 +72,7 @@ def test_check_of_a_model_that_is_not_here(finst: Finst, monkeypatch: pytest.Mon
     assert "bfloat16    15.4 GiB   fits" in printed
     assert all(f"finst run {name}: " in printed for name in result["experiments"])
     assert "1,000.0 GFLOP/s and 100 GB/s" in printed
-    assert "unknown model 'no/such-model'" in finst("check", "no/such-model").message
+    assert "no/such-model: no network (HF_HUB_OFFLINE is set)" in finst("check", "no/such-model").message
     assert "pairs must be at least 1" in finst("check", "organism", "--pairs", 0).message
 
 

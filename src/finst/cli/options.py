@@ -222,16 +222,23 @@ class Models:
 
 @dataclass(frozen=True)
 class Check:
-    """Whether MODEL fits this machine, which experiments it can run, and about how long; without its weights."""
+    """A rehearsal without weights: whether MODEL runs here, with which experiments, and about how long.
+
+    What ``finst run`` would refuse is refused in the same words.
+    """
 
     model: ModelName
-    """Built-in model, folder, hub id, or the name of a published shape such as qwen2-vl-7b."""
+    """Built-in model, folder, hub id, or the name of a published shape such as qwen2-vl-7b. A folder of that name is
+    taken first."""
     revision: str | None = None
     """Hub branch, tag or commit."""
     dtype: Dtype = "float32"
     """Number format for the estimate of time."""
     device: str = "auto"
-    """Where it would run: auto, cpu, cuda or cuda:N."""
+    """Where it would run: auto, cpu, cuda, cuda:N or, over all GPUs, cuda:all."""
+    on: str | None = None
+    """Another machine instead: a card such as h100-80gb, several (2xh100-80gb), or memory (24GiB); a wrong name is
+    answered with the list."""
     pairs: int = 50
     """Pairs of causal mediation."""
     json: bool = False

@@ -22,6 +22,7 @@ from finst.runs.provenance import now, session
 from finst.runs.size import check_size
 from finst.runs.spec import differences, to_json
 from finst.runs.store import RunFolder
+from finst.vlm.names import shadowed
 from finst.vlm.open import VLM, Reader, open_reader, open_vlm
 from finst.vlm.spec import ModelSpec
 
@@ -50,9 +51,15 @@ def run(
     console = console or Console(stderr=True)
     units = planned(experiment, spec, reader, out, console, inputs_given=inputs is not None)
     print_line(console, f"{experiment.name} of {reader.id}: {len(units)} units into {out}")
+    if note := shadowed(spec.model):
+        print_line(console, f"note: {note}")
+    if reader.tokenizer is not None and reader.tokenizer.chat_template is None:
+        print_line(
+            console, f"note: {reader.id} has no chat template, so conversations are written as finst's family does"
+        )
     with waiting(console, f"reading the weights of {reader.id}"):
         vlm = vlm or open_vlm(reader, dtype=spec.dtype, device=spec.device)
-        model = ModelRecord(vlm.reader.id, vlm.reader.revision, vlm.weights_hash, spec.dtype, str(vlm.device))
+        model = ModelRecord(vlm.reader.id, vlm.reader.revision, vlm.weights_hash, spec.dtype, vlm.place)
         folder.check_session(model, len(units))
     missing = [index for index in range(len(units)) if not folder.has_unit(index)]
     if missing and inputs is None:
