@@ -16,12 +16,13 @@ from matplotlib.axes import Axes
 from finst.experiments.interventions.effect_table import EFFECTS, EffectRow
 from finst.experiments.interventions.figures import KINDS, draws_of
 from finst.experiments.interventions.sentences import EFFECT_COLUMNS, before_and_after, effect_row, intervals, tie_notes
-from finst.experiments.interventions.shown_pictures import reading_lines
+from finst.experiments.interventions.shown_pictures import READING, reading_lines
 from finst.report.curves import BLUE, GREEN, ORANGE, PURPLE, Pen
 from finst.report.figures import FAINT, INK, NamedFigure, canvas, styled
 from finst.report.findings import Findings
 from finst.report.tables import tidy
 from finst.report.wording import level_of
+from finst.scenes.picture_files import listed
 
 RULES = {"exact": "the whole phrase", "lenient": "the head noun"}
 """When two phrases are one thing: all of their words are equal, or their head nouns are."""
@@ -130,7 +131,10 @@ def left_out(summary: xr.Dataset) -> tuple[str, ...]:
     counts = Counter(reason for reason in summary["reason"].values.tolist() if reason)
     reasons = ", ".join(f"{count} {reason}" for reason, count in counts.items())
     whole = f"{counts.total()} of {summary.sizes['trial']} pictures are left out{': ' if reasons else ''}{reasons}"
-    return (whole, *reading_lines(summary))
+    damaged = summary["picture"].values[summary["reason"].values == "unreadable"].tolist()
+    if READING in summary or not damaged:
+        return (whole, *reading_lines(summary))
+    return whole, f"files that cannot be read: {listed(damaged)}"
 
 
 def _annotated(summary: xr.Dataset) -> tuple[str, ...]:
