@@ -242,7 +242,9 @@ def _renders(rng: Rng, folder: Path) -> str:
 def _array(rng: Rng, folder: Path) -> str:
     dtype = rng.choice([np.uint8, np.uint8, np.int16, np.uint16, np.float32, np.float64, bool, np.complex64, object])
     shape = tuple(int(n) for n in rng.choice([0, 1, 2, 3, 4, 7], int(rng.integers(0, 5))))
-    values = (rng.random(shape) * rng.choice([1, 255, 70000])).astype(dtype)
+    if rng.random() < 0.3:
+        shape = (int(rng.integers(1, 9)), int(rng.integers(1, 9)), 3)
+    values = np.asarray(rng.random(shape) * rng.choice([1, 255, 70000])).astype(dtype)
     if np.issubdtype(values.dtype, np.floating) and values.size and rng.random() < 0.3:
         values.flat[0] = rng.choice([np.nan, np.inf, -np.inf])
     found = _refused(lambda: read_image(values))

@@ -74,7 +74,7 @@ def explain(spec: DiscrepancySpec, out: Path, *, console: Console | None = None)
         planned(EXPERIMENTS[name], specs[key], reader, out, console, inputs_given=True)
     vlm = open_vlm(reader, dtype=spec.dtype, device=spec.device)
     with folder.held():
-        model = ModelRecord(reader.id, reader.revision, vlm.weights_hash, spec.dtype, str(vlm.device))
+        model = ModelRecord(reader.id, reader.revision, vlm.weights_hash, spec.dtype, vlm.place)
         folder.begin(model, len(plan), session())
         left_out = {key: reason for key, _ in plan if (reason := _impossible(vlm, specs[key]))}
         summaries: dict[str, xr.Dataset] = {}

@@ -27,12 +27,13 @@ from finst.experiments.interventions.sentences import (
     rule,
     tie_notes,
 )
-from finst.experiments.interventions.shown_pictures import reading_lines
+from finst.experiments.interventions.shown_pictures import READING, reading_lines
 from finst.report.curves import BLUE, GREEN, ORANGE, PURPLE, Pen
 from finst.report.figures import FAINT, INK, NamedFigure, canvas, styled
 from finst.report.findings import Findings
 from finst.report.tables import tidy
 from finst.report.wording import counted, level_of
+from finst.scenes.picture_files import listed
 
 RULES = {"exact": "the whole phrase", "lenient": "the head noun"}
 """When two phrases are one thing: all of their words are equal, or their head nouns are."""
@@ -141,7 +142,10 @@ def left_out(summary: xr.Dataset) -> tuple[str, ...]:
     counts = Counter(reason for reason in summary["reason"].values.tolist() if reason)
     reasons = ", ".join(f"{count} {reason}" for reason, count in counts.items())
     whole = f"{counts.total()} of {summary.sizes['trial']} pictures are left out{': ' if reasons else ''}{reasons}"
-    return (whole, *reading_lines(summary))
+    damaged = summary["picture"].values[summary["reason"].values == "unreadable"].tolist()
+    if READING in summary or not damaged:
+        return (whole, *reading_lines(summary))
+    return whole, f"files that cannot be read: {listed(damaged)}"
 
 
 def _annotated(summary: xr.Dataset) -> tuple[str, ...]:

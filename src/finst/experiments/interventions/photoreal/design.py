@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
@@ -90,22 +90,19 @@ def pictures_of(spec: PhotorealSpec) -> Sequence[TwoThingPicture]:
     return read_sided(Path(spec.pictures))
 
 
-def shown_split(reader: Reader, spec: PhotorealSpec) -> Split:
-    """``split_of`` the pictures that the model can be shown; those of files are read and judged once a process.
+def shown(
+    reader: Reader, spec: PhotorealSpec, pictures: Sequence[TwoThingPicture]
+) -> tuple[Sequence[TwoThingPicture], tuple[str, ...]]:
+    """The pictures that the model can be shown, and what is said about the others.
 
-    Raises FinstError as ``pictures_of`` and ``split_of`` do, with the reasons why pictures were left out.
+    Drawings can always be. Files are read and judged once a process, and again when they change.
     """
-    pictures = pictures_of(spec)
     if spec.pictures == DRAWN:
-        return split_of(pictures, spec)
-    stamps = tuple(
-        _stamp(file) for one in pictures if isinstance(one, FiledSided) for file in (one.file, one.mask_file)
-    )
+        return pictures, ()
+    filed = [one for one in pictures if isinstance(one, FiledSided)]
+    stamps = tuple(_stamp(file) for one in filed for file in (one.file, one.mask_file))
     names, lines = _shown(reader, spec, stamps)
-    try:
-        return replace(split_of([one for one in pictures if one.name in names], spec), reading=lines)
-    except FinstError as cause:
-        raise FinstError("; ".join((str(cause), *lines))) from cause
+    return [one for one in pictures if one.name in names], lines
 
 
 def _stamp(file: Path | None) -> tuple[str, int, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import xarray as xr
@@ -10,10 +11,19 @@ from jaxtyping import Int8
 
 from finst.analysis.mediation import STAGES
 from finst.engine.edits import Rows, unedited
+from finst.errors import FinstError
 from finst.experiments.example import trial_example
 from finst.experiments.interventions.decoding import decode_with_edits
 from finst.experiments.interventions.heads import check_sizes, heads_of, sizes_of, warnings_of
-from finst.experiments.interventions.photoreal.design import ROLES, check_words, places_of, shown_split
+from finst.experiments.interventions.photoreal.design import (
+    ROLES,
+    Split,
+    check_words,
+    pictures_of,
+    places_of,
+    shown,
+    split_of,
+)
 from finst.experiments.interventions.photoreal.directions import Directions, directions, edit_rows, steered_heads
 from finst.experiments.interventions.photoreal.report import photoreal_effects, photoreal_figures, photoreal_findings
 from finst.experiments.interventions.photoreal.spec import PhotorealSpec
@@ -44,6 +54,15 @@ DOCUMENTATION = {
 }
 
 
+def shown_split_of(reader: Reader, spec: PhotorealSpec) -> Split:
+    """``split_of`` the pictures that the model can be shown; raises its errors with what is said about the others."""
+    pictures, lines = shown(reader, spec, pictures_of(spec))
+    try:
+        return replace(split_of(pictures, spec), reading=lines)
+    except FinstError as cause:
+        raise FinstError("; ".join((str(cause), *lines))) from cause
+
+
 class Photoreal(Intervention[PhotorealSpec]):
     """Directions between the sides, added so that the described thing is named again."""
 
@@ -60,7 +79,7 @@ class Photoreal(Intervention[PhotorealSpec]):
         with the same token: the edit acts on the first one."""
         check_intervention(spec)
         check_sizes(sizes_of(spec, heads_of(reader)), reader)
-        split = shown_split(reader, spec)
+        split = shown_split_of(reader, spec)
         check_words(reader, split, spec)
         prompts = [trial.encoded(reader, spec)[1] for trial in (*split.test, *split.estimation[::2])]
         first_tokens(reader, prompts[0], split.colours)
@@ -71,7 +90,7 @@ class Photoreal(Intervention[PhotorealSpec]):
 
     def estimate(self, vlm: VLM, spec: PhotorealSpec) -> Mapping[str, Directions]:
         """Directions by place, from pictures that are not tested on."""
-        trials = shown_split(vlm.reader, spec).estimation
+        trials = shown_split_of(vlm.reader, spec).estimation
         return {
             place: directions(vlm, spec, [trial for trial in trials if trial.two_things.place == place])
             for place in places_of(trial.two_things for trial in trials)
@@ -82,7 +101,7 @@ class Photoreal(Intervention[PhotorealSpec]):
 
         All rows of a stage go through the model together, once a picture.
         """
-        split = shown_split(vlm.reader, spec)
+        split = shown_split_of(vlm.reader, spec)
         trials = [split.test[index] for index in unit.trials]
         contexts = [trial.encoded(vlm.reader, spec)[2] for trial in trials]
         estimates: Mapping[str, Directions] = prepared.estimates
@@ -136,7 +155,7 @@ class Photoreal(Intervention[PhotorealSpec]):
 
     def example(self, spec: PhotorealSpec, reader: Reader) -> TrialExample:
         """The first trial."""
-        trial = shown_split(reader, spec).test[0]
+        trial = shown_split_of(reader, spec).test[0]
         picture, prompt, context = trial.encoded(reader, spec)
         read = (*context.tokens.described(trial.described), context.tokens.last)
         return trial_example(reader, picture, context, prompt.answer, read, targets=[1 - trial.described])
