@@ -28,7 +28,10 @@ def some() -> xr.Dataset:
 def test_an_effect_as_words_and_as_a_row():
     top = some().sel(set="top", group="all")
     assert share_of(top, "after") == "50.0% [23.7%, 76.3%]"
-    assert before_and_after(top) == "0.0% [0.0%, 27.8%] before, 50.0% [23.7%, 76.3%] after, n = 10, p = 0.062"
+    assert (
+        before_and_after(top)
+        == "0.0% [0.0%, 27.8%] before, 50.0% [23.7%, 76.3%] after, n = 10 trials, p = 0.062 against no edit"
+    )
     cells = dict(zip(EFFECT_COLUMNS, effect_row(top), strict=True))
     assert cells == {
         "n": "10",
@@ -36,7 +39,7 @@ def test_an_effect_as_words_and_as_a_row():
         "after": "50.0% [23.7%, 76.3%]",
         "gained": "5",
         "lost": "0",
-        "p": "0.062",
+        "p against no edit": "0.062",
     }
 
 
