@@ -56,8 +56,16 @@ def test_what_the_wording_writes_is_accepted(p: float, name: str) -> None:
     assert Findings("counting", f"{text}.", (f"n = 3, {text}; more",), (), (), ()).headline == f"{text}."
 
 
-def test_cells_of_a_page_carry_the_heading_of_their_column() -> None:
-    table = "<table><thead><tr><th></th><th>a <i>b</i></th></tr></thead><tbody>{}</tbody></table>"
-    rows = '<tr><td>x</td><td class="n">1</td></tr><tr><td colspan="2">none</td></tr>'
-    expected = '<tr><td>x</td><td data-label="a b" class="n">1</td></tr><tr><td colspan="2">none</td></tr>'
-    assert labelled(f"<p>{table.format(rows)}</p>") == f"<p>{table.format(expected)}</p>"
+def test_narrow_screens_give_cells_the_heading_of_their_column() -> None:
+    head = '<thead><tr><th></th><th>a &lt;i&gt; <i>b</i> "c"</th></tr></thead>'
+    table = f'<table>{head}<tbody><tr><td>x</td><td class="n">1</td></tr></tbody></table>'
+    page = labelled(f"<style>p {{}}</style><p>{table}</p>{table}")
+    style, _, body = page.partition("</style>")
+    assert body == f"<p>{table}</p>{table}".replace("<table", '<table id="table-1"', 1).replace(
+        "<table>", '<table id="table-2">'
+    )
+    label = r'content: "a \3c i\3e  b \22 c\22 ";'
+    for name in ("table-1", "table-2"):
+        assert f"#{name} td:nth-child(2):not([colspan])::before {{ {label} }}" in style
+    assert "nth-child(1):not([colspan])::before" not in style
+    assert labelled("<style></style><p>no table</p>") == "<style></style><p>no table</p>"

@@ -30,7 +30,7 @@ TALL = 0.75
 def render(template: str, *packages: str, **content: Any) -> str:
     """A page from a template of this package or of one of ``packages``, with style and published values.
 
-    Cells of tables know their column's heading, so that narrow screens show rows as lists.
+    Narrow screens show rows of tables as lists, every cell with its column's heading.
     """
     page = _environment(*packages).get_template(template)
     return labelled(page.render(published=published(), style=Markup(_asset("templates/page.css")), **content))

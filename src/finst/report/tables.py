@@ -1,9 +1,10 @@
-"""Tables: tidy CSV from datasets, aligned columns for the terminal, and cells that know their heading for pages."""
+"""Tables: tidy CSV from datasets, aligned columns for the terminal, and headings of cells on narrow screens."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from html import unescape
 
 import xarray as xr
 
@@ -20,22 +21,35 @@ def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     return ["  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def labelled(html: str) -> str:
-    """A page in which every cell of a table carries the heading of its column as ``data-label``."""
-    return re.sub(r"<table.*?</table>", lambda table: _labelled_table(table[0]), html, flags=re.DOTALL)
+NARROW = "@media screen and (max-width: 48rem)"
+"""Screens on which rows of tables are lists, as in ``page.css``."""
 
 
-def _labelled_table(table: str) -> str:
-    head, mark, body = table.partition("</thead>")
-    texts = [re.sub(r"<[^>]*>", "", text) for text in re.findall(r"<th\b[^>]*>(.*?)</th>", head, flags=re.DOTALL)]
-    labels = [" ".join(text.replace('"', "&#34;").split()) for text in texts]
-    return head + mark + re.sub(r"<tr\b.*?</tr>", lambda row: _labelled_row(row[0], labels), body, flags=re.DOTALL)
+def labelled(page: str) -> str:
+    """A page whose style gives every cell of a table the heading of its column, for screens that show rows as lists."""
+    rules: list[str] = []
+
+    def named(table: re.Match[str]) -> str:
+        name = f"table-{len(rules) + 1}"
+        rules.append("\n".join(_rules(table[0], name)))
+        return table[0].replace("<table", f'<table id="{name}"', 1)
+
+    head, mark, body = page.partition("</style>")
+    body = re.sub(r"<table.*?</table>", named, body, flags=re.DOTALL)
+    return f"{head}{NARROW} {{\n{chr(10).join(rules)}\n}}\n{mark}{body}" if rules else page
 
 
-def _labelled_row(row: str, labels: Sequence[str]) -> str:
-    """Headings that are empty give no label; rows whose cells span columns have none."""
-    if "colspan" in row:
-        return row
-    first, *cells = re.split(r"<td\b", row)
-    marks = [f'<td data-label="{label}"' if label else "<td" for label in labels]
-    return first + "".join(mark + cell for mark, cell in zip(marks, cells, strict=True))
+def _rules(table: str, name: str) -> list[str]:
+    """One rule a column; a column without a heading has none, and its cells are bold."""
+    heads = re.findall(r"<th\b[^>]*>(.*?)</th>", table.partition("</thead>")[0], flags=re.DOTALL)
+    rules = []
+    for column, text in enumerate(heads, 1):
+        label = " ".join(unescape(re.sub(r"<[^>]*>", "", text)).split())
+        cell = f"#{name} td:nth-child({column}):not([colspan])"
+        rules.append(f"{cell}::before {{ content: {_quoted(label)}; }}" if label else f"{cell} {{ display: block; }}")
+    return rules
+
+
+def _quoted(text: str) -> str:
+    """A string of a style sheet that cannot end the style sheet."""
+    return '"' + re.sub(r'["\\<>&\x00-\x1f]', lambda found: f"\\{ord(found[0]):x} ", text) + '"'

@@ -22,6 +22,7 @@ from finst.experiments.cma.verdict import verdict_of
 from finst.report.figures import NamedFigure
 from finst.report.page import published
 from tests.experiments import synthetic
+from tests.experiments.cma.test_verdict import with_values
 
 MANIFEST: dict[str, Any] = {
     "format": 1,
@@ -129,6 +130,14 @@ def test_a_missing_stage_is_marked_as_not_found():
     effects = {stage: heads for stage, heads in synthetic.STAGED.items() if stage != "id_retrieval"}
     page = rendered(synthetic.summary(effects))
     assert re.findall(r'class="status (\w+)"', page) == ["no", "yes", "yes"]
+
+
+def test_the_largest_mean_is_on_the_card_and_in_the_table_of_answers():
+    large = {"mean": 27.0, "p_fwer": 0.066, "above": False}
+    page = rendered(with_values(summary(), "id_selection", 4, 0, **large))
+    card = page.partition("ID selection</h3>")[2].partition("</div>")[0]
+    assert "Largest mean: L4H0, 27.000 ± " in card
+    assert "ID selection, L4H0 (not above the noise)" in page
 
 
 def test_dropped_pairs_the_example_and_provenance_are_shown():

@@ -33,7 +33,7 @@ def test_an_effect_as_words_and_as_a_row():
     assert share_of(top, "after") == "50.0% [23.7%, 76.3%]"
     assert (
         before_and_after(top)
-        == "0.0% [0.0%, 27.8%] before, 50.0% [23.7%, 76.3%] after, n = 10, p = 0.062 against no edit"
+        == "0.0% [0.0%, 27.8%] before, 50.0% [23.7%, 76.3%] after, n = 10 trials, p = 0.062 against no edit"
     )
     cells = dict(zip(EFFECT_COLUMNS, effect_row(top), strict=True))
     assert cells == {
