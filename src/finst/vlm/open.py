@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -46,16 +45,6 @@ _WEIGHTS = ("model*.safetensors", "model*.safetensors.index.json")
 
 _LEAST_PX = 56
 """Side of the blank picture on which a checkpoint's parts are tried."""
-
-    @cached_property
-    def weights_hash(self) -> str:
-        """SHA-256 of the contents of the weight files, in the order of their names; read once."""
-        digest = hashlib.sha256()
-        for file in weight_files(self.path):
-            with file.open("rb") as stream:
-                while block := stream.read(1 << 22):
-                    digest.update(block)
-        return digest.hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,10 +108,15 @@ class VLM:
         """The number format of the weights."""
         return self.model.dtype
 
-    @property
+    @cached_property
     def weights_hash(self) -> str:
-        """SHA-256 of the contents of the weight files, in the order of their names."""
-        return self.reader.weights_hash
+        """SHA-256 of the contents of the weight files, in the order of their names; read once."""
+        digest = hashlib.sha256()
+        for file in weight_files(self.reader.path):
+            with file.open("rb") as stream:
+                while block := stream.read(1 << 22):
+                    digest.update(block)
+        return digest.hexdigest()
 
 
 def model_spec(vlm: VLM) -> ModelSpec:
