@@ -111,7 +111,7 @@ def _image(
     values = _bytes(rng, (*size, bands))
     if mode in ("La", "RGBa"):
         values[..., :-1] = np.minimum(values[..., :-1], values[..., -1:])
-    image = Image.frombytes(mode, size[::-1], values.tobytes())
+    image = Image.frombytes(mode, (size[1], size[0]), values.tobytes())
     floats = values.astype(float)
     if mode in ("LA", "RGBA"):
         return image, _grey(floats[..., :-1]), floats[..., -1], 0.51

@@ -240,7 +240,7 @@ def _renders(rng: Rng, folder: Path) -> str:
 
 
 def _array(rng: Rng, folder: Path) -> str:
-    dtype = rng.choice([np.uint8, np.uint8, np.int16, np.uint16, np.float32, np.float64, bool, np.complex64, object])
+    dtype = str(rng.choice(["u1", "u1", "i2", "u2", "f4", "f8", "?", "c8", "O"]))
     shape = tuple(int(n) for n in rng.choice([0, 1, 2, 3, 4, 7], int(rng.integers(0, 5))))
     if rng.random() < 0.3:
         shape = (int(rng.integers(1, 9)), int(rng.integers(1, 9)), 3)
@@ -255,7 +255,7 @@ def _array(rng: Rng, folder: Path) -> str:
 
 def _masks(rng: Rng, folder: Path) -> str:
     shown = draw(on_grid([("red", "circle"), ("blue", "star")], [(0, 0), (1, 1)], Grid(2, 2)))
-    masks = shown.masks.astype(rng.choice([bool, np.uint8, np.float32, np.int64]))
+    masks = shown.masks.astype(str(rng.choice(["?", "u1", "f4", "i8"])))
     change = str(rng.choice(["none", "empty", "order", "value", "size", "count", "twice", "outside"]))
     if change == "empty":
         masks[int(rng.integers(2))] = 0

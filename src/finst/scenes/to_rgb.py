@@ -202,8 +202,9 @@ def _transform(profile: bytes, mode: str) -> ImageCms.ImageCmsTransform | None:
     Raises ValueError for a profile of another colour space than the mode's, and Pillow's errors for a damaged one.
     """
     source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-    if source.profile.xcolor_space.strip() != _SPACES[mode]:
-        raise ValueError(f"a profile of {source.profile.xcolor_space} for {mode}")
+    described: Any = source.profile
+    if described.xcolor_space.strip() != _SPACES[mode]:
+        raise ValueError(f"a profile of {described.xcolor_space} for {mode}")
     transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
     if mode in ("CMYK", "LAB"):
         return transform
