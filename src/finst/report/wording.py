@@ -28,6 +28,11 @@ def number(value: float, decimals: int = 3) -> str:
     return f"{value:.{decimals}f}".replace("-", "−")
 
 
+def percent(share: float) -> str:
+    """``12.5%``; a dash for NaN."""
+    return "–" if np.isnan(share) else f"{share:.1%}"
+
+
 def format_p(p: float) -> str:
     """``0.012``, or ``< 0.001``; a dash for NaN."""
     return "< 0.001" if p < 0.001 else number(p)

@@ -9,7 +9,7 @@ import xarray as xr
 from finst.experiments.representations.report.method import design_text, exact_text, reading_text
 from finst.experiments.representations.report.pca_figures import best_layers
 from finst.report.findings import Findings
-from finst.report.wording import capital, listed, number
+from finst.report.wording import capital, listed, number, percent
 
 
 def pca_findings(summary: xr.Dataset) -> Findings:
@@ -52,7 +52,7 @@ def _headline(silhouette: xr.DataArray, best: Mapping[str, int]) -> str:
 
 def _best_text(part: xr.Dataset, view: str, label: str, layer: int) -> str:
     best = part.sel(layer=layer)
-    probe, plane_probe, chance = (f"{float(best[name]):.1%}" for name in ("probe", "plane_probe", "chance"))
+    probe, plane_probe, chance = (percent(float(best[name])) for name in ("probe", "plane_probe", "chance"))
     return (
         f"{view}: {label} separates best in layer {layer} (silhouette {number(float(best['silhouette']), 2)}; probe "
         f"on the plane {plane_probe}, on {part.attrs['components']} components {probe}, chance {chance})"
@@ -61,5 +61,5 @@ def _best_text(part: xr.Dataset, view: str, label: str, layer: int) -> str:
 
 def _layer_row(part: xr.Dataset, view: str, label: str, layer: int) -> tuple[str, ...]:
     statistics = part.sel(layer=layer)
-    shares = (f"{float(statistics[name]):.1%}" for name in ("probe", "plane_probe", "chance"))
+    shares = (percent(float(statistics[name])) for name in ("probe", "plane_probe", "chance"))
     return view, label, str(layer), *shares, number(float(statistics["silhouette"]), 3)

@@ -62,10 +62,12 @@ def heads_findings(summary: xr.Dataset) -> Findings:
         for target in TARGETS:
             part = summary.sel(role=role, comparison=target)
             heads = strongest_heads(part, HEADS_LISTED)
-            best[role, target] = heads[0].name if float(heads[0].statistics["p_fwer"]) < alpha else "none"
+            tested = int(part["r"].notnull().sum())
+            found = [head.name for head in heads[:1] if float(head.statistics["p_fwer"]) < alpha]
+            best[role, target] = found[0] if found else "none" if tested else "not defined"
             named = ", ".join(f"{head.name} {_with_interval(head.statistics)}" for head in heads[:HEADS_NAMED])
-            significant = f"significant in {int((part['p_fwer'] < alpha).sum())} of {part['r'].size} heads"
-            sentences.append(f"{target} at the {token}: {named}; {significant}")
+            significant = f"significant in {int((part['p_fwer'] < alpha).sum())} of {tested} heads with an r"
+            sentences.append(f"{target} at the {token}: {named or 'r is not defined'}; {significant}")
             rows += [_head_row(token, target, head) for head in heads]
     inactive = int(last_token(summary)["r"].isel(comparison=0).isnull().sum())
     return Findings(
@@ -155,16 +157,23 @@ def entropy_findings(summary: xr.Dataset) -> Findings:
 
 
 def peak_layer(r: xr.DataArray) -> int:
-    """The first layer whose r is as large as the largest: later layers that only keep it are not the peak."""
+    """The first layer whose r is as large as the largest: later layers that only keep it are not the peak.
+
+    The first layer of all where no layer has an r; ``_peak`` says so.
+    """
     return int(r["layer"].values[int((r > r.max() - _SAME_R).argmax("layer"))])
 
 
 def _peak(part: xr.Dataset, name: str, alpha: float, range_text: str = "") -> str:
     """The peak over layers of one role and comparison, and the layers in which it is significant."""
+    undefined = part["layer"].values[part["r"].isnull().values].tolist()
+    if len(undefined) == part.sizes["layer"]:
+        return f"{name}: r is not defined in any layer, as the data do not determine it"
     peak = part.sel(layer=peak_layer(part["r"]))
     significant = part["layer"].values[(part["p_fwer"] < alpha).values].tolist()
     where = f"significant in {span(significant)}" if significant else "not significant in any layer"
-    return f"{name}: peak in layer {int(peak['layer'])}, r = {_with_interval(peak)}{range_text}; {where}"
+    without = f"; r is not defined in {span(undefined)}" if undefined else ""
+    return f"{name}: peak in layer {int(peak['layer'])}, r = {_with_interval(peak)}{range_text}; {where}{without}"
 
 
 def _peak_at_commas(summary: xr.Dataset, comparison: str, alpha: float) -> str:
@@ -176,7 +185,9 @@ def _peak_at_commas(summary: xr.Dataset, comparison: str, alpha: float) -> str:
 
 
 def _peak_place(part: xr.Dataset, alpha: float) -> str:
-    """Such as ``in layer 3``; ``nowhere`` where no layer is significant."""
+    """Such as ``in layer 3``; ``nowhere`` where none is significant; ``at no defined layer`` where none has an r."""
+    if part["r"].isnull().all():
+        return "at no defined layer"
     return f"in layer {peak_layer(part['r'])}" if (part["p_fwer"] < alpha).any() else "nowhere"
 
 
