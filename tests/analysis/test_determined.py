@@ -143,7 +143,7 @@ def test_label_tests(values: np.ndarray, data: st.DataObject) -> None:
 @given(parts=pairs_of(least=1))
 def test_correlations_of_maps(parts: list[np.ndarray]) -> None:
     first, second = map(exact.fractions, parts)
-    same(curve_metrics.likeness(*parts), exact.pearson(first, second))
+    same(curve_metrics.likeness(*(part[:, None] for part in parts)), exact.pearson(first, second))
     same(ranks.spearman(*parts), exact.spearman(first, second))
 
 
@@ -277,7 +277,7 @@ def test_constants_up_to_rounding_determine_nothing_anywhere(dtype: Any, index: 
     cells = {"labels": rsm.match(names)}
     results = [
         labels.label_permutation(values, names, permutations=9).explained,
-        curve_metrics.likeness(values, other),
+        curve_metrics.likeness(values[:, None], other[:, None]),
         ranks.spearman(values, other),
         separability.silhouette(points, names),
         separability.probe(points, names).accuracy,

@@ -42,9 +42,10 @@ def label_permutation(
     A permutation is the same for all entries of the map. Raises FinstError for scores that are not finite.
     """
     groups, members = np.unique(labels, return_inverse=True)
-    shape, results = scores.shape[1:], np.full((3, math.prod(scores.shape[1:])), np.nan)
+    shape = scores.shape[1:]
+    results = np.full((3, math.prod(shape)), np.nan)
     varies = ~constant(scores, 0).ravel() & (len(groups) > 1)
-    data, _ = scaled(np.ascontiguousarray(finite(scores).reshape(len(scores), -1)[:, varies]), axis=0)
+    data, _ = scaled(np.ascontiguousarray(finite(scores).reshape(len(scores), math.prod(shape))[:, varies]), axis=0)
     if not varies.any():
         return LabelTest(*(part.reshape(shape) for part in results))
     data = data - data.mean(axis=0)

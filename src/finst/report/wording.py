@@ -37,8 +37,13 @@ def interval(low: float, high: float, decimals: int = 3) -> str:
 
 
 def share_interval(value: float, low: float, high: float) -> str:
-    """``83.3% [70.4%, 91.3%]``."""
-    return f"{value:.1%} [{low:.1%}, {high:.1%}]"
+    """``83.3% [70.4%, 91.3%]``; a dash for NaN."""
+    return f"{share(value)} [{share(low)}, {share(high)}]"
+
+
+def share(value: float) -> str:
+    """``12.5%``; a dash for NaN."""
+    return "–" if np.isnan(value) else f"{value:.1%}"
 
 
 def of_margin(effect: float, margin: float) -> str:

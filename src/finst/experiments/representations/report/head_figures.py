@@ -100,10 +100,12 @@ def head_maps(summary: xr.Dataset, *, given: bool = False) -> NamedFigure:
 
 def _map_text(part: xr.Dataset, alpha: float) -> str:
     """The largest head, and how many are significant."""
-    largest = strongest_heads(part, 1)[0]
+    largest, tested = strongest_heads(part, 1), int(part["r"].notnull().sum())
+    if not largest:
+        return "r is not defined for any head"
     significant = int((part["p_fwer"] < alpha).sum())
-    r = number(float(largest.statistics["r"]), 2)
-    return f"largest: {largest.name}, r = {r}; {significant} of {part['r'].size} significant"
+    r = number(float(largest[0].statistics["r"]), 2)
+    return f"largest: {largest[0].name}, r = {r}; {significant} of {tested} with an r significant"
 
 
 def _draw_map(axes: Axes, part: xr.Dataset, colours: LinearSegmentedColormap) -> QuadMesh:

@@ -84,5 +84,5 @@ def _best_text(part: xr.Dataset, view: str, label: str, layer: int) -> str:
 
 def _layer_row(part: xr.Dataset, view: str, label: str, layer: int) -> tuple[str, ...]:
     statistics = part.sel(layer=layer)
-    shares = (f"{float(statistics[name]):.1%}" for name in ("probe", "plane_probe", "chance"))
+    shares = (percent(float(statistics[name])) for name in ("probe", "plane_probe", "chance"))
     return view, label, str(layer), *shares, number(float(statistics["silhouette"]), 3)

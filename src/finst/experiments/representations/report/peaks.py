@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from finst.report.status import Evidence, permutation_limit
+from finst.report.status import LEAST, Evidence, permutation_limit
 from finst.report.wording import counted, interval, number, probability, span
 
 SHUFFLED = "shuffled labels"
@@ -42,6 +42,8 @@ class Peak:
     """Family-wise over layers."""
     significant: tuple[int, ...]
     """Layers with a family-wise p below alpha."""
+    undefined: tuple[int, ...]
+    """Layers without an r, as the data do not determine it."""
     evidence: Evidence
 
     @property
@@ -60,7 +62,12 @@ class Peak:
 
     @property
     def where(self) -> str:
-        """The layers in which it is significant, or why there are none."""
+        """The layers in which it is significant, or why there are none, and those without an r."""
+        without = f"; r is not defined in {span(self.undefined)}" if self.undefined else ""
+        return f"{self._significance}{without}"
+
+    @property
+    def _significance(self) -> str:
         if self.significant:
             return f"significant in {span(self.significant)}"
         if self.evidence.status == "not testable":
@@ -69,7 +76,10 @@ class Peak:
 
 
 def peak_layer(r: xr.DataArray) -> int:
-    """The first layer whose r is as large as the largest: later layers that only keep it are not the peak."""
+    """The first layer whose r is as large as the largest: later layers that only keep it are not the peak.
+
+    The first layer of all where no layer has an r.
+    """
     return int(r["layer"].values[int((r > r.max() - SAME_R).argmax("layer"))])
 
 
@@ -78,8 +88,9 @@ def peak_of(part: xr.Dataset, n: int) -> Peak:
     alpha, layer = part.attrs["alpha"], peak_layer(part["r"])
     at = part.sel(layer=layer)
     significant = part["layer"].values[(part["p_fwer"] < alpha).values].tolist()
+    undefined = part["layer"].values[part["r"].isnull().values].tolist()
     r, low, high, p = (float(at[name]) for name in ("r", "ci_low", "ci_high", "p_fwer"))
-    return Peak(layer, r, low, high, p, tuple(significant), evidence_of(part, n))
+    return Peak(layer, r, low, high, p, tuple(significant), tuple(undefined), evidence_of(part, n))
 
 
 def evidence_of(part: xr.Dataset, n: int) -> Evidence:
@@ -105,6 +116,8 @@ def _largest(values: np.ndarray) -> float:
 
 def limit_text(evidence: Evidence) -> str:
     """Why no p below alpha was possible."""
+    if np.isnan(evidence.p) and evidence.n >= LEAST:
+        return "r is not defined, as the data do not determine it"
     if evidence.least_p >= evidence.alpha:
         permutations = counted(round(1 / evidence.least_p) - 1, "permutation")
         return f"with {permutations} no p can be below {evidence.least_p:.3f}"

@@ -117,7 +117,7 @@ def single_tokens(summary: xr.Dataset) -> NamedFigure:
     figure = canvas(7.2, 1.1 + 0.2 * rows)
     panels = figure.subplots(1, len(comparisons), sharey=True)
     r = summary["r"].sel(comparison=comparisons)
-    low, high = min(0.0, float(r.min())), float(r.max())
+    low, high = min(0.0, float(r.fillna(0).min())), float(r.fillna(0).max())
     for axes, name in zip(panels, comparisons, strict=True):
         part = summary.sel(comparison=name).transpose("role", "layer", ...)
         edges = [np.arange(size + 1) - 0.5 for size in (summary.sizes["layer"], rows)]

@@ -88,8 +88,9 @@ def heads_findings(summary: xr.Dataset) -> Findings:
             heads = strongest_heads(part, HEADS_LISTED)
             best[f"{target} at the {token}"] = _best_head(part, heads, n)
             named = ", ".join(f"{head.name} {_with_interval(head.statistics)}" for head in heads[:HEADS_NAMED])
-            significant = f"significant in {int((part['p_fwer'] < alpha).sum())} of {counted(part['r'].size, 'head')}"
-            sentences.append(f"{target} at the {token}: {named}; {significant}")
+            tested = counted(int(part["r"].notnull().sum()), "head")
+            significant = f"significant in {int((part['p_fwer'] < alpha).sum())} of {tested} with an r"
+            sentences.append(f"{target} at the {token}: {named or 'r is not defined'}; {significant}")
             rows += [_head_row(token, target, head) for head in heads]
     inactive = int(last_token(summary)["r"].isel(comparison=0).isnull().sum())
     return Findings(
