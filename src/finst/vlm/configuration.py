@@ -46,7 +46,7 @@ _OF_OTHERS = frozenset(
         "use_flash_attention_2",
     }
 )
-"""Settings of the program that saved the checkpoint, which do not change what the model computes: finst sets its own."""
+"""Settings of the program that saved the checkpoint, which do not change what a model computes: finst has its own."""
 
 _QUANTIZED = ("quantization_config", "quantization", "compression_config")
 _QUANTIZED_FILES = {"quantize_config.json": "gptq", "quant_config.json": "awq", "hf_quant_config.json": "modelopt"}
@@ -112,8 +112,8 @@ def _refuse_adapters(model: str, folder: Path) -> None:
     of = f" of {base}" if isinstance(base, str) and base else ""
     beside = " beside whole weights, which do not contain it" if (folder / "config.json").is_file() else ""
     raise FinstError(
-        f"{model}: the folder {folder} holds an adapter (LoRA){of}, {found}{beside}: expected a whole checkpoint; merge "
-        "them with peft's merge_and_unload and save_pretrained"
+        f"{model}: the folder {folder} holds an adapter (LoRA){of}, {found}{beside}: expected a whole checkpoint; "
+        "merge them with peft's merge_and_unload and save_pretrained"
         + ("" if not beside else ", or move the adapter's files away")
     )
 
@@ -129,8 +129,8 @@ def _refuse_quantized(model: str, folder: Path, raw: Mapping[str, Any]) -> None:
         place, method = found
         raise FinstError(
             f"{model}: its weights are quantised by {method} ({place}), and finst does not run quantised checkpoints: "
-            "expected weights in float32, bfloat16 or float16, such as those of the model that was quantised; dtypes 8bit "
-            "and 4bit quantise such weights while they load"
+            "expected weights in float32, bfloat16 or float16, such as those of the model that was quantised; dtypes "
+            "8bit and 4bit quantise such weights while they load"
         )
 
 

@@ -36,6 +36,6 @@ def _chosen(value: Any, place: str) -> str:
     template = value.get("default") if "default" in value or len(value) > 1 else next(iter(value.values()))
     if not isinstance(template, str):
         raise ValueError(
-            f"{place} holds the chat templates {', '.join(map(repr, value))}: expected a text, one of them named 'default'"
+            f"{place} holds the chat templates {', '.join(map(repr, value))}: expected one named 'default'"
         )
     return template

@@ -199,8 +199,8 @@ def encode(reader: Reader, picture: Picture, prompt: Prompt, answer: str | None 
     image_id, words = reader.config.image_token_id, reader.config.get_text_config().vocab_size
     if max(ids, default=0) >= words:
         raise FinstError(
-            f"the tokenizer of {reader.id} gives the token {max(ids)}, and the decoder has {words} tokens: expected the "
-            "tokenizer that belongs to the configuration"
+            f"the tokenizer of {reader.id} gives the token {max(ids)}, and the decoder has {words} tokens: expected "
+            "the tokenizer that belongs to the configuration"
         )
     if ids.count(image_id) != len(pixels.roles):
         raise FinstError(

@@ -53,7 +53,7 @@ def refuse_misfits(reader: Reader, report: Mapping[str, Any]) -> None:
 
 
 def _refuse_quantized(model: str, formats: Mapping[str, str]) -> None:
-    """Integers and floats of one byte are quantised weights; whole numbers of eight bytes are positions in old files."""
+    """Integers and floats of one byte are quantised weights; integers of eight bytes are positions in old files."""
     packed = sorted(name for name, dtype in formats.items() if dtype not in FLOATS and dtype not in ("I64", "BOOL"))
     packed += sorted(name for name, dtype in formats.items() if dtype in ("I64", "BOOL") and name.endswith("weight"))
     if packed:
@@ -118,6 +118,6 @@ def check_pass(reader: Reader, model: Any, context: Encoded) -> None:
         if "meta" in str(error):
             return
         raise FinstError(
-            f"{reader.id}: the {reader.config.model_type} of its config.json does not compute ({cause(error)}): expected "
-            "the fields of a published checkpoint"
+            f"{reader.id}: the {reader.config.model_type} of its config.json does not compute ({cause(error)}): "
+            "expected the fields of a published checkpoint"
         ) from error

@@ -68,8 +68,8 @@ def refusal(repo: str, revision: str | None, what: str, error: Exception) -> Fin
     status = getattr(getattr(answer, "response", None), "status_code", None)
     if isinstance(answer, GatedRepoError) or (status == 403 and not isinstance(answer, DisabledRepoError)):
         return UnavailableError(
-            f"{name} is gated: the hub does not give its files to everyone, and not to you now; accept its conditions at "
-            f"{page}, then {login} to a token that may read it"
+            f"{name} is gated: the hub does not give its files to everyone, and not to you now; accept its conditions "
+            f"at {page}, then {login} to a token that may read it"
         )
     if isinstance(answer, RevisionNotFoundError):
         return FinstError(f"{repo} has no revision {revision!r}: expected a branch, tag or commit of {page}")

@@ -134,8 +134,8 @@ def open_reader(model: str, *, revision: str | None = None, families: Sequence[F
 
     The small files of a hub id are downloaded, or taken from the cache without a network. ``families`` are the known
     architectures; give your own to add one. A name of a built-in model is that model, also where a folder has the same
-    name. Raises FinstError when the model or revision does not exist, files are missing or damaged, the checkpoint is an
-    adapter or quantised, no family reads the architecture or this variant of it, and when a blank picture and a word
+    name. Raises FinstError when the model or revision does not exist, files are missing or damaged, the checkpoint is
+    an adapter or quantised, no family reads the architecture or this variant of it, and when a blank picture and a word
     cannot be encoded.
     """
     folder, commit = _locate(model, revision)

@@ -51,8 +51,8 @@ def check_presence(model: str, folder: Path) -> None:
     whole, index = (folder / SINGLE).is_file(), (folder / INDEX).is_file()
     if whole and index:
         raise FinstError(
-            f"{model}: the folder {folder} has both {SINGLE} and {INDEX}, and so two sets of weights: expected one; move "
-            "the other away"
+            f"{model}: the folder {folder} has both {SINGLE} and {INDEX}, and so two sets of weights: expected one; "
+            "move the other away"
         )
     if not whole and not index:
         raise FinstError(
@@ -121,8 +121,8 @@ def _header(model: str, file: Path) -> dict[str, Stored]:
             return {name: Stored(part.get_dtype(), tuple(part.get_shape())) for name, part in slices.items()}
     except (OSError, SafetensorError) as error:
         raise FinstError(
-            f"{model}: its weight files cannot be read ({file.name}, {cause(error)}); expected whole safetensors files, "
-            "not placeholders of Git LFS or interrupted downloads"
+            f"{model}: its weight files cannot be read ({file.name}, {cause(error)}); expected whole safetensors "
+            "files, not placeholders of Git LFS or interrupted downloads"
         ) from error
 
 
@@ -137,9 +137,9 @@ def _check_index(model: str, listed: Mapping[str, str], headers: Headers) -> Non
     for name in sorted({*listed, *found}):
         if listed.get(name) != found.get(name):
             raise FinstError(
-                f"{model}: its weight files are not those of {INDEX}: {name} is in {found.get(name, 'none of them')}, and "
-                f"the index names {listed.get(name, 'none')} for it; expected the files of one checkpoint, under their "
-                "own names"
+                f"{model}: its weight files are not those of {INDEX}: {name} is in {found.get(name, 'none of them')}, "
+                f"and the index names {listed.get(name, 'none')} for it; expected the files of one checkpoint, under "
+                "their own names"
             )
 
 

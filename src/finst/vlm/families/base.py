@@ -134,7 +134,7 @@ class Family(Protocol):
     """Whether the tokenizer's first token (``bos_token``) precedes ``render``'s text, added by the tokenizer or not."""
 
     image_processors: tuple[str, ...] = ()
-    """The classes of image processors that checkpoints of the family name, without ``ImageProcessor``; empty for any."""
+    """The classes of image processors that the family's checkpoints name, without ``ImageProcessor``; empty for any."""
 
     heads_first: Collection[str] = ()
     """Sites whose modules return [context, head, pos, d_head] instead."""
