@@ -53,5 +53,7 @@ def test_one_is_singular(name: str, runs: dict[str, Run]) -> None:
 def test_figures_keep_their_texts_readable_on_a_phone(name: str, runs: dict[str, Run]) -> None:
     for figure in runs[name].figures.values():
         px_per_pt = figure.least_px / (72 * figure.figure.get_figwidth())
-        sizes = [text.get_fontsize() for axes in figure.figure.axes for text in axes.texts if text.get_text().strip()]
+        sizes = [
+            float(text.get_fontsize()) for axes in figure.figure.axes for text in axes.texts if text.get_text().strip()
+        ]
         assert all(size * px_per_pt >= LEAST_TEXT_PX for size in sizes)

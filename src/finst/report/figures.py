@@ -94,7 +94,7 @@ class NamedFigure:
     def least_px(self) -> int:
         """The width in CSS px at which the smallest text is ``LEAST_TEXT_PX`` high; pages show it no narrower."""
         texts = [text for text in self.figure.findobj(Text) if text.get_visible() and text.get_text().strip()]  # pyright: ignore
-        smallest = min((text.get_fontsize() for text in texts), default=float(STYLE["font.size"]))  # pyright: ignore
+        smallest = min((float(text.get_fontsize()) for text in texts), default=LEAST_TEXT_PX)
         return math.ceil(72 * self.figure.get_figwidth() * LEAST_TEXT_PX / smallest)
 
     @cached_property
