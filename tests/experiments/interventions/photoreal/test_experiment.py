@@ -72,7 +72,11 @@ def rows_apart() -> xr.Dataset:
     data["said"][~upper] = ROLES.index("target")
     both = {name: ("place", values * 2) for name, (_, values) in ONE.items()}
     names = ["lower row", "upper row"]
-    data = data.assign(both).assign_coords(place=names, of_place=("trial", np.array(names)[upper.astype(int)]))
+    sides = data["side"].values
+    sides[upper] = sides[upper][::-1]  # the first trial is of the other side
+    data = data.assign(both).assign_coords(
+        side=("trial", sides), place=names, of_place=("trial", np.array(names)[upper.astype(int)])
+    )
     return Photoreal().summarise(spec, [data])
 
 
