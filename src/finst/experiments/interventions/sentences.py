@@ -27,10 +27,10 @@ def shares_of(shares: xr.DataArray) -> str:
 def before_and_after(effect: xr.Dataset) -> str:
     """``0.0% [...] before, 83.3% [...] after, n = 24, p < 0.001 against no edit``."""
     shares = ", ".join(f"{share_of(effect, name)} {name}" for name in ("before", "after"))
-    return f"{shares}, {counted(effect)}"
+    return f"{shares}, {n_and_p(effect)}"
 
 
-def counted(effect: xr.Dataset) -> str:
+def n_and_p(effect: xr.Dataset) -> str:
     """``n = 24, p < 0.001 against no edit``."""
     return f"n = {int(effect['n'])}, {probability(float(effect['p']))} against no edit"
 

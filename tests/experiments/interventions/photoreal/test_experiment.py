@@ -176,7 +176,7 @@ class Crowded(DrawnSided):
 
 
 def test_pictures_without_two_things_are_refused(reader: Reader, monkeypatch: pytest.MonkeyPatch):
-    crowded = [Crowded(one.name, one.scene) for one in drawn(8, seed=0) if isinstance(one, DrawnSided)]
+    crowded = [Crowded(one.name, one.scene) for one in drawn(12, seed=0) if isinstance(one, DrawnSided)]
     monkeypatch.setattr(photoreal, "pictures_of", lambda spec: crowded)
     with pytest.raises(FinstError, match=r"picture 'drawn .*' shows 3 things: expected one on the left and one on the"):
         Photoreal().check(STEER, reader)

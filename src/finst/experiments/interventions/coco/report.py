@@ -20,10 +20,10 @@ from finst.experiments.interventions.sentences import (
     before_and_after,
     choice_of,
     control_notes,
-    counted,
     cut_notes,
     effect_row,
     intervals,
+    n_and_p,
     rule,
     tie_notes,
 )
@@ -183,8 +183,8 @@ def coco_findings(summary: xr.Dataset) -> Findings:
         headline=(
             f"The top {chosen['lenient']} selection heads get their mean outputs from before the first thing is named. "
             f"The first thing is then named again in {float(lenient['after']):.1%} of pictures "
-            f"({float(lenient['before']):.1%} without; {counted(lenient)}); by the whole phrase in "
-            f"{float(exact['after']):.1%} ({float(exact['before']):.1%} without; {counted(exact)})."
+            f"({float(lenient['before']):.1%} without; {n_and_p(lenient)}); by the whole phrase in "
+            f"{float(exact['after']):.1%} ({float(exact['before']):.1%} without; {n_and_p(exact)})."
         ),
         sentences=(
             *(

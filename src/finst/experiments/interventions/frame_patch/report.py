@@ -13,8 +13,8 @@ from finst.experiments.interventions.sentences import (
     before_and_after,
     choice_of,
     control_notes,
-    counted,
     cut_notes,
+    n_and_p,
     rows_by_set,
     rule,
     tested,
@@ -79,7 +79,7 @@ def frame_patch_findings(summary: xr.Dataset) -> Findings:
         title="position IDs of one arrangement in another",
         headline=(
             f"With the outputs of the top {chosen} selection heads patched, {float(relative['after']):.1%} name the "
-            f"object at the same relative cell ({float(relative['before']):.1%} before; {counted(relative)}) and "
+            f"object at the same relative cell ({float(relative['before']):.1%} before; {n_and_p(relative)}) and "
             f"{float(absolute['after']):.1%} the one at the same absolute cell ({float(absolute['before']):.1%} "
             f"before; {probability(float(absolute['p']))} against no edit)."
         ),

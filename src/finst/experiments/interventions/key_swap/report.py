@@ -12,7 +12,7 @@ from finst.experiments.interventions.sentences import (
     EFFECT_COLUMNS,
     before_and_after,
     choice_of,
-    counted,
+    n_and_p,
     rows_by_set,
     rule,
     share_of,
@@ -143,7 +143,7 @@ def key_swap_findings(summary: xr.Dataset) -> Findings:
         headline=(
             f"With the keys of both objects swapped (dose {chosen:g}), {float(after.sel(edit=PAPER)):.1%} of colour "
             "questions are answered with the other object’s colour "
-            f"({float(pooled['before'].sel(edit=PAPER)):.1%} without; {counted(pooled.sel(edit=PAPER))})."
+            f"({float(pooled['before'].sel(edit=PAPER)):.1%} without; {n_and_p(pooled.sel(edit=PAPER))})."
         ),
         sentences=(
             f"all keys of the layers, both objects, {', '.join(filter(None, (f'dose {chosen:g}', choice)))}: "
@@ -184,7 +184,7 @@ def _with_other_layers(effects: xr.Dataset) -> str:
     which = (
         "as many other layers"
         if count == len(edited)
-        else f"{count} other layers, as there are no more, for {len(edited)}"
+        else f"the {count} other layers that there are ({len(edited)} are edited)"
     )
     note = f" (up to {shared} of {len(edited)} are edited ones, as there are not enough others)" if shared else ""
     return f"at most {float(draws['after'].max()):.1%} with {which}{note}"

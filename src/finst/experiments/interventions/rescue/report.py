@@ -14,9 +14,9 @@ from finst.experiments.interventions.sentences import (
     before_and_after,
     choice_of,
     control_notes,
-    counted,
     cut_notes,
     effect_row,
+    n_and_p,
     rule,
     share_of,
     shares_of,
@@ -150,7 +150,7 @@ def _headline(at: xr.Dataset) -> str:
     heads = "1 head" if int(at["k"]) == 1 else f"{int(at['k'])} heads"
     return (
         f"{at['grid'].item()}: {high:.1%} right in high entropy, {float(top['before']):.1%} in low, "
-        f"{float(top['after']):.1%} in low with the prototypes of {heads} ({counted(top)})"
+        f"{float(top['after']):.1%} in low with the prototypes of {heads} ({n_and_p(top)})"
     )
 
 

@@ -14,8 +14,8 @@ from finst.experiments.interventions.sentences import (
     before_and_after,
     choice_of,
     control_notes,
-    counted,
     cut_notes,
+    n_and_p,
     rows_by_set,
     rule,
     setting_of,
@@ -108,9 +108,9 @@ def reuse_findings(summary: xr.Dataset) -> Findings:
         title="position IDs of scene description in spatial questions",
         headline=(
             f"With the answer’s ID added, {float(answer['after']):.1%} of spatial questions are answered correctly "
-            f"({float(answer['before']):.1%} without; {counted(answer)}). With another cell’s ID written, "
+            f"({float(answer['before']):.1%} without; {n_and_p(answer)}). With another cell’s ID written, "
             f"{float(elsewhere['after']):.1%} name that cell’s colour ({float(elsewhere['before']):.1%} without; "
-            f"{counted(elsewhere)})."
+            f"{n_and_p(elsewhere)})."
         ),
         sentences=(
             *(
