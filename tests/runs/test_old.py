@@ -21,6 +21,10 @@ from tests.runs.old_runs import FOLDER, unpacked
 INTERVENTIONS = ("photoreal", "key-swap", "reuse", "frame-patch", "rescue", "coco", "counting", "transfer")
 
 
+REWORDED = ("p_all", "q")
+"""Variables that are against more controls than in older summaries, and say so."""
+
+
 @pytest.fixture(params=REGISTRY)
 def run(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
     return load(unpacked(request.param, tmp_path))
@@ -57,7 +61,8 @@ def test_units_of_an_old_run_give_the_same_summary(run: Run) -> None:
     assert {name: summary.attrs[name] for name in run.summary.attrs} == run.summary.attrs
     for name, stored in run.summary.variables.items():
         assert summary.variables[name].dims == stored.dims
-        assert summary.variables[name].attrs == stored.attrs
+        if stored.attrs and name not in REWORDED:
+            assert summary.variables[name].attrs == stored.attrs
         if stored.dtype.kind == "f":
             np.testing.assert_allclose(summary[name].values, stored.values, rtol=1e-5, atol=1e-7, err_msg=str(name))
         else:

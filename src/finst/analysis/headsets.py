@@ -91,9 +91,13 @@ def layer_matched_random_k(shape: tuple[int, int], outside: Sequence[Head], *, s
     """
     layers, heads = shape
     rng = np.random.default_rng(seed)
-    free = [[(at, h) for h in rng.permutation(heads).tolist() if (at, h) not in outside] for at in range(layers)]
-    _check_left(sum(map(len, free)), len(outside))
     wanted = Counter(layer for layer, _ in outside)
+    free: dict[int, list[Head]] = {}
+    for layer in (*sorted(wanted), *(layer for layer in range(layers) if layer not in wanted)):
+        others = [head for head in range(heads) if (layer, head) not in outside]
+        free[layer] = [(layer, head) for head in rng.permutation(others).tolist()]
+        rng.permutation(wanted[layer])  # so that seeds draw what they drew in stored runs
+    _check_left(sum(map(len, free.values())), len(outside))
     drawn = [head for layer in sorted(wanted) for head in _taken(free[layer], wanted[layer])]
     for layer in sorted((wanted - Counter(layer for layer, _ in drawn)).elements()):
         near = min((at for at in range(layers) if free[at]), key=lambda at: (abs(at - layer), rng.random()))

@@ -21,7 +21,7 @@ class InterventionSpec(ModelSpec):
     placement: Placement = "prefill"
     """Where the unfinished sentence of a description stands: in the assistant's turn, or in the user's."""
     draws: int = 2
-    """Random sets of heads of each kind (of the whole model, of the same layers) as controls of the strongest."""
+    """Random sets of other heads of each kind (of the whole model, of the same layers) as controls of the strongest."""
     seed: int = 0
     """Fixes scenes, splits, ties and random sets."""
     batch: int = 16

@@ -68,7 +68,7 @@ def test_other_layers_that_are_edited_ones_or_missing_are_reported(holding: tupl
     found = KeySwap().summarise(KeySwapSpec(trials=8, doses=(2.0,), draws=5), [part])
     (sentence,) = [sentence for sentence in KeySwap.report.findings(found).sentences if "other layers" in sentence]
     assert ("0.0%" in sentence) == (len(holding) < LAYERS)
-    assert ("the 2 other layers that there are, for 4 edited ones" in sentence) == (len(holding) == 4)
+    assert ("the 2 other layers that there are (4 are edited)" in sentence) == (len(holding) == 4)
     caption = KeySwap.report.figures(found)[0].caption
     assert ("other whole layers" in caption) == (len(holding) < LAYERS)
     assert [row.n for row in KeySwap.report.effects(found)] == [4]

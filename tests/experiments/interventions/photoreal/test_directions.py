@@ -37,8 +37,10 @@ def random_directions(vlm: VLM) -> Directions:
 
 
 def two_colour_tokens(context: Encoded) -> Encoded:
-    """As if the colour's word had two tokens: the one before it is one of the word, too."""
-    (colour,) = context.tokens.positions("colour")
+    """As if the colour's word had two tokens: the one before it is one of the word, too. It may have more by itself."""
+    colour, *others = context.tokens.positions("colour")
+    if others:
+        return context
     roles = list(context.tokens.roles)
     roles[colour - 1] = Role("colour", roles[colour].object)
     return replace(context, tokens=replace(context.tokens, roles=tuple(roles)))

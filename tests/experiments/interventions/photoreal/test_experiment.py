@@ -72,7 +72,11 @@ def rows_apart() -> xr.Dataset:
     data["said"][~upper] = ROLES.index("target")
     both = {name: ("place", values * 2) for name, (_, values) in ONE.items()}
     names = ["lower row", "upper row"]
-    data = data.assign(both).assign_coords(place=names, of_place=("trial", np.array(names)[upper.astype(int)]))
+    sides = data["side"].values
+    sides[upper] = sides[upper][::-1]  # the first trial is of the other side
+    data = data.assign(both).assign_coords(
+        side=("trial", sides), place=names, of_place=("trial", np.array(names)[upper.astype(int)])
+    )
     return Photoreal().summarise(spec, [data])
 
 
@@ -172,7 +176,7 @@ class Crowded(DrawnSided):
 
 
 def test_pictures_without_two_things_are_refused(reader: Reader, monkeypatch: pytest.MonkeyPatch):
-    crowded = [Crowded(one.name, one.scene) for one in drawn(8, seed=0) if isinstance(one, DrawnSided)]
+    crowded = [Crowded(one.name, one.scene) for one in drawn(12, seed=0) if isinstance(one, DrawnSided)]
     monkeypatch.setattr(photoreal, "pictures_of", lambda spec: crowded)
     with pytest.raises(FinstError, match=r"picture 'drawn .*' shows 3 things: expected one on the left and one on the"):
         Photoreal().check(STEER, reader)

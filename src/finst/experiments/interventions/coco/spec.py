@@ -35,7 +35,7 @@ class CocoSpec(InterventionSpec):
     list of all coloured objects, which the organism was trained to continue; it does not continue the paper's. None:
     enumeration for drawn scenes, the paper's for photographs. The same for sources and targets."""
     ks: tuple[int, ...] = (1, 2, 3, 5, 10, 20, 40)
-    """Heads that are edited: the K strongest of ID selection."""
+    """Heads that are edited: the K strongest of ID selection; at most half of all heads."""
     naming_tokens: int = 40
     """New tokens in which the model names two things."""
     tokens: int = 15

@@ -24,7 +24,7 @@ class CountingSpec(InterventionSpec):
     trials: int = 36
     """Pictures, of 3 to 8 objects in turn."""
     ks: tuple[int, ...] = ()
-    """Heads that are ablated; empty: the shares. K = 0, no edit, is always there."""
+    """Heads that are ablated, at most half; empty: the shares. K = 0, no edit, is always there."""
     shares: tuple[float, ...] = (0.0125, 0.025, 0.05, 0.1, 0.2, 0.4)
     """The same as shares of all heads, for models of any size."""
     steps: Literal["every", "prompt"] = "every"

@@ -21,7 +21,7 @@ class FramePatchSpec(InterventionSpec):
     trials: int = 8
     """Pairs of pictures for each of the 12 ordered pairs of arrangements."""
     ks: tuple[int, ...] = (1, 2, 3, 5, 10, 20, 40)
-    """Heads that are patched: the K strongest of ID selection."""
+    """Heads that are patched: the K strongest of ID selection; at most half of all heads."""
 
     def check(self) -> None:
         """Raises FinstError for numbers out of range."""

@@ -90,7 +90,7 @@ def key_edits(maps: HeadMaps, spec: KeySwapSpec, keys: MeanKeys) -> tuple[KeyEdi
     ]
     rng = np.random.default_rng([spec.seed, 3])
     free = np.setdiff1d(np.arange(layers), holding)
-    drawn = [_other_layers(free, len(holding), rng) for _ in range(spec.draws if len(free) > len(holding) else 1)]
+    drawn = [_other_layers(free, holding, rng) for _ in range(spec.draws if len(free) > len(holding) else 1)]
     others = [
         KeyEdit(f"random layers {draw}", dict.fromkeys(other, every_head), True, keys.to_right)
         for draw, other in enumerate(filter(None, drawn))
@@ -107,9 +107,11 @@ def size_of(spec: KeySwapSpec, heads: int) -> int:
     return min(spec.k, largest_k(heads)) if spec.k == KeySwapSpec.k else spec.k
 
 
-def _other_layers(free: Int[np.ndarray, "layer"], count: int, rng: np.random.Generator) -> list[int]:
-    """``count`` of the layers that hold none of the strongest heads, or all if there are fewer."""
-    return sorted(rng.permutation(free).tolist()[:count])
+def _other_layers(free: Int[np.ndarray, "layer"], holding: Sequence[int], rng: np.random.Generator) -> list[int]:
+    """As many layers as hold a strong head (``holding``), of the ``free`` ones that hold none, or all of these."""
+    drawn = rng.permutation(free).tolist()[: len(holding)]
+    rng.permutation(len(holding))  # so that seeds draw what they drew in stored runs
+    return sorted(drawn)
 
 
 def _by_layer(heads: Sequence[Head], group: int) -> dict[int, tuple[int, ...]]:

@@ -184,7 +184,7 @@ def _with_other_layers(effects: xr.Dataset) -> str:
     which = (
         "as many other layers"
         if count == len(edited)
-        else f"{count} other layers, as there are no more, for {len(edited)}"
+        else f"the {count} other layers that there are ({len(edited)} are edited)"
     )
     note = f" (up to {shared} of {len(edited)} are edited ones, as there are not enough others)" if shared else ""
     return f"at most {float(draws['after'].max()):.1%} with {which}{note}"

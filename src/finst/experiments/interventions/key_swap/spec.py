@@ -23,7 +23,8 @@ class KeySwapSpec(InterventionSpec):
     estimation: int = 40
     """Other pictures behind the mean keys."""
     k: int = 20
-    """The strongest heads of feature retrieval, whose KV heads, or whole layers, are edited."""
+    """The strongest heads of feature retrieval, whose KV heads, or whole layers, are edited; at most half of
+    all heads."""
     doses: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
     """The paper's alpha."""
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from finst.experiments.interventions.effects import selected_effects, selection_split
+from finst.experiments.interventions.effects import ALL, selected_effects, selection_split
 from finst.experiments.interventions.photoreal.design import ROLES
+from finst.scenes.side_by_side_pairs import SIDES
 
 
 def summary_of(data: xr.Dataset, seed: int, alpha: float) -> xr.Dataset:
@@ -23,7 +24,8 @@ def summary_of(data: xr.Dataset, seed: int, alpha: float) -> xr.Dataset:
         [f"{place} {side}" for place, side in zip(by_trial, data["side"].values, strict=True)], seed
     )
     parts = [_at(data.isel(trial=by_trial == place), choosing[by_trial == place], alpha) for place in places]
-    whole: xr.Dataset = xr.concat(parts, xr.Variable("place", places), join="exact")
+    alike = [part.sel(group=[ALL, *SIDES]) for part in parts]
+    whole: xr.Dataset = xr.concat(alike, xr.Variable("place", places), join="exact")
     return whole.assign(choosing=("trial", choosing))
 
 

@@ -22,7 +22,7 @@ class ReuseSpec(InterventionSpec):
     estimation: int = 2
     """Descriptions for every pair of an object and a cell, 81 each, behind the IDs."""
     ks: tuple[int, ...] = (1, 2, 3, 5, 10, 20, 40)
-    """Heads that are edited: the K strongest of ID selection."""
+    """Heads that are edited: the K strongest of ID selection; at most half of all heads."""
     doses: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0, 8.0)
     """The paper's alpha: the factor of the written ID."""
 

@@ -32,7 +32,7 @@ class TransferSpec(InterventionSpec):
     estimation: int = 48
     """Other pictures of each task, behind its IDs."""
     ks: tuple[int, ...] = (1, 5, 20)
-    """Heads that are edited: the K strongest of the stage."""
+    """Heads that are edited: the K strongest of the stage; at most half of all heads."""
     doses: tuple[float, ...] = (1.0, 4.0)
     """The factor of the written difference."""
     draws: int = 1

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import xarray as xr
 
 from finst.analysis.proportions import above_share, wilson
 from finst.experiments.representations.report.method import design_text, exact_text, reading_text
 from finst.experiments.representations.report.pca_figures import best_layers
 from finst.report.findings import Findings
-from finst.report.wording import capital, counted, listed, number, probability, sampled, share_interval
+from finst.report.wording import capital, counted, listed, number, probability, sampled, share, share_interval
 
 BEST_RULE = (
     "“best” is the first of the layers with the largest silhouette to two digits or, where none is above 0, with the "
@@ -65,10 +66,12 @@ def _trials(part: xr.Dataset) -> int:
 def _plane_probe(part: xr.Dataset, label: str, layer: int) -> str:
     """The probe on the plane of one layer with its interval, and its p against chance over all layers."""
     at, n = part.sel(label=label, layer=layer), _trials(part)
-    share, chance = float(at["plane_probe"]), float(at["chance"])
-    right = round(share * n)
+    probe, chance = float(at["plane_probe"]), float(at["chance"])
+    if np.isnan(probe):
+        return "no probe: the trials do not determine one"
+    right = round(probe * n)
     p = min(1.0, above_share(right, n, chance) * part.sizes["layer"])
-    shares = share_interval(share, *wilson(right, n, 1 - part.attrs["alpha"]))
+    shares = share_interval(probe, *wilson(right, n, 1 - part.attrs["alpha"]))
     return f"probe {shares}, {probability(p, f'chance, {chance:.1%}')}"
 
 
@@ -84,5 +87,5 @@ def _best_text(part: xr.Dataset, view: str, label: str, layer: int) -> str:
 
 def _layer_row(part: xr.Dataset, view: str, label: str, layer: int) -> tuple[str, ...]:
     statistics = part.sel(layer=layer)
-    shares = (percent(float(statistics[name])) for name in ("probe", "plane_probe", "chance"))
+    shares = (share(float(statistics[name])) for name in ("probe", "plane_probe", "chance"))
     return view, label, str(layer), *shares, number(float(statistics["silhouette"]), 3)
