@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from fractions import Fraction
 from itertools import combinations, product
 from math import sqrt
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ NAN = float("nan")
 Numbers = Sequence[Fraction]
 
 
-def fractions(values: np.ndarray) -> list:
+def fractions(values: np.ndarray) -> Any:
     """Floats as the fractions that they are, in nested lists."""
     return [fractions(part) for part in values] if values.ndim else Fraction(float(values))
 

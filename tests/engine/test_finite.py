@@ -54,7 +54,9 @@ ENTRIES: dict[str, Callable[[Case], Any]] = {
     "activations": lambda case: activations(case.vlm, case.contexts, ["resid"]),
     "sampled": lambda case: sampled(case.vlm, case.contexts, ("z",), np.array([[3], [4], [5]])),
     "sampled without tensors": lambda case: sampled(case.vlm, case.contexts, (), np.zeros((3, 0), dtype=np.int64)),
-    "attribution": lambda case: attribution(case.vlm, *case.contexts[:2], case.positions["last"], case.answers[:2]),
+    "attribution": lambda case: attribution(
+        case.vlm, case.contexts[0], case.contexts[1], case.positions["last"], case.answers[:2]
+    ),
 }
 """All that hands out results."""
 

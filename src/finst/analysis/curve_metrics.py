@@ -48,7 +48,8 @@ def likeness(first: Map, second: Map) -> float:
     """Pearson correlation of two maps over their heads; NaN where one is the same everywhere, up to rounding."""
     if any(constant(scores.ravel()) or not np.isfinite(scores).all() for scores in (first, second)):
         return float("nan")
-    return float(np.corrcoef(*(scaled(scores.ravel().astype(np.float64))[0] for scores in (first, second)))[0, 1])
+    one, other = (scaled(scores.ravel().astype(np.float64))[0] for scores in (first, second))
+    return float(np.corrcoef(one, other)[0, 1])
 
 
 def mass_by_layer(scores: Map) -> Curve:
