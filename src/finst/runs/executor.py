@@ -18,8 +18,8 @@ from finst.runs.progress import print_line, progress
 from finst.runs.provenance import now, session
 from finst.runs.spec import differences, to_json
 from finst.runs.store import RunFolder
-from finst.vlm.names import shadowed
 from finst.vlm.open import VLM, Reader, open_reader, open_vlm
+from finst.vlm.reader import notes
 from finst.vlm.spec import ModelSpec
 
 SpecT = TypeVar("SpecT", bound=ModelSpec)
@@ -47,12 +47,8 @@ def run(
     units = experiment.plan(spec)
     console = console or Console(stderr=True)
     print_line(console, f"{experiment.name} of {reader.id}: {len(units)} units into {out}")
-    if note := shadowed(spec.model):
+    for note in notes(reader):
         print_line(console, f"note: {note}")
-    if reader.tokenizer is not None and reader.tokenizer.chat_template is None:
-        print_line(
-            console, f"note: {reader.id} has no chat template, so conversations are written as finst's family does"
-        )
     vlm = vlm or open_vlm(reader, dtype=spec.dtype, device=spec.device)
     missing = [index for index in range(len(units)) if not folder.has_unit(index)]
     if missing and inputs is None:
