@@ -189,7 +189,10 @@ DAMAGED: dict[str, tuple[Damage, str]] = {
         with_entries("config.json", text_config__num_hidden_layers="three"),
         "whole checkpoint|that transformers can build",
     ),
-    "config with no layers": (with_entries("config.json", text_config__num_hidden_layers=-1), "num_hidden_layers|no part of|build"),
+    "config with no layers": (
+        with_entries("config.json", text_config__num_hidden_layers=-1),
+        "num_hidden_layers|no part of|build",
+    ),
     "unknown activation": (with_entries("config.json", text_config__hidden_act="none"), "that transformers can build"),
     "rotary sections that do not fit": (
         with_entries(

@@ -22,8 +22,8 @@ from finst.runs.provenance import now, session
 from finst.runs.size import check_size
 from finst.runs.spec import differences, to_json
 from finst.runs.store import RunFolder
-from finst.vlm.names import shadowed
 from finst.vlm.open import VLM, Reader, open_reader, open_vlm
+from finst.vlm.reader import notes
 from finst.vlm.spec import ModelSpec
 
 SpecT = TypeVar("SpecT", bound=ModelSpec)
@@ -51,12 +51,8 @@ def run(
     console = console or Console(stderr=True)
     units = planned(experiment, spec, reader, out, console, inputs_given=inputs is not None)
     print_line(console, f"{experiment.name} of {reader.id}: {len(units)} units into {out}")
-    if note := shadowed(spec.model):
+    for note in notes(reader):
         print_line(console, f"note: {note}")
-    if reader.tokenizer is not None and reader.tokenizer.chat_template is None:
-        print_line(
-            console, f"note: {reader.id} has no chat template, so conversations are written as finst's family does"
-        )
     with waiting(console, f"reading the weights of {reader.id}"):
         vlm = vlm or open_vlm(reader, dtype=spec.dtype, device=spec.device)
         model = ModelRecord(vlm.reader.id, vlm.reader.revision, vlm.weights_hash, spec.dtype, vlm.place)

@@ -53,9 +53,9 @@ def refuse_misfits(reader: Reader, report: Mapping[str, Any]) -> None:
 
 
 def _refuse_quantized(model: str, formats: Mapping[str, str]) -> None:
-    """Integers and floats of one byte are quantised weights; integers of eight bytes are positions in old files."""
-    packed = sorted(name for name, dtype in formats.items() if dtype not in FLOATS and dtype not in ("I64", "BOOL"))
-    packed += sorted(name for name, dtype in formats.items() if dtype in ("I64", "BOOL") and name.endswith("weight"))
+    """Numbers that are no plain floats are quantised weights, except the positions that old files keep."""
+    plain = {name for name, dtype in formats.items() if dtype in FLOATS or name.endswith("position_ids")}
+    packed = sorted(set(formats) - plain)
     if packed:
         raise FinstError(
             f"{model}: its weights are quantised ({packed[0]} holds {formats[packed[0]]}), and finst does not run "

@@ -16,7 +16,7 @@ import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from torch import nn
-from transformers import AutoModelForImageTextToText, AutoTokenizer
+from transformers import AutoModelForImageTextToText, AutoTokenizer, GenerationConfig
 
 from finst.errors import FinstError
 from finst.prompts import Prompt
@@ -157,6 +157,9 @@ def open_reader(model: str, *, revision: str | None = None, families: Sequence[F
             image_processor = family.load_image_processor(folder)
         with _reading(model, folder, "the configuration or the image processor"):
             family.check(config, image_processor)
+        with _reading(model, folder, "the settings of generation"):
+            if (folder / "generation_config.json").is_file():
+                GenerationConfig.from_pretrained(folder)
         reader = Reader(model, folder, commit, config, tokenizer, image_processor, family)
         with _reading(model, folder, "the image processor or the tokenizer"):
             _least_context(reader)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from finst.vlm.families.base import Family
+from finst.vlm.names import BUILTIN, shadowed
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,3 +33,11 @@ class Reader:
         if self.tokenizer.chat_template is not None:
             return "its own chat template"
         return f"finst's template for {self.config.model_type}, since it has none"
+
+
+def notes(reader: Reader) -> tuple[str, ...]:
+    """What whoever runs this model should know: which model its name means, and that finst writes its conversations."""
+    which = shadowed(reader.id)
+    bare = reader.tokenizer is not None and reader.tokenizer.chat_template is None and reader.id not in BUILTIN
+    template = f"{reader.id} has no chat template: its conversations are finst's for {reader.config.model_type}"
+    return (*((which,) if which else ()), *((template,) if bare else ()))

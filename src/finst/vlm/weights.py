@@ -75,9 +75,10 @@ def headers_of(reader: Reader) -> Headers:
     here = weight_files(reader.path)
     if reader.revision is not None and not (here and all(file.is_file() for file in here)):
         return _on_hub(reader)
-    check_presence(reader.id, reader.path)
+    if reader.revision is None:
+        check_presence(reader.id, reader.path)
     headers = {file.name: _header(reader.id, file) for file in here}
-    if (reader.path / INDEX).is_file():
+    if not (reader.path / SINGLE).is_file():
         _check_index(reader.id, _weight_map(reader.path), headers)
     return headers
 
