@@ -9,8 +9,7 @@ import pytest
 
 from finst.cli.compare import compare
 from finst.experiments.api import Run, load
-from finst.experiments.interventions.effect_rows import LEAD, NOT_KEPT
-from finst.experiments.interventions.effects import CHOICE, OWN
+from finst.experiments.interventions.effect_rows import CHOICE, LEAD, NOT_KEPT, OWN
 from finst.experiments.interventions.protocol import Intervention
 from finst.experiments.registry import REGISTRY
 from finst.report.figures import NamedFigure

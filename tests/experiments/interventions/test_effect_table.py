@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 from finst.analysis.paired import paired_interval
-from finst.experiments.interventions.effect_rows import DOCUMENTATION, NOT_KEPT, EffectRow, Share
+from finst.experiments.interventions.effect_rows import DOCUMENTATION, NOT_KEPT, OWN, EffectRow, Share
 from finst.experiments.interventions.effect_table import (
     COLUMNS,
     EffectRecord,
@@ -20,7 +20,7 @@ from finst.experiments.interventions.effect_table import (
     markdown_table,
     text_table,
 )
-from finst.experiments.interventions.effects import OWN, beside, effects
+from finst.experiments.interventions.effects import beside, effects
 
 SETS = ["top", "random 0", "random 1"]
 

@@ -36,6 +36,22 @@ LEAD = {
 }
 """How far the main edit is ahead of another one, with units."""
 
+CHOICE = {
+    "own_k": ("1", "heads edited, chosen for this edit on the other half"),
+    "own_dose": ("1", "dose chosen for this edit on the other half"),
+    "equals": ("1", "settings that cannot be told from this edit's best one on the other half, itself included"),
+    "tried": ("1", "settings that were tried"),
+}
+"""What was chosen for every edit, controls included."""
+
+OWN = {
+    "own_after": ("1", "share of hits at the setting chosen for this edit"),
+    "own_after_low": ("1", "lower end of its Wilson interval"),
+    "own_after_high": ("1", "upper end of its Wilson interval"),
+    **{f"own_{name}": (units, f"{text}, at this edit's own setting") for name, (units, text) in LEAD.items()},
+}
+"""How every edit does at its own setting."""
+
 NOT_KEPT = "not kept"
 """What stands for a number that the summary of an older finst lacks."""
 
@@ -151,7 +167,7 @@ class EffectRow:
     ) -> EffectRow:
         """``effect`` holds the variables of ``DOCUMENTATION`` without dims, ``controls`` along one dim.
 
-        ``controls`` may also hold ``LEAD`` and ``effects.OWN``. An edit that ``harms`` makes hits fewer.
+        ``controls`` may also hold ``LEAD`` and ``OWN``. An edit that ``harms`` makes hits fewer.
         """
         control = Controls.of(controls, harms=harms)
         own = Controls.of(controls, "own_", harms=harms) if "own_after" in controls else None
@@ -160,9 +176,9 @@ class EffectRow:
         if own is None and without_own == NOT_KEPT:
             exceeded.append(None)
         beyond = None if None in exceeded else all(exceeded) and p <= alpha and (change < 0 if harms else change > 0)
-        shares = (Share.of(effect, name) for name in ("before", "after"))
+        before, after = (Share.of(effect, name) for name in ("before", "after"))
         reason = "" if own else without_own
-        return cls(measured, setting, int(effect["n"]), *shares, p, control, own, reason, beyond)
+        return cls(measured, setting, int(effect["n"]), before, after, p, control, own, reason, beyond)
 
     @classmethod
     def of_top(cls, measured: str, setting: str, effects: xr.Dataset, **options: Any) -> EffectRow:

@@ -12,27 +12,11 @@ from jaxtyping import Bool
 from finst.analysis.paired import paired_interval
 from finst.analysis.proportions import mcnemar, wilson
 from finst.analysis.selection import smallest_of_the_best
-from finst.experiments.interventions.effect_rows import DOCUMENTATION, LEAD
+from finst.experiments.interventions.effect_rows import CHOICE, DOCUMENTATION, LEAD, OWN
 from finst.experiments.units import documented
 
 ALL = "all"
 """The group of all trials."""
-
-CHOICE = {
-    "own_k": ("1", "heads edited, chosen for this edit on the other half"),
-    "own_dose": ("1", "dose chosen for this edit on the other half"),
-    "equals": ("1", "settings that cannot be told from this edit's best one on the other half, itself included"),
-    "tried": ("1", "settings that were tried"),
-}
-"""What was chosen for every edit, controls included."""
-
-OWN = {
-    "own_after": ("1", "share of hits at the setting chosen for this edit"),
-    "own_after_low": ("1", "lower end of its Wilson interval"),
-    "own_after_high": ("1", "upper end of its Wilson interval"),
-    **{f"own_{name}": (units, f"{text}, at this edit's own setting") for name, (units, text) in LEAD.items()},
-}
-"""How every edit does at its own setting."""
 
 
 def selection_split(groups: Sequence[str], seed: int) -> Bool[np.ndarray, "trial"]:
@@ -168,9 +152,9 @@ def selected_effects(
     own = {name: picked[f"own_{name}"] for name in settings}
     chosen = {name: setting.sel({sets: main}, drop=True) for name, setting in own.items()}
     reported, labels = after.isel(trial=~selection), np.array(groups, dtype=np.str_)[~selection].tolist()
-    at = [reported.sel(where).reset_coords(list(settings), drop=True) for where in (chosen, own)]
-    found = effects(before.isel(trial=~selection), at[0] if at_chosen else reported, labels, 1 - alpha)
-    compared = beside(*at, labels, 1 - alpha, sets=sets, main=main)
+    alike, alone = (reported.sel(where).reset_coords(list(settings), drop=True) for where in (chosen, own))
+    found = effects(before.isel(trial=~selection), alike if at_chosen else reported, labels, 1 - alpha)
+    compared = beside(alike, alone, labels, 1 - alpha, sets=sets, main=main)
     return found.merge(compared, join="exact").assign(
         {
             **{f"chosen_{name}": setting for name, setting in chosen.items()},

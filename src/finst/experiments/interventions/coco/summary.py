@@ -31,8 +31,8 @@ def summary_of(data: xr.Dataset, seed: int, alpha: float) -> xr.Dataset:
     choice = chosen_settings(first.isel(trial=choosing), ["k"], 1 - alpha)
     chosen = choice["own_k"].sel(set="top", drop=True)
     reported = first.isel(trial=~choosing)
-    at = [reported.sel(k=k).reset_coords("k", drop=True) for k in (chosen, choice["own_k"])]
-    compared = beside(*at, (), 1 - alpha, sets="set", main="top").sel(group=ALL, drop=True)
+    alike, alone = (reported.sel(k=k).reset_coords("k", drop=True) for k in (chosen, choice["own_k"]))
+    compared = beside(alike, alone, (), 1 - alpha, sets="set", main="top").sel(group=ALL, drop=True)
     groups = {"all": (first, np.full(count, True)), "reporting": (first, ~choosing)}
     groups |= {
         f"split {n}": (hits.sel(split=n, drop=True), targets["target"].sel(split=n).values)

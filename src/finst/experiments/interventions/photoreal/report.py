@@ -9,8 +9,7 @@ import numpy as np
 import xarray as xr
 
 from finst.experiments.interventions import figures as shared
-from finst.experiments.interventions.effect_rows import EFFECTS, LEAD, EffectRow
-from finst.experiments.interventions.effects import CHOICE, OWN
+from finst.experiments.interventions.effect_rows import CHOICE, EFFECTS, LEAD, OWN, EffectRow
 from finst.experiments.interventions.figures import SHARES, draws_of, heat, points
 from finst.experiments.interventions.older import own_from_grid
 from finst.experiments.interventions.sentences import (

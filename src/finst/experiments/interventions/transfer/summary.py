@@ -89,8 +89,10 @@ def _reporting_half(data: xr.Dataset, seed: int, confidence: float) -> Reporting
     own = {name: choice[f"own_{name}"] for name in ("k", "dose")}
     top = {name: setting.sel(set="top", drop=True) for name, setting in own.items()}
     reported = {"trial": ~choosing}
+    alike, alone = (hits.isel(reported).sel(at).reset_coords(["k", "dose"], drop=True) for at in (top, own))
     return ReportingHalf(
-        *(hits.isel(reported).sel(at).reset_coords(["k", "dose"], drop=True) for at in (top, own)),
+        alike,
+        alone,
         (before == role("elsewhere")).isel(reported),
         (before == role("answer")).isel(reported),
         (data["said"] >= 0).isel(trial=0, set=0, k=0, dose=0, drop=True),
@@ -124,19 +126,21 @@ def _pooled(targets: dict[str, ReportingHalf], confidence: float) -> xr.Dataset:
 
 def _pool(targets: dict[str, ReportingHalf], pool: str, stage: str, confidence: float) -> xr.Dataset | None:
     """One pool and stage; None where no pair of tasks has the stage."""
-    parts: list[tuple[xr.DataArray, xr.DataArray, xr.DataArray]] = []
+    before: list[xr.DataArray] = []
+    hits: list[xr.DataArray] = []
+    own: list[xr.DataArray] = []
     for name, half in targets.items():
         sources = half.sources(name, pool, stage)
         if sources:
             turns = xr.DataArray(np.resize(np.array(sources), half.before.size), dims="trial")
-            edited = (
-                each.sel(stage=stage, drop=True).sel(source=turns).drop_vars("source") for each in (half.hits, half.own)
-            )
-            parts.append((half.before, *edited))
-    if not parts:
+            before.append(half.before)
+            for every, part in ((hits, half.hits), (own, half.own)):
+                every.append(part.sel(stage=stage, drop=True).sel(source=turns).drop_vars("source"))
+    if not hits:
         return None
-    unedited, after, own = (xr.concat(each, "trial", join="exact") for each in zip(*parts, strict=True))
-    pooled = effects(unedited, after, (), confidence).merge(
-        beside(after, own, (), confidence, sets="set", main="top"), join="exact"
-    )
-    return pooled.sel(group=ALL, drop=True).assign(p_all=_largest_p(unedited, after, own))
+    unedited: xr.DataArray = xr.concat(before, "trial", join="exact")
+    alike: xr.DataArray = xr.concat(hits, "trial", join="exact")
+    alone: xr.DataArray = xr.concat(own, "trial", join="exact")
+    compared = beside(alike, alone, (), confidence, sets="set", main="top")
+    pooled = effects(unedited, alike, (), confidence).merge(compared, join="exact").sel(group=ALL, drop=True)
+    return pooled.assign(p_all=_largest_p(unedited, alike, alone))
