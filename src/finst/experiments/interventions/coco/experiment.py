@@ -164,7 +164,9 @@ class Coco(Intervention[CocoSpec]):
         """The first picture with the first prompt."""
         prompts = prompts_of(spec)
         shown = (one.picture for one in sifted(run_photos(spec), suits(reader, prompts)))
-        picture = next(picture for picture in shown if picture is not None)
+        picture = next((picture for picture in shown if picture is not None), None)
+        if picture is None:
+            raise FinstError(f"no picture of {spec.photos} can be shown any more: expected the files of the run")
         context = prompts.first(reader, picture)
         last = (context.tokens.last,)
         names = [thing.name for thing in picture.scene.objects]
