@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
     return finished_run(unpacked("cma", tmp_path_factory.mktemp("export")))
 
 
-def same(first: pd.Series, values: np.ndarray) -> bool:
+def same(first: Any, values: np.ndarray) -> bool:
     return bool(np.array_equal(first.to_numpy().astype(values.dtype), values, equal_nan=values.dtype.kind == "f"))
 
 

@@ -48,8 +48,8 @@ def likeness(first: Map, second: Map) -> float:
     """Pearson correlation of two maps over their heads; NaN where one is the same everywhere, up to rounding."""
     if any(constant(scores.ravel()) or not np.isfinite(scores).all() for scores in (first, second)):
         return float("nan")
-    one, other = (scaled(scores.ravel().astype(np.float64))[0] for scores in (first, second))
-    return float(np.corrcoef(one, other)[0, 1])
+    both = np.stack([scaled(scores.ravel().astype(np.float64))[0] for scores in (first, second)])
+    return float(np.corrcoef(both)[0, 1])
 
 
 def mass_by_layer(scores: Map) -> Curve:

@@ -101,7 +101,7 @@ def table(data: xr.Dataset, variables: Sequence[str]) -> pd.DataFrame:
     counted = {dim: np.arange(data.sizes[dim]) for dim in dims if dim not in data.coords}
     rows = shared.assign_coords(counted).to_dataframe(dim_order=list(dims)).reset_index()
     first = [str(name) for name in rows.columns if name not in variables]
-    return rows[[*first, *variables]]
+    return rows.reindex(columns=[*first, *variables])
 
 
 def _described(path: str, variable: xr.DataArray) -> dict[str, str]:

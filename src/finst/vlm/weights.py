@@ -95,7 +95,7 @@ def _weight_map(folder: Path) -> dict[str, str]:
         raise FinstError(
             f"{folder / INDEX} has no weight_map: expected the name of a file in this folder for each tensor"
         )
-    return dict(listed)  # pyright: ignore[reportArgumentType]
+    return {str(tensor): str(name) for tensor, name in zip(listed or (), names, strict=True)}
 
 
 def _instead(folder: Path) -> str:
