@@ -9,11 +9,10 @@ import numpy as np
 import torch
 from transformers import AutoModelForImageTextToText
 
-from finst.bench.clock import device_name
+from finst.bench.clock import device_name, measured_peaks
 from finst.bench.contexts import SUFFIX, synthetic_contexts
 from finst.bench.costs import Costs, decoder_size, floor_of, tower
 from finst.bench.floor import Peaks
-from finst.bench.peaks import measured_peaks
 from finst.bench.subject import Pair
 from finst.cli.machines import machine
 from finst.cli.options import Check
@@ -24,7 +23,7 @@ from finst.experiments.cma.spec import CMASpec
 from finst.experiments.registry import REGISTRY
 from finst.runs.experiment import Experiment
 from finst.scenes.designs import mediation_pairs
-from finst.vlm.hub import UnavailableError
+from finst.vlm.checkpoint.hub import UnavailableError
 from finst.vlm.memory import GIB, free_bytes, weights_of
 from finst.vlm.names import is_folder, shadowed
 from finst.vlm.open import DTYPES, VLM, Reader, open_reader, quiet, rehearse

@@ -21,14 +21,15 @@ from transformers import AutoModelForImageTextToText, AutoTokenizer, GenerationC
 from finst.errors import FinstError
 from finst.prompts import Prompt
 from finst.scenes.object import Picture, Scene
-from finst.vlm import hub
-from finst.vlm.configuration import made_config, read_config
-from finst.vlm.conversation import template_of
+from finst.vlm.checkpoint import hub
+from finst.vlm.checkpoint.configuration import made_config, read_config
+from finst.vlm.checkpoint.conversation import template_of
+from finst.vlm.checkpoint.fit import check_fit, check_pass, refuse_misfits
+from finst.vlm.checkpoint.image_processors import check_type
+from finst.vlm.checkpoint.weights import check_presence, headers_of, no_weights, weight_files
 from finst.vlm.encode import Encoded, encode
 from finst.vlm.families import FAMILIES, family_of
 from finst.vlm.families.base import Family
-from finst.vlm.fit import check_fit, check_pass, refuse_misfits
-from finst.vlm.image_processors import check_type
 from finst.vlm.memory import check_room
 from finst.vlm.names import BUILTIN, check_name, is_folder
 from finst.vlm.placement import DTYPES as DTYPES
@@ -39,7 +40,6 @@ from finst.vlm.quiet import cause
 from finst.vlm.quiet import quiet as quiet
 from finst.vlm.reader import Reader as Reader
 from finst.vlm.spec import ModelSpec
-from finst.vlm.weights import check_presence, headers_of, no_weights, weight_files
 
 _METADATA = ("*.json", "*.jinja", "*.txt", "*.model")
 _WEIGHTS = ("model*.safetensors", "model*.safetensors.index.json")

@@ -13,8 +13,8 @@ from huggingface_hub.errors import NotASafetensorsRepoError, SafetensorsParsingE
 from safetensors import SafetensorError, safe_open
 
 from finst.errors import FinstError
-from finst.vlm import hub
-from finst.vlm.configuration import read_object
+from finst.vlm.checkpoint import hub
+from finst.vlm.checkpoint.configuration import read_object
 from finst.vlm.quiet import cause, quiet
 from finst.vlm.reader import Reader
 

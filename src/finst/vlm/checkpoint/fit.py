@@ -9,11 +9,11 @@ import torch
 from transformers import AutoModelForImageTextToText
 
 from finst.errors import FinstError
+from finst.vlm.checkpoint.weights import FLOATS, Headers
 from finst.vlm.encode import Encoded
 from finst.vlm.families.base import decoder_inputs
 from finst.vlm.quiet import cause, quiet
 from finst.vlm.reader import Reader
-from finst.vlm.weights import FLOATS, Headers
 
 _AS_THEY_ARE = ("_initialize_missing_keys", "_move_missing_keys_from_meta_to_device")
 """What transformers does with weights that are missing, and would need memory for."""

@@ -17,8 +17,8 @@ import pytest
 from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError
 
 from finst.errors import FinstError
-from finst.vlm import hub
 from finst.vlm import open as opening
+from finst.vlm.checkpoint import hub
 from finst.vlm.open import open_reader, open_vlm
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from finst.errors import FinstError
-from finst.vlm.configuration import read_object
+from finst.vlm.checkpoint.configuration import read_object
 from finst.vlm.families.base import Family
 
 _ENDINGS = ("Fast", "Pil", "ImageProcessor", "FeatureExtractor")
