@@ -1,4 +1,4 @@
-"""Time and memory of work on a device, its name, and the rates that it reaches: a large matrix product, a large copy."""
+"""Time and memory of work on a device, its name, and the rates that it reaches in large matrix products and copies."""
 
 from __future__ import annotations
 
