@@ -22,6 +22,7 @@ from finst.analysis import (
     labels,
     mediation,
     multiplicity,
+    paired,
     pca,
     proportions,
     ranks,
@@ -254,6 +255,11 @@ def test_proportions(trials: int, data: st.DataObject) -> None:
             if not trials
             else 0 <= low <= hits / trials + 1e-12 and hits / trials - 1e-12 <= high <= 1
         )
+    low, high = paired.paired_interval(hits, 0, trials)
+    assert np.isnan((low, high)).all() if not trials else low - 1e-12 <= hits / trials <= high + 1e-12
+    same(proportions.above_share(hits, trials, 1.0), float(hits == trials) if trials else np.nan)
+    same(proportions.fisher(hits, hits, trials, trials), 1.0 if trials else np.nan)
+    same(proportions.fisher(hits, 0, trials, 0), np.nan)
     before, after = np.arange(trials) < hits, np.zeros(trials, dtype=bool)
     result = proportions.mcnemar(before, after)
     same(result.p, min(1.0, 2 * 0.5**hits) if trials else np.nan)
@@ -326,7 +332,8 @@ ESTIMATORS = {
     "mediation": {"stage_map", "centre_of_mass", "depth", "order_steps"},
     "multiplicity": {"bh_fdr"},
     "pca": {"pca"},
-    "proportions": {"wilson", "clopper_pearson", "mcnemar"},
+    "paired": {"paired_interval"},
+    "proportions": {"wilson", "clopper_pearson", "mcnemar", "above_share", "fisher"},
     "ranks": {"spearman"},
     "reliability": {"split_half"},
     "rsa": {"rsa", "draws", "tested", "spearman"},
@@ -339,13 +346,18 @@ EXCLUDED = {
     "ceiling": {"ceiling": "part of rsa, which is tested"},
     "curve_metrics": {"distinct": "a count, compared exactly", "exact_ties": "a count, compared exactly"},
     "determined": dict.fromkeys(("precision", "vanishes", "constant", "scaled", "ties_joined", "finite"), "the rule"),
-    "headsets": dict.fromkeys(("random_k", "layer_matched_random_k"), "draws, without data"),
+    "headsets": {
+        **dict.fromkeys(("random_k", "layer_matched_random_k"), "draws, without data"),
+        **dict.fromkeys(("largest_k", "displaced"), "counts of heads"),
+    },
     "mediation": {"scores": "a difference of logits", "resolution": "the size of a rounding error"},
     "pairs": dict.fromkeys(("kernel_sums", "cosine_sums"), "sums, which any data determine"),
+    "paired": {"told_apart": "of counts, which always determine it"},
     "places": {"place": "part of rsa, which is tested"},
     "proportions": {"fewest_gains": "takes no data"},
     "ranks": {"average_ranks": "exact", "top_overlap": "a count"},
     "rsm": dict.fromkeys(("entries", "position", "match", "mean_of"), "of labels: refused or exact"),
+    "selection": {"smallest_of_the_best": "a choice: refused without trials"},
     "shuffles": {"shuffles": "draws, without data"},
     "statistics": {"tails": "takes no data"},
 }

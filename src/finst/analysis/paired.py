@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from math import inf, sqrt
+from math import inf, nan, sqrt
 from statistics import NormalDist
 
 import numpy as np
@@ -18,12 +18,14 @@ def paired_interval(gained: int, lost: int, trials: int, confidence: float = 0.9
     """Tango's score interval of the difference of two shares of the same ``trials`` (Statistics in Medicine 17, 1998).
 
     ``gained`` trials are hits in the second share alone, ``lost`` ones in the first alone; the difference is the second
-    minus the first. The interval leaves out 0 exactly where ``told_apart`` says so. Raises FinstError for counts that
-    are no part of the trials, and for a confidence that is none.
+    minus the first. The interval leaves out 0 exactly where ``told_apart`` says so; both ends are NaN without trials.
+    Raises FinstError for counts that are no part of the trials, and for a confidence that is none.
     """
-    if min(gained, lost) < 0 or gained + lost > trials or trials < 1:
-        raise FinstError(f"{gained} gained and {lost} lost of {trials} trials: expected parts of at least 1 trial")
+    if min(gained, lost) < 0 or gained + lost > trials:
+        raise FinstError(f"{gained} gained and {lost} lost of {trials} trials: expected parts of the trials")
     z = _z(confidence)
+    if not trials:
+        return nan, nan
     difference = (gained - lost) / trials
     low = _crossing(lambda at: _score(gained, lost, trials, at) > z, -1.0, difference)
     high = _crossing(lambda at: _score(gained, lost, trials, at) > -z, difference, 1.0)

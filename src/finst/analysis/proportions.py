@@ -59,23 +59,28 @@ def _at_least(successes: int, trials: int, share: float) -> float:
 def above_share(successes: int, trials: int, share: float) -> float:
     """One-sided p of so many successes or more, where each trial succeeds with the probability ``share``.
 
+    NaN without trials.
     Raises FinstError for counts that are no proportion and for a share outside of [0, 1].
     """
     _check(successes, trials, 0.5)
     if not 0 <= share <= 1:
         raise FinstError(f"a share lies between 0 and 1, not {share}")
+    if not trials:
+        return float("nan")
     if share in (0, 1) or not successes:
         return float(share == 1 or not successes)
     return min(1.0, _at_least(successes, trials, share))
 
 
 def fisher(first: int, second: int, first_trials: int, second_trials: int) -> float:
-    """Two-sided p of Fisher's exact test that two proportions of different trials are equal.
+    """Two-sided p of Fisher's exact test that two proportions of different trials are equal; NaN where one has none.
 
     Raises FinstError for counts that are no proportion.
     """
     _check(first, first_trials, 0.5)
     _check(second, second_trials, 0.5)
+    if not first_trials or not second_trials:
+        return float("nan")
     total, hits = first_trials + second_trials, first + second
     possible = np.arange(max(0, hits - second_trials), min(hits, first_trials) + 1).tolist()
     logs = np.array([_log_ways(first_trials, k) + _log_ways(second_trials, hits - k) for k in possible])
