@@ -257,7 +257,7 @@ def test_proportions(trials: int, data: st.DataObject) -> None:
         )
     low, high = paired.paired_interval(hits, 0, trials)
     assert np.isnan((low, high)).all() if not trials else low - 1e-12 <= hits / trials <= high + 1e-12
-    same(proportions.above_share(hits, trials, 1.0), float(hits == trials) if trials else np.nan)
+    same(proportions.above_share(hits, trials, 1.0), 1.0 if trials else np.nan)
     same(proportions.fisher(hits, hits, trials, trials), 1.0 if trials else np.nan)
     same(proportions.fisher(hits, 0, trials, 0), np.nan)
     before, after = np.arange(trials) < hits, np.zeros(trials, dtype=bool)
