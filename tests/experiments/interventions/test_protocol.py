@@ -90,9 +90,9 @@ def test_maps_of_other_weights_and_no_maps_are_refused(vlm: VLM):
     ],
 )
 def test_shared_settings_are_checked(changes: dict[str, Any], doses: tuple[float, ...], message: str):
-    check_intervention(REUSE, {"trials": 2}, (1.0,))
+    check_intervention(REUSE)
     with pytest.raises(FinstError, match=message):
-        check_intervention(replace(REUSE, **changes), {}, doses)
+        check_intervention(replace(REUSE, doses=doses, **changes))
 
 
 @pytest.mark.parametrize("name", EVERY)
