@@ -85,6 +85,8 @@ def unpack(path: Path, label: str | None = None) -> xr.Dataset:
         found, _, checksum = comment.rpartition(" ")
         if not _whole(packed) or (comment and checksum != _checksum(entries)):
             raise ValueError("its contents do not fit its length or its checksum")
+        if "zarr.json" not in entries:
+            raise ValueError("it holds no dataset")
         contents: dict[str, Buffer] = {name: cpu.Buffer.from_bytes(content) for name, content in entries.items()}
         dataset = _texts(xr.open_zarr(MemoryStore(contents), consolidated=False, chunks=None).load(), "OT", str)
     except Exception as cause:  # a flipped bit may look like anything: encryption, another dtype, another codec
