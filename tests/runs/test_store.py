@@ -194,7 +194,7 @@ def test_a_block_that_fails_before_a_unit_is_measured_leaves_the_folder_as_it_wa
     """What was refused can be corrected and run into the same folder."""
     for out in (tmp_path / "deep" / "run", tmp_path):
         folder = RunFolder.claim(out, "cma", SPEC)
-        with pytest.raises(FinstError, match="refused"), folder.held():
+        with pytest.raises(FinstError, match="refused"), folder.held():  # noqa: PT012  (the block is what is tested)
             folder.begin(MODEL, 2, SESSION)
             raise FinstError("refused")
         assert not list(tmp_path.iterdir())
@@ -203,7 +203,7 @@ def test_a_block_that_fails_before_a_unit_is_measured_leaves_the_folder_as_it_wa
 
 def test_a_block_that_fails_later_keeps_everything(tmp_path: Path) -> None:
     folder = RunFolder.claim(tmp_path / "run", "cma", SPEC)
-    with pytest.raises(KeyboardInterrupt), folder.held():
+    with pytest.raises(KeyboardInterrupt), folder.held():  # noqa: PT012  (the block is what is tested)
         folder.begin(MODEL, 2, SESSION)
         folder.write_unit(0, DATA, 1.0, None)
         before = contents(tmp_path)
