@@ -39,8 +39,9 @@ NUMBERS = (
 FLOATS = ("nan", "inf", "-inf", "+nan")
 WORDS = (
     "", " ", "x", "drawn", "3x3", "2x2", "0x0", "99x99", "-1x2", "low", "high", "prefill", "bf16", "BF16", "float32",
-    "8bit", "cpu", "cuda", "cuda:99", "auto", "abacus", "grün 🟥 赤", "a\tb", "a/b", "../..", "/dev/null", "~", "~nobody/x",
-    "null", "true", "None", "[1,2]", "[", "{}", "x" * 300, "$a_b$", "%s{}", "-x", "--", "=", "last", "comma 0", "z", "resid",
+    "8bit", "cpu", "cuda", "cuda:99", "auto", "abacus", "grün 🟥 赤", "a\tb", "a/b", "../..", "/dev/null", "~",
+    "~nobody/x", "null", "true", "None", "[1,2]", "[", "{}", "x" * 300, "$a_b$", "%s{}", "-x", "--", "=", "last",
+    "comma 0", "z", "resid",
 )  # fmt: skip
 LISTS = ("[]", "[1, 2]", "[1, 1]", "[0]", "[-3]", '["low"]', '["2x2"]', "[1.5, nan]", "[[1]]", '[1, "a"]')
 OTHERS = ("true", "false", "1979-05-27", "07:32:00", "{ a = 1 }", "{}", "{ b = { c = [1] } }")
