@@ -15,6 +15,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import xarray as xr
@@ -58,7 +59,16 @@ def _spec(seed: int = 0) -> ToySpec:
     return ToySpec(_model().reader.id, seed=seed)
 
 
+_session = cache(executor.session)
+"""Looking at git takes most of a small run's time."""
+
+
 def _run(folder: Path, seed: int = 0) -> Any:
+    with patch.object(executor, "session", _session):
+        return _toy_run(folder, seed)
+
+
+def _toy_run(folder: Path, seed: int) -> Any:
     return executor.run(PlainToy(), _spec(seed), folder, console=Console(file=io.StringIO()), vlm=_model())
 
 

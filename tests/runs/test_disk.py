@@ -77,7 +77,7 @@ def test_every_write_may_find_the_disk_full_and_the_run_resumes(
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_a_folder_without_permission_is_one_message(vlm: VLM, tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
-    with pytest.raises(FinstError, match=r"cannot make the folder .*: choose a place where you may write"):
+    with pytest.raises(FinstError, match=r"cannot make the folder .*choose a place where you may write"):
         run(vlm, tmp_path / "run")
 
 
