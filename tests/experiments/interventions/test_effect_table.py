@@ -55,8 +55,8 @@ def test_controls_stand_beside_the_effect_at_its_setting_and_at_their_own():
     assert row.control.lead == Share(0.5, *paired_interval(5, 0, 10))
     assert row.own.lead == Share(0.3, *paired_interval(3, 0, 10))
     texts = dict(zip(COLUMNS, EffectRecord("m", "e", row, "r").cells, strict=True))
-    assert texts["controls, own setting"] == f"{row.own.share.text} (random 1, K = 40, dose 30)"
-    assert texts["p against controls, own setting"] == "0.250"
+    assert texts["controls, own best"] == f"{row.own.share.text} (random 1, K = 40, dose 30)"
+    assert texts["p against controls, own best"] == "0.250"
     assert texts["beyond both"] == "no"
 
 

@@ -25,13 +25,13 @@ def test_halves_take_half_of_every_group():
 def test_every_entry_of_other_dims_has_its_own_setting():
     """Of eight trials: at K = 1 no dose does anything in mode a, and in b dose 4 alone does everything."""
     hits = xr.DataArray(
-        np.zeros((8, 2, 2, 3), dtype=bool),
-        dims=("trial", "mode", "k", "dose"),
-        coords={"mode": ["a", "b"], "k": [20, 1], "dose": [1.0, 2.0, 4.0]},
+        np.zeros((8, 2, 1, 2, 3), dtype=bool),
+        dims=("trial", "mode", "set", "k", "dose"),
+        coords={"mode": ["a", "b"], "set": ["top"], "k": [20, 1], "dose": [1.0, 2.0, 4.0]},
     )
     hits.loc[{"mode": "a", "k": 20, "dose": [2.0, 4.0]}] = True
     hits.loc[{"mode": "b", "dose": 4.0}] = True
-    found = chosen_settings(hits.transpose("dose", "trial", "mode", "k"), ("k", "dose"), 0.95)
+    found = chosen_settings(hits.transpose("dose", "set", "trial", "mode", "k"), ("k", "dose"), 0.95).squeeze("set")
     assert {name: found[name].values.tolist() for name in found} == {
         "own_k": [20, 1],
         "own_dose": [2, 4],
@@ -39,6 +39,20 @@ def test_every_entry_of_other_dims_has_its_own_setting():
         "tried": 6,
     }
     assert found["own_k"]["mode"].values.tolist() == ["a", "b"]
+
+
+def test_a_control_is_shown_at_its_best_even_where_that_cannot_be_told_from_nothing():
+    """Three of eight trials cannot be told from none: the main edit gets the smallest setting, a control its best."""
+    hits = xr.DataArray(
+        np.zeros((8, 2, 3), dtype=bool),
+        dims=("trial", "set", "k"),
+        coords={"set": ["top", "random 0"], "k": [1, 5, 20]},
+    )
+    hits[:3, :, 2] = True
+    hits[:3, :, 1] = True
+    found = chosen_settings(hits, ["k"], 0.95)
+    assert found["own_k"].values.tolist() == [1, 5]
+    assert found["equals"].values.tolist() == [3, 3]
 
 
 def test_effects_are_of_the_same_trials_by_group():

@@ -108,6 +108,7 @@ def test_the_weakest_are_none_of_the_strongest_even_where_all_tie():
 def test_the_default_grid_is_cut_at_half_of_all_heads_and_one_of_ones_own_is_not(heads: int, kept: int):
     assert sizes_of(ReuseSpec(), heads) == ReuseSpec.ks[:kept]
     assert sizes_of(ReuseSpec(ks=(1, 60)), heads) == (1, 60)
+    assert sizes_of(ReuseSpec(), 1) == ReuseSpec.ks  # nothing would be left: refused
 
 
 @pytest.mark.parametrize("experiment", [*interventions().values()], ids=[*interventions()])

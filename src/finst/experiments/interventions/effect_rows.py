@@ -37,15 +37,15 @@ LEAD = {
 """How far the main edit is ahead of another one, with units."""
 
 CHOICE = {
-    "own_k": ("1", "heads edited, chosen for this edit on the other half"),
-    "own_dose": ("1", "dose chosen for this edit on the other half"),
+    "own_k": ("1", "heads edited: those chosen on the other half for the main edit, the best ones there for others"),
+    "own_dose": ("1", "dose: that chosen on the other half for the main edit, the best one there for others"),
     "equals": ("1", "settings that cannot be told from this edit's best one on the other half, itself included"),
     "tried": ("1", "settings that were tried"),
 }
 """What was chosen for every edit, controls included."""
 
 OWN = {
-    "own_after": ("1", "share of hits at the setting chosen for this edit"),
+    "own_after": ("1", "share of hits at this edit's own setting"),
     "own_after_low": ("1", "lower end of its Wilson interval"),
     "own_after_high": ("1", "upper end of its Wilson interval"),
     **{f"own_{name}": (units, f"{text}, at this edit's own setting") for name, (units, text) in LEAD.items()},
@@ -146,7 +146,7 @@ class EffectRow:
     control: Controls
     """At the same setting."""
     own: Controls | None
-    """Each at a setting of its own, chosen by the same rule on the same trials; None: see ``without_own``."""
+    """Each at the setting that was best for it on the same choosing trials; None: see ``without_own``."""
     without_own: str
     """Why there are no controls at their own setting; empty if there are."""
     beyond: bool | None
@@ -195,9 +195,9 @@ class EffectRow:
     def controls_text(self) -> str:
         """Both kinds of controls in words, with what each p is against."""
         own = (
-            f"at settings of their own at most {self.own.text}, p {_equals(self.own.tested)} against these"
+            f"at their own best settings at most {self.own.text}, p {_equals(self.own.tested)} against these"
             if self.own
-            else f"at settings of their own: {self.without_own}"
+            else f"at their own best settings: {self.without_own}"
         )
         return (
             f"controls at the same setting at most {self.control.text}, p {_equals(self.control.tested)} against "

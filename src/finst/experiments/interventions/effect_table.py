@@ -29,10 +29,10 @@ COLUMNS = (
     "before",
     "after",
     "controls, same setting",
-    "controls, own setting",
+    "controls, own best",
     "p against no edit",
     "p against controls, same setting",
-    "p against controls, own setting",
+    "p against controls, own best",
     "beyond both",
     "run",
 )
@@ -41,8 +41,8 @@ RULES = (
     "all shares of a line are of the same n trials; brackets are Wilson intervals, at 95 % unless alpha was set",
     "settings (K, dose) were chosen on other trials: the smallest K, then the smallest dose, of those that cannot be "
     "told from the best one there (the score interval of the paired difference holds 0)",
-    "controls: the control edit that does most, at the setting of the effect, and each at a setting of its own, chosen "
-    "by the same rule on the same trials",
+    "controls: the control edit that does most, at the setting of the effect, and with each at its own best: the "
+    "setting that did most for it on the same choosing trials",
     "p is of McNemar's exact paired test, against what the column says; against controls the largest over all of them",
     "beyond both: each p is at most alpha, and the interval of the paired difference to each control leaves out 0",
 )
@@ -149,7 +149,7 @@ def effects_figure(rows: Sequence[EffectRecord]) -> NamedFigure:
     axes = figure.subplots()
     looks = {
         "before": (BLUE, "white", lambda row: row.before),
-        "controls, own setting": (AMBER, AMBER.colour, lambda row: row.own and row.own.share),
+        "controls, own best": (AMBER, AMBER.colour, lambda row: row.own and row.own.share),
         "controls, same setting": (GREEN, GREEN.colour, lambda row: row.control.share),
         "after": (ORANGE, ORANGE.colour, lambda row: row.after),
     }
@@ -169,7 +169,7 @@ def effects_figure(rows: Sequence[EffectRecord]) -> NamedFigure:
         title="Effects of interventions",
         caption=(
             "Share of trials that are hits: without the edit (hollow), with the edit, and with the control edits that "
-            "do most, at the effect's setting and at settings of their own. All are of the same trials, on which "
+            "do most, at the effect's setting and at their own best. All are of the same trials, on which "
             f"neither K nor dose was chosen. Bars are Wilson intervals. Star: beyond both kinds of controls.{kept}"
         ),
         figure=figure,

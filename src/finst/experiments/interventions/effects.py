@@ -30,28 +30,37 @@ def selection_split(groups: Sequence[str], seed: int) -> Bool[np.ndarray, "trial
     return selection
 
 
-def chosen_settings(hits: xr.DataArray, settings: Sequence[str], confidence: float) -> xr.Dataset:
-    """What ``CHOICE`` lists, by the other dims of ``hits`` (dims trial and ``settings``, such as k and dose).
+def chosen_settings(
+    hits: xr.DataArray, settings: Sequence[str], confidence: float, *, sets: str = "set", main: str = "top"
+) -> xr.Dataset:
+    """What ``CHOICE`` lists, by the other dims of ``hits`` (dims trial, ``sets`` and ``settings``, such as k and dose).
 
-    The rule is ``smallest_of_the_best``, on all trials of ``hits``: the selected half.
+    All trials of ``hits``, the selected half, choose. ``main`` gets the smallest edit that cannot be told from its best
+    one (``smallest_of_the_best``), every other entry of ``sets``, such as a control, its best one: what it reaches may
+    not be hidden by a choice of the smallest.
     """
     grids = [hits[name].values.tolist() for name in settings]
     sizes = [*product(*grids)]
 
     def choose(table: np.ndarray) -> tuple[float, ...]:
         choice = smallest_of_the_best(table.reshape(len(table), -1), sizes, confidence)
-        return (*sizes[choice.setting], int(choice.equals.sum()))
+        return (*sizes[choice.setting], *sizes[choice.best], int(choice.equals.sum()))
 
+    count = len(settings)
     values = xr.apply_ufunc(
         choose,
         hits,
         input_core_dims=[["trial", *settings]],
-        output_core_dims=[[] for _ in (*settings, "equals")],
+        output_core_dims=[[] for _ in range(2 * count + 1)],
         vectorize=True,
     )
-    names = (*(f"own_{name}" for name in settings), "equals")
-    found = xr.Dataset({**dict(zip(names, values, strict=True)), "tried": len(sizes)})
-    return documented(found, {name: CHOICE[name] for name in (*names, "tried")})
+    smallest, best, equals = values[:count], values[count:-1], values[-1]
+    own = {
+        f"own_{name}": one.where(one[sets] == main, other)
+        for name, one, other in zip(settings, smallest, best, strict=True)
+    }
+    found = xr.Dataset({**own, "equals": equals, "tried": len(sizes)})
+    return documented(found, {name: CHOICE[name] for name in map(str, found.data_vars)})
 
 
 def effect(
@@ -148,7 +157,7 @@ def selected_effects(
     1 - ``alpha``; with ``at_chosen``, of the chosen ones alone. ``beside`` says what else there is.
     """
     criterion = after if criterion is None else criterion
-    picked = chosen_settings(criterion.isel(trial=selection), settings, 1 - alpha)
+    picked = chosen_settings(criterion.isel(trial=selection), settings, 1 - alpha, sets=sets, main=main)
     own = {name: picked[f"own_{name}"] for name in settings}
     chosen = {name: setting.sel({sets: main}, drop=True) for name, setting in own.items()}
     reported, labels = after.isel(trial=~selection), np.array(groups, dtype=np.str_)[~selection].tolist()

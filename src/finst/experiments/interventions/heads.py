@@ -121,10 +121,11 @@ def sizes_of(spec: Any, heads: int) -> tuple[int, ...]:
     """The field ``ks`` of a spec for a model of so many ``heads``.
 
     A default grid is cut at half of all heads, so that as many others are left to compare with. Sizes of the user's own
-    are kept: ``check_sizes`` refuses larger ones.
+    are kept, and so is a grid of which nothing would be left: ``check_sizes`` refuses larger ones.
     """
     default = next(field.default for field in fields(spec) if field.name == "ks")
-    return tuple(k for k in spec.ks if spec.ks != default or k <= headsets.largest_k(heads))
+    cut = tuple(k for k in spec.ks if k <= headsets.largest_k(heads))
+    return cut if cut and spec.ks == default else spec.ks
 
 
 def check_sizes(ks: Sequence[int], reader: Reader, field: str = "ks") -> None:

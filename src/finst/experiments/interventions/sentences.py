@@ -134,9 +134,9 @@ def rule(summary: xr.Dataset) -> str:
         return "The setting with the largest share was taken. All results are of the other trials."
     return (
         "Of the settings that cannot be told from the best one (the score interval of the paired difference holds 0, "
-        f"{level_of(summary)}) the smallest K is taken, then the smallest dose. Each control also gets a setting of "
-        "its own, by the same rule on the same trials. All results are of the other trials. Controls are of heads "
-        "outside the K strongest, and K is at most half of all heads."
+        f"{level_of(summary)}) the smallest K is taken, then the smallest dose. Each control is also shown at its "
+        "own best setting on the same trials, the one with most hits. All results are of the other trials. Controls are "
+        "of heads outside the K strongest, and K is at most half of all heads."
     )
 
 

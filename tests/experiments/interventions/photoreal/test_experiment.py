@@ -107,8 +107,8 @@ def test_settings_are_selected_on_one_half_for_both_sides_together_and_for_contr
 def test_findings_have_controls_at_their_own_setting_ties_and_unbalanced_pictures():
     findings = Photoreal.report.findings(summary())
     retrieval, selection = findings.sentences[:2]
-    assert "settings of their own at most 0.0%" in retrieval
-    assert "settings of their own at most 100.0% [80.6%, 100.0%] (random direction 0, K = 1, dose 4)" in selection
+    assert "own best settings at most 0.0%" in retrieval
+    assert "own best settings at most 100.0% [80.6%, 100.0%] (random direction 0, K = 1, dose 4)" in selection
     assert "K = 3, dose 4, the smallest of 1 settings, of 4" in retrieval
     assert len([sentence for sentence in findings.sentences if "top 3: w" in sentence]) == 3
     assert findings.sentences[-1].startswith("3 tested pictures")

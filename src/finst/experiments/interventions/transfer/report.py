@@ -133,7 +133,7 @@ def transfer_findings(summary: xr.Dataset) -> Findings:
             "of the answer’s row becomes the right answer.",
             "Controls: as many random heads, random heads of the same layers, and the same heads with IDs of shuffled "
             "places, as long as the true ones in every head. A pair counts when the exact paired p against no edit and "
-            "against every control, at the same setting and at its own (the largest of these), is below "
+            "against every control, at the same setting and at its own best (the largest of these), is below "
             f"{float(summary.attrs['alpha']):g} after Benjamini and Hochberg over all pairs and stages. K and dose "
             "were selected for each pair on half of the target’s trials. “IDs of another task” pools all targets, each "
             "trial with one other task’s IDs, in turns. "
