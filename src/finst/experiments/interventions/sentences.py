@@ -135,8 +135,8 @@ def rule(summary: xr.Dataset) -> str:
     return (
         "Of the settings that cannot be told from the best one (the score interval of the paired difference holds 0, "
         f"{level_of(summary)}) the smallest K is taken, then the smallest dose. Each control is also shown at its "
-        "own best setting on the same trials, the one with most hits. All results are of the other trials. Controls are "
-        "of heads outside the K strongest, and K is at most half of all heads."
+        "own best setting on the same trials, the one with most hits. All results are of the other trials. Controls "
+        "are of heads outside the K strongest, and K is at most half of all heads."
     )
 
 
