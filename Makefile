@@ -25,7 +25,7 @@ demo: runtime
 STAGES := organism --grid 2x2 --trials 20 --objects fresh --entropy any
 figures: demo
 	$(BIN)/finst run rsa-stages $(STAGES) --out runs/stages
-	$(BIN)/finst run photoreal organism --cma runs/demo --out runs/photoreal
+	$(BIN)/finst run photoreal organism --trials 96 --cma runs/demo --out runs/photoreal
 	$(BIN)/finst run transfer organism --cma runs/demo --out runs/transfer
 	$(BIN)/python docs/figures/draw.py runs/demo runs/stages runs/photoreal runs/transfer
 

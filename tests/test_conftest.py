@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from jaxtyping import TypeCheckError
 
-from finst.scenes.draw import draw
-from finst.scenes.object import Grid, Picture, Scene, on_grid
+from finst.scenes.object import Scene
+from finst.scenes.to_rgb import on_white
 from tests.conftest import NetworkForbiddenError
 
 
@@ -30,14 +30,14 @@ def test_the_hub_is_offline() -> None:
 
 
 def test_a_wrong_shape_raises() -> None:
-    scene = on_grid([("red", "circle")], [(0, 0)], Grid(2, 2))
-    right = draw(scene)
+    pixels, alpha = np.zeros((4, 5, 3), np.uint8), np.zeros((4, 5), np.uint8)
+    assert on_white(pixels, alpha).shape == (4, 5, 3)
     with pytest.raises(TypeCheckError):
-        Picture(scene, right.image[..., :2], right.masks)
+        on_white(pixels[..., :2], alpha)
     with pytest.raises(TypeCheckError):
-        Picture(scene, right.image, right.masks[:, :-1])
+        on_white(pixels, alpha[:-1])
     with pytest.raises(TypeCheckError):
-        Picture(scene, right.image.astype(np.float32), right.masks)
+        on_white(pixels.astype(np.float32), alpha)
 
 
 def test_a_wrong_type_raises() -> None:

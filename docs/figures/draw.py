@@ -20,7 +20,9 @@ def main(demo: Path, stages: Path, photoreal: Path, transfer: Path, folder: Path
     """From the run folders of ``finst demo`` and ``finst run rsa-stages | photoreal | transfer`` into ``folder``."""
     keep(folder / "cma_organism", demo, overview(finst.load(demo).summary))
     keep(folder / "rsa_organism", stages, finst.load(stages).figures["stages"], COLOURS)
-    keep(folder / "photoreal_organism", photoreal, finst.load(photoreal).figures["photoreal-grid"], COLOURS)
+    for row in ("upper", "lower"):
+        grid = finst.load(photoreal).figures[f"photoreal-grid-{row}-row"]
+        keep(folder / f"photoreal_organism_{row}", photoreal, grid, COLOURS)
     keep(folder / "transfer_organism", transfer, finst.load(transfer).figures["transfer"], COLOURS)
 
 

@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal
 
 Dtype = Literal["float32", "bf16x3", "bf16x6", "float64", "bfloat16", "float16", "8bit", "4bit"]
 """``bf16x3`` and ``bf16x6`` are float32 whose linear layers multiply by 3 or 6 products of bfloat16 parts; ``8bit``
 and ``4bit`` are bfloat16 with quantised weights."""
+
+SHORT: Mapping[str, str] = MappingProxyType(
+    {
+        "bf16": "bfloat16",
+        "fp16": "float16",
+        "half": "float16",
+        "fp32": "float32",
+        "float": "float32",
+        "fp64": "float64",
+        "double": "float64",
+    }
+)
+"""Other names of number formats, which are taken wherever a format is: options, factors, settings and functions."""
+
+
+def full_name(name: str) -> str:
+    """A number format's own name for one of its other names, in any case; other texts as they are."""
+    return SHORT.get(name.lower(), name)
+
 
 Placement = Literal["prefill", "user_turn"]
 """Where the sentence to complete is. prefill: it begins the assistant's turn; user_turn: it is in the user's turn."""

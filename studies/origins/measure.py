@@ -11,6 +11,7 @@ from typing import Any
 
 import xarray as xr
 
+from finst.analysis.headsets import largest_k
 from finst.builtin.organism.examine import Result, examine
 from finst.builtin.organism.families import architecture_of
 from finst.errors import FinstError
@@ -58,7 +59,7 @@ BRIEF = Effort(pairs=30, only_correct=False, trials=24, ks=(1, 3, 10), doses=(1.
                lessons=20, resamples=200)  # fmt: skip
 """For a checkpoint. All pairs count: early ones answer none correctly."""
 
-TINY = Effort(pairs=4, only_correct=False, trials=4, estimation=2, ks=(1,), doses=(2.0,), draws=1, similar=1, lessons=1,
+TINY = Effort(pairs=4, only_correct=False, trials=8, estimation=4, ks=(1,), doses=(2.0,), draws=1, similar=1, lessons=1,
               resamples=20, workers=0)  # fmt: skip
 """For a test."""
 
@@ -106,7 +107,7 @@ def measure(folder: Path, family: str, effort: Effort = FULL, device: str = "aut
 def _steered(vlm: VLM, cma: xr.Dataset | None, effort: Effort) -> dict[str, Any] | str:
     if cma is None:
         return "no heads: causal mediation found no usable pairs"
-    ks = tuple(k for k in effort.ks if k <= vlm.n_layers * vlm.n_heads)
+    ks = tuple(k for k in effort.ks if k <= largest_k(vlm.n_layers * vlm.n_heads))
     options = {"trials": effort.trials, "estimation": effort.estimation, "doses": effort.doses, "draws": effort.draws}
     return steering_of(summary_of("photoreal", vlm, cma, ks=ks, **options))
 
@@ -157,18 +158,23 @@ def mediation_of(summary: xr.Dataset) -> dict[str, Any]:
 
 
 def steering_of(summary: xr.Dataset) -> dict[str, Any]:
-    """By stage: the share that is moved at the K and dose chosen on the other half, and by controls.
+    """By place (row of the canvas) and stage: the share that is moved at the K and dose chosen on the other half, and
+    by controls.
 
     ``control`` is the best control at that K and dose, ``control_own`` the best at those chosen for it.
     """
+    places = {name: _steering_at(summary.sel(place=name)) for name in summary["place"].values.tolist()}
+    return {"ks": summary["k"].values.tolist(), "doses": summary["dose"].values.tolist(), "places": places}
+
+
+def _steering_at(summary: xr.Dataset) -> dict[str, Any]:
+    """One place, by stage."""
     stages: dict[str, Any] = {}
     for stage in STAGES:
         part = summary.sel(stage=stage)
-        own = {name: _chosen(part, name) for name in part["set"].values.tolist()}
-        k, dose = own["top"]
-        at = part.sel(k=k, dose=dose)
-        top, others = at.sel(set="top"), [name for name in own if name != "top"]
-        pooled = top.sel(group="all")
+        k, dose = (part[f"chosen_{name}"].sel(set="top").item() for name in ("k", "dose"))
+        at, top = part.sel(k=k, dose=dose), part.sel(k=k, dose=dose, set="top")
+        others, pooled = [name for name in part["set"].values.tolist() if name != "top"], top.sel(group="all")
         stages[stage] = {
             "k": int(k),
             "dose": float(dose),
@@ -178,17 +184,10 @@ def steering_of(summary: xr.Dataset) -> dict[str, Any]:
             "left": _rounded(top["after"].sel(group="left")),
             "right": _rounded(top["after"].sel(group="right")),
             "control": _rounded(at["after"].sel(set=others, group="all").max()),
-            "control_own": max(
-                _rounded(part["after"].sel(set=name, group="all", k=own[name][0], dose=own[name][1])) for name in others
-            ),
+            "control_own": _rounded(part["own_after"].sel(set=others, group="all").max()),
             "grid": _rounded(part["after"].sel(set="top", group="all").transpose("k", "dose").values.tolist(), 2),
         }
-    return {"ks": summary["k"].values.tolist(), "doses": summary["dose"].values.tolist(), **stages}
-
-
-def _chosen(part: xr.Dataset, name: str) -> tuple[float, float]:
-    at = part.sel(set=name)
-    return at["chosen_k"].item(), at["chosen_dose"].item()
+    return stages
 
 
 def similarity_of(summary: xr.Dataset) -> dict[str, Any]:

@@ -63,7 +63,7 @@ def numbers_of(measured: Mapping[str, Any]) -> Row:
             holds = stages["order"][step]["holds"] if isinstance(stages, dict) else None
             row[f"{placement} order {step + 1} holds"] = holds
     for stage in STAGES:
-        part = steering[stage] if isinstance(steering, dict) else {}
+        part = steered(steering, stage) if isinstance(steering, dict) else {}
         for name in ("k", "dose", "before", "after", "control", "control_own", "n", "p"):
             row[f"steering {stage} {name}"] = part.get(name)
     similarity = measured.get("similarity", {})
@@ -71,6 +71,18 @@ def numbers_of(measured: Mapping[str, Any]) -> Row:
         part = similarity.get(f"{comparison} at {role}", {})
         row |= {f"similarity {comparison} at {role} {name}": part.get(name) for name in ("r", "layer")}
     return {**row, **accuracies(measured.get("accuracy", {}))}
+
+
+def steered(steering: Mapping[str, Any], stage: str) -> Mapping[str, Any]:
+    """What steering a stage does: over all pictures where the rows of the canvas were kept apart (shares are means of
+    both, n their sum; each row has a K, a dose and a p of its own)."""
+    if "places" not in steering:
+        return steering[stage]
+    parts = [stages[stage] for stages in steering["places"].values()]
+    means = {
+        name: sum(part[name] for part in parts) / len(parts) for name in ("before", "after", "control", "control_own")
+    }
+    return {**means, "n": sum(part["n"] for part in parts)}
 
 
 def binds(mediation: Mapping[str, Any]) -> bool:

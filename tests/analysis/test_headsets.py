@@ -6,8 +6,10 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from finst.analysis.headsets import layer_matched_random_k, random_k, top_k
+from finst.analysis.headsets import Head, displaced, largest_k, layer_matched_random_k, random_k, top_k
 from finst.errors import FinstError
 
 TIED = np.array([[5.0, 1.0, 1.0], [1.0, 1.0, 0.0]])
@@ -51,27 +53,59 @@ def test_more_heads_than_are_above_the_noise_give_a_warning() -> None:
     assert top_k(TIED, 1, above=TIED > 2).warning == ""
 
 
-def test_random_sets_are_different_heads_all_equally_likely() -> None:
-    drawn = Counter(head for seed in range(400) for head in random_k(4, 5, 6, seed=seed))
-    assert len(drawn) == 20
-    assert 80 < min(drawn.values()) < max(drawn.values()) < 160
-    assert all(len(set(random_k(4, 5, 6, seed=seed))) == 6 for seed in range(20))
-    assert random_k(4, 5, 6, seed=3) == random_k(4, 5, 6, seed=3)
+def test_random_sets_are_of_heads_outside_all_equally_likely() -> None:
+    outside = ((0, 0), (1, 3), (3, 4), (2, 2), (0, 1))
+    drawn = Counter(head for seed in range(400) for head in random_k((4, 5), outside, seed=seed))
+    assert len(drawn) == 15
+    assert not set(drawn) & set(outside)
+    assert 100 < min(drawn.values()) < max(drawn.values()) < 170
+    assert all(len(set(random_k((4, 5), outside, seed=seed))) == 5 for seed in range(20))
+    assert random_k((4, 5), outside, seed=3) == random_k((4, 5), outside, seed=3)
 
 
-def test_matched_sets_have_as_many_heads_in_every_layer_and_others_as_far_as_there_are() -> None:
-    chosen = ((0, 1), (2, 0), (2, 3), (3, 0), (3, 1), (3, 2))
-    for seed in range(20):
-        drawn = layer_matched_random_k(chosen, 4, seed=seed)
-        assert Counter(layer for layer, _ in drawn) == Counter(layer for layer, _ in chosen)
-        assert len(set(drawn)) == 6
-        assert set(drawn) & set(chosen) <= {(3, 0), (3, 1), (3, 2)}
-        assert (3, 3) in drawn
-    assert len({layer_matched_random_k(chosen, 4, seed=seed) for seed in range(20)}) > 5
+@st.composite
+def chosen_sets(draw: st.DrawFn) -> tuple[tuple[int, int], tuple[Head, ...]]:
+    """Up to half of the heads of a small model, often whole layers of them."""
+    shape = draw(st.integers(1, 5)), draw(st.integers(1, 6))
+    heads = draw(st.permutations([(layer, head) for layer in range(shape[0]) for head in range(shape[1])]))
+    heads = sorted(heads, key=lambda head: head[0]) if draw(st.booleans()) else heads
+    return shape, tuple(heads[: draw(st.integers(0, largest_k(len(heads))))])
+
+
+@settings(max_examples=100, deadline=None)
+@given(chosen_sets(), st.integers(0, 5))
+def test_controls_are_as_many_heads_outside_matched_by_layer_as_far_as_there_are(
+    found: tuple[tuple[int, int], tuple[Head, ...]], seed: int
+) -> None:
+    shape, chosen = found
+    for drawn in (random_k(shape, chosen, seed=seed), layer_matched_random_k(shape, chosen, seed=seed)):
+        assert len(set(drawn)) == len(drawn) == len(chosen)
+        assert not set(drawn) & set(chosen)
+    wanted, got = (
+        Counter(layer for layer, _ in heads) for heads in (chosen, layer_matched_random_k(shape, chosen, seed=seed))
+    )
+    assert all(got[layer] >= min(wanted[layer], shape[1] - wanted[layer]) for layer in wanted)
+    missing = sum(max(0, 2 * count - shape[1]) for count in wanted.values())
+    assert displaced(layer_matched_random_k(shape, chosen, seed=seed), chosen) <= missing
+
+
+def test_a_full_layer_is_matched_from_the_nearest_ones() -> None:
+    chosen = ((2, 0), (2, 1), (2, 2), (4, 0))
+    for seed in range(10):
+        drawn = layer_matched_random_k((5, 3), chosen, seed=seed)
+        assert Counter(layer for layer, _ in drawn)[4] == 1
+        assert {layer for layer, _ in drawn} == {1, 3, 4} or {layer for layer, _ in drawn} <= {1, 3, 4}
+        assert displaced(drawn, chosen) == 3
+    assert len({layer_matched_random_k((5, 3), chosen, seed=seed) for seed in range(20)}) > 5
+
+
+def test_more_than_half_of_all_heads_leave_too_few_others() -> None:
+    for draw in (random_k, layer_matched_random_k):
+        with pytest.raises(FinstError, match="1 heads are outside a set of 3: expected as many"):
+            draw((2, 2), ((0, 0), (0, 1), (1, 0)))
 
 
 @pytest.mark.parametrize("k", [0, 7])
 def test_a_set_has_to_fit_the_map(k: int) -> None:
-    for refuse in (lambda: top_k(TIED, k), lambda: random_k(2, 3, k)):
-        with pytest.raises(FinstError, match=f"sets of 1 to 6, not of {k}"):
-            refuse()
+    with pytest.raises(FinstError, match=f"sets of 1 to 6, not of {k}"):
+        top_k(TIED, k)

@@ -73,8 +73,9 @@ def test_too_few_pairs_give_no_numbers_and_no_heads(n: int):
     assert stage.n == n
     assert np.array_equal(stage.mean, scores[0]) if n else np.isnan(stage.mean).all()
     assert all(np.isnan(numbers).all() for numbers in (stage.standard_error, stage.ci_low, stage.ci_high))
-    assert (stage.p_fwer == 1).all()
+    assert all(np.isnan(p).all() for p in (stage.p, stage.p_fwer, stage.p_fdr))
     assert not stage.above.any()
+    assert not stage.below.any()
 
 
 def test_the_centre_of_mass_weighs_layers_by_positive_scores_of_the_chosen_heads():

@@ -25,11 +25,15 @@ def test_half_precision_is_widened_and_float64_kept() -> None:
     assert unit(activations).dtype == np.float64
 
 
-def test_a_vector_without_direction_is_refused() -> None:
+def test_a_vector_without_direction_has_no_cosines() -> None:
     activations = np.ones((3, 4))
     activations[1] = 0
-    with pytest.raises(FinstError, match="all zero"):
-        unit(activations)
+    assert np.isnan(unit(activations)).any(axis=1).tolist() == [False, True, False]
+    assert np.isnan(entries(cosine_rsm(activations))).tolist() == [True, False, True]
+
+
+def test_activations_that_are_not_finite_are_refused() -> None:
+    activations = np.ones((3, 4))
     activations[1] = np.inf
     with pytest.raises(FinstError, match="must be finite"):
         unit(activations)

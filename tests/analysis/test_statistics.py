@@ -184,7 +184,6 @@ def test_interval_ends_are_ordered_and_within_the_data(scores: np.ndarray):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: statistics.sign_flip(np.zeros((1, 2))), "at least 2"),
         (lambda: statistics.sign_flip(np.zeros((3, 2)), permutations=0), "at least 1 permutation"),
         (lambda: statistics.mean(np.array([1.0, np.nan])), "1 of 2 are not"),
         (lambda: statistics.bootstrap_ci(np.zeros((3, 2)), confidence=1.0), "between 0 and 1"),
@@ -193,6 +192,15 @@ def test_interval_ends_are_ordered_and_within_the_data(scores: np.ndarray):
 def test_bad_input_is_refused_with_a_reason(call, message: str):
     with pytest.raises(FinstError, match=message):
         call()
+
+
+@pytest.mark.parametrize("samples", [0, 1])
+def test_too_few_samples_give_no_numbers(samples: int):
+    scores = np.ones((samples, 2))
+    test = statistics.sign_flip(scores)
+    unknown = [test.t, test.p, test.p_fwer, statistics.standard_error(scores), *statistics.bootstrap_ci(scores)]
+    assert np.isnan([*unknown, *statistics.resampled_means(scores, resamples=3)]).all()
+    assert np.isnan(statistics.mean(scores)).all() == (samples == 0)
 
 
 def test_the_interval_is_made_of_the_quantiles_of_the_resampled_means():

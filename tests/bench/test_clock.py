@@ -1,11 +1,12 @@
-"""Time, peak memory and names of devices."""
+"""Time, peak memory, names and rates of devices: rates are work divided by time."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from finst.bench.clock import device_name, timed, weighed
+from finst.bench import clock
+from finst.bench.clock import device_name, measured_peaks, timed, weighed
 
 CPU = torch.device("cpu")
 
@@ -29,3 +30,23 @@ def test_peak_memory_on_a_gpu() -> None:
     _, peak = weighed(lambda: torch.zeros(1 << 24, dtype=torch.uint8, device=gpu) + kept[0], gpu)
     assert peak is not None
     assert (2 << 24) <= peak < (2 << 24) + (1 << 21)
+
+
+def test_the_best_size_gives_the_rate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Larger matrices are multiplied at a higher rate, until a product takes long enough."""
+    monkeypatch.setattr(clock, "_median_s", lambda work, device: {256: 0.001, 512: 0.004, 1024: 0.02}[work().shape[0]])
+    monkeypatch.setattr(clock, "_copy_rate", lambda device: 1.0)
+    assert measured_peaks(CPU, torch.float32).flops_per_s == 2 * 1024**3 / 0.02
+
+
+def test_a_copy_reads_and_writes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "_median_s", lambda work, device: 0.5)
+    monkeypatch.setattr(clock, "_product_rate", lambda device, dtype: 1.0)
+    assert measured_peaks(CPU, torch.float32).bytes_per_s == 2 * (1 << 27) / 0.5
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_rates_of_this_machine(dtype: torch.dtype) -> None:
+    rates = measured_peaks(CPU, dtype)
+    assert 1e8 < rates.flops_per_s < 1e15
+    assert 1e8 < rates.bytes_per_s < 1e13

@@ -36,7 +36,6 @@ def no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
     ("model", "message"),
     [
         ("organisn", "unknown model 'organisn'"),
-        ("no/such-model", "unknown model 'no/such-model'"),
         ("./nowhere", "unknown model './nowhere'"),
     ],
 )

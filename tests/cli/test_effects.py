@@ -61,11 +61,11 @@ def test_effects_of_different_experiments_stand_in_one_table(finst: Finst, runs:
 def test_the_table_as_markdown(finst: Finst, runs: list[Path], tmp_path: Path) -> None:
     lines = finst("interventions", runs[0], "--out", tmp_path / "page.html", "--markdown").out.splitlines()
     assert lines[0].startswith("| model | experiment | hit | setting |")
-    assert {line.count("|") for line in lines} == {11}
+    assert {line.count("|") for line in lines} == {15}
     assert len(lines) == 4
     run = load(runs[0])
     top = run.summary.sel(mode="elsewhere", group="all", set="top")
-    assert lines[3].split("|")[5:7] == [f" {share_of(top, name)} " for name in ("before", "after")]
+    assert lines[3].split("|")[6:8] == [f" {share_of(top, name)} " for name in ("before", "after")]
 
 
 def test_what_has_no_effects_is_refused_before_anything_is_written(

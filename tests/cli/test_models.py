@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,10 @@ from finst.bench.floor import Peaks
 from finst.cli import check as checking
 from finst.cli.main import COMMANDS
 from finst.cli.models import models, table
+from finst.cli.options import Check
 from finst.vlm import open as opening
 from finst.vlm.families import supported
+from finst.vlm.published import SHAPES
 from tests.cli.conftest import Finst
 
 
@@ -72,8 +75,76 @@ def test_check_of_a_model_that_is_not_here(finst: Finst, monkeypatch: pytest.Mon
     assert "bfloat16    15.4 GiB   fits" in printed
     assert all(f"finst run {name}: " in printed for name in result["experiments"])
     assert "1,000.0 GFLOP/s and 100 GB/s" in printed
-    assert "unknown model 'no/such-model'" in finst("check", "no/such-model").message
+    assert "no/such-model: no network (HF_HUB_OFFLINE is set)" in finst("check", "no/such-model").message
     assert "pairs must be at least 1" in finst("check", "organism", "--pairs", 0).message
+
+
+@pytest.mark.usefixtures("rates")
+@pytest.mark.parametrize("model", [name for shape in SHAPES.values() for name in (shape.name, *shape.hub)])
+def test_check_of_every_published_model_works_without_a_network(model: str) -> None:
+    result = checking.check(Check(model, on="80GiB", dtype="bfloat16"))
+    assert result.parameters > 1e8
+    assert result.text.startswith(f"{model} ({SHAPES[result_name(model)].model_type}), by finst's registry")
+    assert set(result.experiments.values()) == {"yes, if the colours begin with different tokens"}
+
+
+def result_name(model: str) -> str:
+    """The shape's name of a published model."""
+    return next(name for name, shape in SHAPES.items() if model in (name, *shape.hub))
+
+
+@pytest.mark.usefixtures("rates")
+@pytest.mark.parametrize("model", ["qwen2-vl-2b", "idefics2-8b", "HuggingFaceM4/idefics2-8b-chatty", "gemma-3-4b"])
+def test_check_estimates_times_of_other_cards(finst: Finst, model: str) -> None:
+    found = json.loads(finst("check", model, "--on", "h100-80gb", "--dtype", "bfloat16", "--pairs", 1, "--json").out)
+    assert (found["device"], found["free_bytes"]) == ("h100-80gb", 79 << 30)
+    assert 7e14 < found["flops_per_s"] < 8e14  # as measured on one
+    assert 0 < found["estimate_s"][0] < found["estimate_s"][1] < 60
+
+
+@pytest.mark.usefixtures("rates")
+def test_a_model_that_does_not_fit_is_refused_by_all_experiments_with_how_much(finst: Finst) -> None:
+    arguments = ("check", "qwen2-vl-7b", "--on", "24GiB", "--pairs", 1)
+    found = json.loads(finst(*arguments, "--json").out)
+    assert set(found["experiments"].values()) == {"no: 11.7 GiB too few for its weights in float32"}
+    printed = finst(*arguments).out
+    assert "float32     30.9 GiB   does not fit, 11.7 GiB too few" in printed
+    assert ": yes" not in printed
+    assert "no estimate, since its rates in this format are unknown" in printed
+    shorter = json.loads(finst(*arguments, "--dtype", "bfloat16", "--json").out)
+    assert not any(answer.startswith("no") for answer in shorter["experiments"].values())
+
+
+@pytest.mark.usefixtures("rates")
+def test_cards_without_bfloat16(finst: Finst) -> None:
+    found = json.loads(finst("check", "qwen2-vl-2b", "--on", "t4-16gb", "--dtype", "bfloat16", "--json").out)
+    assert {answer.partition(",")[0] for answer in found["experiments"].values()} == {"no: t4-16gb has no bfloat16"}
+    plain = json.loads(
+        finst("check", "qwen2-vl-2b", "--on", "t4-16gb", "--dtype", "float16", "--pairs", 1, "--json").out
+    )
+    assert [fit["dtype"] for fit in plain["fits"]] == ["float32", "float16"]
+
+
+@pytest.mark.usefixtures("rates")
+def test_a_folder_is_taken_before_a_published_shape_of_its_name(
+    finst: Finst, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(tiny, tmp_path / "qwen2-vl-7b")
+    monkeypatch.chdir(tmp_path)
+    found = json.loads(finst("check", "qwen2-vl-7b", "--device", "cpu", "--pairs", 1, "--json").out)
+    assert found["source"] == "its files in qwen2-vl-7b"
+    assert found["parameters"] < 1e6
+    (tmp_path / "organism").mkdir()
+    assert "(organism is the model that comes with finst; the folder" in finst("check", "organism", "--pairs", 1).out
+    (tmp_path / "qwen2-vl-7b" / "config.json").write_text("{")
+    assert "is not a JSON object" in finst("check", "qwen2-vl-7b").message
+
+
+@pytest.mark.usefixtures("rates")
+def test_check_refuses_what_excludes_each_other(finst: Finst) -> None:
+    assert "expected one of the two" in finst("check", "organism", "--on", "24GiB", "--device", "cpu").message
+    assert "unknown machine 'h100': expected one of" in finst("check", "organism", "--on", "h100").message
+    assert "has no revision 'v2'" in finst("check", "qwen2-vl-7b", "--revision", "v2").message
 
 
 def test_spans_of_time() -> None:

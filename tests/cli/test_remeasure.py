@@ -221,3 +221,10 @@ def test_a_numerical_change_of_the_measurement_is_detected(accuracy: Path, monke
 
     monkeypatch.setattr(Accuracy, "measure", changed)
     assert measured_again(accuracy).outcome == "not reproduced"
+
+
+def test_what_older_runs_did_not_say_of_their_pictures_is_no_difference() -> None:
+    stored = xr.Dataset({"hits": ("trial", [1, 0])})
+    measured = stored.assign(reading=((), "1 of 2 pictures are left out"))
+    assert differences_of(0, stored, measured, "cpu", "cpu") == []
+    assert [one.array for one in differences_of(0, measured, stored, "cpu", "cpu")] == ["reading"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from finst import read_sided
+from finst.experiments.interventions.photoreal.spec import PhotorealSpec
 from tests.cli.conftest import Finst
 
 FEW = ("--things", "star", "cross", "--colours", "red", "blue", "--count", 2, "--px", 32, "--spp", 1)
@@ -20,6 +21,13 @@ def test_render_resumes_and_is_read(finst: Finst, tmp_path: Path) -> None:
     finst("render", *FEW, "--out", out)
     assert read_sided(out) == pictures
     assert pictures[0].file.stat().st_mtime_ns == before
+
+
+def test_help_says_how_many_pictures_photoreal_needs(finst: Finst) -> None:
+    spec = PhotorealSpec()
+    text = " ".join(finst("render", "--help").out.replace("│", " ").split())
+    assert f"photoreal needs at least {spec.estimation + spec.trials}" in text
+    assert f"{spec.estimation} to estimate from and {spec.trials} to test on" in text
 
 
 def test_what_is_wrong_is_one_message(finst: Finst, tmp_path: Path) -> None:

@@ -32,11 +32,11 @@ def context(reader: Reader, picture: Picture) -> Encoded:
 
 
 def test_every_object_has_its_image_tokens(picture: Picture, context: Encoded):
-    view = context_view("clean", "A scene.", picture, context, "red square")
+    view = context_view("clean", "A scene.", picture, context, picture.scene.objects[3].name, [3])
     assert [cells.name for cells in view.cells] == [obj.name for obj in picture.scene.objects]
     patches = [patch for cells in view.cells for patch in cells.patches]
     assert len(set(patches)) == len(patches) >= 4
-    assert (view.answer, view.image.shape[2]) == ("red square", 3)
+    assert (view.target_names, view.image.shape[2]) == ((picture.scene.objects[3].name,), 3)
 
 
 def test_image_tokens_are_one_view_and_others_have_their_marks(reader: Reader, context: Encoded):
@@ -50,6 +50,6 @@ def test_image_tokens_are_one_view_and_others_have_their_marks(reader: Reader, c
 
 
 def test_a_trial_marks_what_is_read_or_edited(reader: Reader, picture: Picture, context: Encoded):
-    example = trial_example(reader, picture, context, "red square", [context.tokens.last])
+    example = trial_example(reader, picture, context, picture.scene.objects[3].name, [context.tokens.last], targets=[3])
     assert [token.kind for token in example.tokens if token.marks] == ["last"]
     assert example.grid == context.tokens.grid

@@ -11,7 +11,10 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from finst.report.curves import BLUE, above, curve, over_layers
-from finst.report.figures import INK, STYLE, NamedFigure, canvas, styled, ticks
+from finst.report.example import ContextView, TrialExample
+from finst.report.figures import INK, LEAST_TEXT_PX, STYLE, NamedFigure, canvas, styled, ticks
+from finst.report.findings import Findings
+from finst.report.page import report_page
 
 
 @styled
@@ -70,3 +73,22 @@ def test_ticks_are_even_and_not_too_many(size: int, most: int) -> None:
     assert len(places) <= most
     assert places[-1] < size
     assert len(set(np.diff(places))) <= 1
+
+
+@pytest.mark.parametrize(("width", "size"), [(7.2, 6.5), (7.2, 8.0), (3.0, 7.0)])
+def test_the_smallest_text_is_at_least_nine_px_on_any_screen(width: float, size: float) -> None:
+    figure = canvas(width, 2)
+    axes = figure.subplots()
+    axes.set_axis_off()
+    axes.text(0.5, 0.5, "large", fontsize=12)
+    axes.text(0.5, 0.5, "small", fontsize=size)
+    named = NamedFigure("texts", "Title", "Caption.", figure, "a\n1\n")
+    px_per_pt = named.least_px / (72 * width)
+    assert LEAST_TEXT_PX <= size * px_per_pt < LEAST_TEXT_PX + 0.1
+    assert f"min-width: {named.least_px}px" in render_figure(named)
+
+
+def render_figure(figure: NamedFigure) -> str:
+    findings = Findings("counting", "n = 2", (), ("what",), (("it",),), ())
+    view = ContextView("toy", "A toy.", np.zeros((2, 2, 3), np.uint8), (), "nothing")
+    return report_page(findings, [figure], TrialExample((1, 1), view, ()), {"spec": {"model": "m", "dtype": "d"}})

@@ -5,15 +5,16 @@ from __future__ import annotations
 
 import numpy as np
 
-from finst.report.example import Cells, ContextView, TokenView, TrialExample
+from finst.report.example import Cells, ContextView, Lattice, TokenView, TrialExample, outline
 from finst.report.findings import Findings
-from finst.report.page import outline, provenance, published, report_page, view_entry, visible
+from finst.report.page import provenance, published, report_page, view_entry, visible
 
-VIEW = ContextView("trial", "A scene.", np.zeros((20, 40, 3), np.uint8), (Cells(0, "red star", ((0, 1),)),), "red star")
+STARS = (Cells(0, "red star", ((0, 1),)), Cells(1, "blue star", ((1, 2), (1, 3))))
+VIEW = ContextView("trial", "A scene.", np.zeros((20, 40, 3), np.uint8), STARS, "blue star", (1,))
 
 
 def test_an_outline_goes_around_and_not_through():
-    assert outline([(0, 0), (0, 1)], 10, 20) == "M0 0H10M0 20H10M0 0V20M10 0H20M10 20H20M20 0V20"
+    assert outline([(0, 0), (0, 1)], Lattice.even((1, 2), 20, 20)) == "M0 0H10M0 20H10M0 0V20M10 0H20M10 20H20M20 0V20"
 
 
 def test_a_record_becomes_lines():
@@ -35,7 +36,10 @@ def test_a_view_has_its_size_its_grid_and_outlines():
     entry = view_entry(VIEW, (2, 4))
     assert (entry["width"], entry["height"]) == (40, 20)
     assert (entry["xs"], entry["ys"]) == ([10, 20, 30], [10])
-    assert [cells["outline"] for cells in entry["cells"]] == [outline([(0, 1)], 10, 10)]
+    assert [cells["outline"] for cells in entry["cells"]] == [
+        outline(cells.patches, Lattice.even((2, 4), 20, 40)) for cells in STARS
+    ]
+    assert [cells["target"] for cells in entry["cells"]] == [False, True]
 
 
 def test_a_report_marks_tokens_and_escapes_texts():

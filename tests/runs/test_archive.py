@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,7 @@ from hypothesis import strategies as st
 from zarr.storage import ZipStore
 
 from finst.errors import FinstError
-from finst.runs.archive import pack, unpack, write_atomically
+from finst.runs.archive import make_folder, pack, unpack, write_atomically
 
 
 def a_dataset(seed: int = 0) -> xr.Dataset:
@@ -84,3 +87,58 @@ def test_half_a_file_is_noticed(tmp_path_factory: pytest.TempPathFactory, length
     path.write_bytes(PACKED[:length])
     with pytest.raises(FinstError, match=r"half\.zarr\.zip is damaged"):
         unpack(path)
+
+
+def test_a_file_knows_where_it_belongs(tmp_path: Path) -> None:
+    path = tmp_path / "a.zarr.zip"
+    write_atomically(path, pack(a_dataset(), "this run unit 1"))
+    assert unpack(path).identical(a_dataset())
+    assert unpack(path, "this run unit 1").identical(a_dataset())
+    for label in ("this run unit 2", "that run unit 1"):
+        with pytest.raises(FinstError, match="was written for another run, or for another place in this one: delete"):
+            unpack(path, label)
+    write_atomically(path, pack(a_dataset()))
+    assert unpack(path, "this run unit 1").identical(a_dataset()), "files of older versions have no label"
+
+
+def test_a_zip_of_other_contents_is_damaged(tmp_path: Path) -> None:
+    """Whole by its own checksums, but no dataset."""
+    path = tmp_path / "a.zarr.zip"
+    for names in ((), ("zarr.json",), ("a", "b/c")):
+        with zipfile.ZipFile(path, "w") as archive:
+            for name in names:
+                archive.writestr(name, b"{}")
+        with pytest.raises(FinstError, match="is damaged"):
+            unpack(path)
+
+
+@pytest.mark.parametrize(("number", "words"), [
+    (errno.ENOSPC, "free some space"), (errno.EDQUOT, "free some space"), (errno.EFBIG, "free some space"),
+    (errno.EROFS, "where you may write"), (errno.EACCES, "where you may write"), (errno.EIO, "choose another place"),
+])  # fmt: skip
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_whatever_the_system_refuses_is_one_message_and_leaves_the_file_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, words: str, call: str
+) -> None:
+    path = tmp_path / "a.zarr.zip"
+    path.write_bytes(b"before")
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, call, refuse)
+    with pytest.raises(FinstError, match=rf"cannot write .*a\.zarr\.zip: .*{words}.*the same command resumes"):
+        write_atomically(path, b"after")
+    monkeypatch.undo()
+    assert [file.name for file in tmp_path.iterdir()] == ["a.zarr.zip"]
+    assert path.read_bytes() == b"before"
+
+
+def test_names_that_no_file_can_have_are_refused(tmp_path: Path) -> None:
+    for name in ("a\0b", "\ud800"):
+        with pytest.raises(FinstError, match="holds characters that no file name can have"):
+            write_atomically(tmp_path / name, b"")
+    with pytest.raises(FinstError, match="choose a shorter name"):
+        write_atomically(tmp_path / ("x" * 300), b"")
+    with pytest.raises(FinstError, match="cannot make the folder"):
+        make_folder(tmp_path / ("x" * 300))

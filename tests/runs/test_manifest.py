@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,4 +48,69 @@ def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     MANIFEST.write(path)
     path.write_text(json.dumps({**json.loads(path.read_text()), "format": FORMAT + 1}))
     with pytest.raises(FinstError, match=f"expected format {FORMAT}, found {FORMAT + 1}"):
+        Manifest.read(path)
+    with pytest.raises(FinstError, match="which a newer finst wrote: update finst"):
+        Manifest.read(path)
+
+
+def changed(path: Path, **fields: Any) -> None:
+    MANIFEST.write(path)
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+
+
+@pytest.mark.parametrize("version", [True, 1.0, "3", None, [], -1, 0])
+def test_formats_that_are_no_number_of_a_format_are_refused(tmp_path: Path, version: object) -> None:
+    path = tmp_path / "manifest.json"
+    changed(path, format=version)
+    with pytest.raises(FinstError, match="is not a manifest of this finst"):
+        Manifest.read(path)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"units": 7},
+        {"seed": 3},
+        {"spec": {"model": "organism"}},
+        {"status": "finished"},
+        {"unit_seconds": {"00000": 1.0}},
+        {"checksum": "0" * 64},
+        {"checksum": None},
+    ],
+)
+def test_a_manifest_that_was_changed_afterwards_is_named(tmp_path: Path, fields: dict[str, Any]) -> None:
+    path = tmp_path / "manifest.json"
+    changed(path, **fields)
+    with pytest.raises(FinstError, match=r"manifest\.json is damaged \(it was changed after finst wrote it"):
+        Manifest.read(path)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"units": "two"}, "Manifest.units: expected int, not 'two'"),
+        ({"units": None}, "Manifest.units: expected int, not None"),
+        ({"sessions": {}}, "Manifest.sessions: expected a list"),
+        ({"model": []}, "Manifest.model: expected an object"),
+        ({"status": "done"}, "Manifest.status 'done'"),
+        ({"unit_seconds": {"00000": "1"}}, "00000: expected float"),
+        ({"extra": 1}, "unknown field of Manifest 'extra'"),
+    ],
+)
+def test_fields_of_wrong_types_are_named(tmp_path: Path, fields: dict[str, Any], words: str) -> None:
+    path = tmp_path / "manifest.json"
+    changed(path, **fields)
+    with pytest.raises(FinstError, match=words):
+        Manifest.read(path)
+
+
+def test_what_is_no_text_or_no_file_or_too_deep_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.json"
+    for content in (b"\xff\xfe", b"[" * 100_000, b'{"format": ' + b"9" * 5000 + b"}"):
+        path.write_bytes(content)
+        with pytest.raises(FinstError, match="is damaged"):
+            Manifest.read(path)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(FinstError, match=r"cannot read .*manifest\.json"):
         Manifest.read(path)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import time
 
 import pytest
 from rich.console import Console
 
-from finst.runs.progress import Reporter, print_line, progress
+from finst.runs import progress as progress_module
+from finst.runs.progress import Reporter, print_line, progress, waiting
 
 
 def reported(total: int, done: int, terminal: bool = False) -> str:
@@ -44,3 +46,27 @@ def test_lines_are_printed_without_markup() -> None:
     file = io.StringIO()
     print_line(Console(file=file, width=20), "a [bold]line[/bold] that is longer than the terminal")
     assert file.getvalue() == "a [bold]line[/bold] that is longer than the terminal\n"
+
+
+def waited(seconds: float, monkeypatch: pytest.MonkeyPatch, terminal: bool = False) -> str:
+    monkeypatch.setattr(progress_module, "FIRST_S", 0.02)
+    monkeypatch.setattr(progress_module, "LATER_S", 0.02)
+    file = io.StringIO()
+    with waiting(Console(file=file, width=100, force_terminal=terminal), "planning [9] trials"):
+        time.sleep(seconds)
+    return file.getvalue()
+
+
+def test_long_work_without_other_progress_says_so_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = waited(0.5, monkeypatch).splitlines()
+    assert len(lines) >= 2
+    assert set(lines) == {"planning [9] trials: 0 s so far"}
+    assert "planning [9] trials" in waited(0.1, monkeypatch, terminal=True)
+
+
+def test_short_work_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress_module, "FIRST_S", 60.0)
+    file = io.StringIO()
+    with waiting(Console(file=file), "planning"):
+        pass
+    assert file.getvalue() == ""

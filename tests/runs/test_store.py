@@ -85,7 +85,7 @@ def test_a_folder_of_the_first_format_is_read_and_resumed(tmp_path: Path) -> Non
     folder = RunFolder.claim(tmp_path, "cma", SPEC)
     assert folder.manifest.sessions == (SESSION,)
     assert len(folder.begin(MODEL, 2, SESSION).sessions) == 2
-    assert json.loads(path.read_text())["format"] == FORMAT == 2
+    assert json.loads(path.read_text())["format"] == FORMAT == 3
 
 
 def test_another_spec_is_refused(tmp_path: Path) -> None:
@@ -188,3 +188,57 @@ def test_a_place_where_no_folder_can_be(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(FinstError, match="cannot make the folder"):
         begun(tmp_path / "file" / "run")
+
+
+def interrupted(folder: RunFolder, units: int) -> None:
+    """A session that ends after so many units."""
+    with folder.held():
+        folder.begin(MODEL, 2, SESSION)
+        for index in range(units):
+            folder.write_unit(index, DATA, 1.0, None)
+        raise KeyboardInterrupt
+
+
+def test_a_block_that_fails_before_a_unit_is_measured_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
+    """What was refused can be corrected and run into the same folder."""
+    for out in (tmp_path / "deep" / "run", tmp_path):
+        folder = RunFolder.claim(out, "cma", SPEC)
+        with pytest.raises(KeyboardInterrupt):
+            interrupted(folder, units=0)
+        assert not list(tmp_path.iterdir())
+        RunFolder.claim(out, "rsa", SPEC)
+
+
+def test_a_block_that_fails_later_keeps_everything(tmp_path: Path) -> None:
+    folder = RunFolder.claim(tmp_path / "run", "cma", SPEC)
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(folder, units=1)
+    assert set(contents(folder.path)) == {"manifest.json", "units/00000.zarr.zip"}
+    assert folder.read_unit(0).identical(DATA)
+
+
+def test_a_block_that_fails_in_a_folder_with_a_record_keeps_it(tmp_path: Path) -> None:
+    before = contents(begun(tmp_path).path)
+    with pytest.raises(FinstError, match="refused"), RunFolder.claim(tmp_path, "cma", SPEC).held():
+        raise FinstError("refused")
+    assert contents(tmp_path) == before
+
+
+def test_units_and_summaries_of_another_place_or_run_are_refused(tmp_path: Path) -> None:
+    one, other = begun(tmp_path / "one"), RunFolder(tmp_path / "one", "cma", {**SPEC, "seed": 8})
+    for index in range(2):
+        one.write_unit(index, DATA.assign(scores=DATA["scores"] + index), 1.0, None)
+    swapped = [one.unit_path(index).read_bytes() for index in (1, 0)]
+    for index, content in enumerate(swapped):
+        one.unit_path(index).write_bytes(content)
+        with pytest.raises(FinstError, match="written for another run, or for another place in this one"):
+            one.read_unit(index)
+        with pytest.raises(FinstError, match="written for another run"):
+            other.read_unit(1 - index)
+    one.write_summary(DATA)
+    assert one.read_summary().identical(DATA)
+    with pytest.raises(FinstError, match="written for another run"):
+        other.read_summary()
+    one.unit_path(0).unlink()
+    with pytest.raises(FinstError, match="cannot read"):
+        one.read_unit(0)

@@ -13,8 +13,9 @@ from PIL import Image
 
 from finst import read_sided
 from finst.errors import FinstError
-from finst.scenes.renders.folder import NAMES, FiledSided, box
+from finst.scenes.renders.folder import NAMES, FiledSided, box, unread
 from finst.scenes.side_by_side_pairs import TwoThingPicture
+from tests.fuzz.made import TURNED
 
 RENDERED = Path(__file__).with_name("rendered")
 HUES = {"red": (-0.06, 0.06), "green": (0.25, 0.45)}
@@ -105,6 +106,67 @@ def test_other_names_are_refused_with_the_rule(name: str, tmp_path: Path) -> Non
     assert NAMES in str(error.value)
     assert "1 of 2 pictures" in str(error.value)
     assert "beach_green-camel_red-camel_0.png" not in str(error.value)
+
+
+def test_the_public_reproductions_names(tmp_path: Path) -> None:
+    folder = named(
+        tmp_path / "pug",
+        "pug_red_camel_white_polar-bear_salt_desert_12.png",
+        "pug_green_elephant_red_sea-lion_salt-desert_3.png",
+        "pug_red-camel_white-dolphin_0.png",
+    )
+    pictures = {picture.name: picture for picture in read_sided(folder)}
+    bear = pictures["pug_red_camel_white_polar-bear_salt_desert_12"]
+    assert (bear.environment, bear.things) == ("salt desert", (("red", "camel"), ("white", "polar bear")))
+    lion = pictures["pug_green_elephant_red_sea-lion_salt-desert_3"]
+    assert (lion.environment, lion.things) == ("salt desert", (("green", "elephant"), ("red", "sea lion")))
+    assert pictures["pug_red-camel_white-dolphin_0"].environment == "pug"
+    named(folder, "pug_red_camel_red_dolphin_beach_1.png")
+    with pytest.raises(FinstError, match=r"1 of 4 pictures .*pug_red_camel_red_dolphin_beach_1\.png.* or pug_\{"):
+        read_sided(folder)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pictures_and_masks_are_turned_upright(orientation: int, copy: Path) -> None:
+    """Stored turned, with the EXIF data that turn it back: things stay under their masks."""
+    filed = read_sided(copy)[0]
+    before = filed.picture()
+    back = {6: 8, 8: 6}.get(orientation, orientation)
+    stored = TURNED[back - 1](before.image)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(np.ascontiguousarray(stored)).save(filed.file, exif=exif)
+    after = filed.picture()
+    assert np.array_equal(after.image, before.image)
+    assert np.array_equal(after.masks, before.masks)
+    assert filed.mask_file is not None
+    labels = TURNED[back - 1](before.masks[0] + 2 * before.masks[1])
+    Image.fromarray(np.ascontiguousarray(labels.astype(np.uint8))).save(filed.mask_file, exif=exif)
+    assert np.array_equal(filed.picture().masks, before.masks)
+
+
+def test_linked_and_nested_folders_and_other_formats_are_read_and_masks_are_not(tmp_path: Path) -> None:
+    folder = named(tmp_path / "set", "beach_red-camel_white-dolphin_0.png", "beach_red-camel_white-dolphin_0.jpg")
+    named(folder / "masks", "beach_red-camel_white-dolphin_0.png")
+    named(folder / "more", "beach_red-camel_green-dolphin_1.GIF")
+    (folder / "linked").symlink_to(named(tmp_path / "out", "beach_white-camel_red-dolphin_2.jfif"))
+    (folder / ".hidden_red-camel_white-dolphin_0.png").touch()
+    assert [one.name for one in read_sided(folder)] == [
+        "beach_red-camel_white-dolphin_0.jpg",
+        "beach_red-camel_white-dolphin_0.png",
+        "linked/beach_white-camel_red-dolphin_2",
+        "more/beach_red-camel_green-dolphin_1",
+    ]
+    assert unread(folder) == ("1 hidden file is not read: .hidden_red-camel_white-dolphin_0.png",)
+
+
+def test_masks_with_other_numbers_are_refused(copy: Path) -> None:
+    filed = read_sided(copy)[0]
+    assert filed.mask_file is not None
+    labels = np.asarray(Image.open(filed.mask_file))
+    Image.fromarray(labels * 127).save(filed.mask_file)
+    with pytest.raises(FinstError, match=r"holds 127, 254: expected 0 \(neither thing\), 1 .* and 2"):
+        filed.picture()
 
 
 def test_missing_and_empty_folders_are_refused(tmp_path: Path) -> None:

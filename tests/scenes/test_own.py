@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -69,8 +71,13 @@ def test_arrays_that_are_no_pictures_are_refused(image: np.ndarray, expected: st
         np.ones((60, 40), bool),
         np.full((40, 60), 2),
         np.full((40, 60), 0.5),
+        (0.5, 0, 5, 5),
+        (np.nan, 0, 5, 5),
+        ("a", "b", "c", "d"),
+        (0, 0, 5),
+        [[1], [1, 2]],
+        None,
     ],
-    ids=["off the picture", "empty", "negative", "no pixel", "other size", "values", "shares"],
 )
 def test_areas_that_are_nowhere_are_refused(area: object) -> None:
     with pytest.raises(FinstError, match="object 0"):
@@ -80,3 +87,24 @@ def test_areas_that_are_nowhere_are_refused(area: object) -> None:
 def test_names_and_objects_go_together() -> None:
     with pytest.raises(FinstError, match="1 names were given for 2 objects"):
         picture(WHITE, [(0, 0, 5, 5), (10, 10, 15, 15)], ["cat"])
+
+
+def test_boxes_of_whole_floats_are_boxes() -> None:
+    assert picture(WHITE, [(0.0, 0.0, 5.0, 5.0)]).scene.objects[0].box == (0, 0, 5, 5)
+
+
+def test_two_objects_in_one_place_are_refused() -> None:
+    with pytest.raises(FinstError, match="objects 0 and 1 have the same pixels"):
+        picture(WHITE, [(0, 0, 5, 5), (0, 0, 5, 5)])
+    assert picture(WHITE, [(0, 0, 5, 5), (0, 0, 9, 9)]).masks.sum(axis=(1, 2)).tolist() == [25, 81]
+
+
+@pytest.mark.parametrize("names", ["red", [""], [" "]])
+def test_names_without_a_word_are_refused(names: Any) -> None:
+    with pytest.raises(FinstError, match="expected a list of words"):
+        picture(WHITE, [(0, 0, 5, 5)], names)
+
+
+def test_what_was_done_to_an_image_is_noted() -> None:
+    assert picture(WHITE).notes == ()
+    assert picture(Image.new("RGBA", (3, 2), (0, 0, 0, 0))).notes == ("transparent parts are white",)

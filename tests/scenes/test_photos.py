@@ -11,7 +11,7 @@ import skimage
 from PIL import Image
 
 from finst.errors import FinstError
-from finst.scenes.photos import DRAWN, drawn_photos, photos_of, read_photos
+from finst.scenes.photos import DRAWN, drawn_photos, photo_set, photos_of, read_photos
 
 SAMPLES = Path(skimage.__file__).parent / "data"
 """Photographs that come with scikit-image itself."""
@@ -78,7 +78,7 @@ def test_annotated_photographs_have_two_categories_or_more(tmp_path: Path):
         ("3.jpg", ("cup", "person")),
     ]
     assert photos[1].picture().image.shape[1] == 64
-    with pytest.raises(FinstError, match=r"^3\.jpg is no whole picture"):
+    with pytest.raises(FinstError, match=r"^3\.jpg cannot be read as a picture: it is damaged"):
         photos[2].picture()
     assert [photo.name for photo in read_photos(tmp_path / "val2017", 64)] == [f"{key}.jpg" for key in range(1, 6)]
 
@@ -89,6 +89,55 @@ def test_annotations_of_another_kind_are_refused(tmp_path: Path, text: str):
     (tmp_path / "annotations/instances_val2017.json").write_text(text)
     with pytest.raises(FinstError, match=r"instances_val2017.json is not COCO's JSON of instances: expected"):
         read_photos(tmp_path, 64)
+
+
+@pytest.mark.parametrize("prefix", ["./", "val2017/", "/data/val2017/", "val2017\\\\"])
+def test_annotations_of_other_tools_find_their_photographs(tmp_path: Path, prefix: str):
+    write_coco(tmp_path)
+    file = tmp_path / "annotations/instances_val2017.json"
+    text = file.read_text().replace('"file_name": "', f'"file_name": "{prefix}')
+    file.write_text(text, encoding="utf-8-sig")
+    found = photo_set(str(tmp_path), 9, 64, 0)
+    assert [photo.name for photo in found.photos] == ["1.jpg", "2.jpg", "3.jpg"]
+    assert found.notes == ("2 photographs are of fewer than two annotated categories",)
+
+
+def test_annotations_of_other_photographs_are_refused_with_the_reason(tmp_path: Path):
+    write_coco(tmp_path)
+    file = tmp_path / "annotations/instances_val2017.json"
+    file.write_text(file.read_text().replace(".jpg", ".other"))
+    with pytest.raises(FinstError, match=r"none of the 5 .* 0 have fewer, and 5 are not named there, such as '.\.jpg'"):
+        read_photos(tmp_path, 64)
+
+
+def test_photographs_are_shown_as_a_person_sees_them_and_say_what_was_done(tmp_path: Path):
+    hidden = np.zeros((64, 64, 4), np.uint8)
+    hidden[16:48, 16:48] = (0, 0, 0, 255)
+    Image.fromarray(hidden).save(tmp_path / "a.png")
+    ramp = np.linspace(0, 65535, 256).astype(np.uint16)[None].repeat(64, 0)
+    Image.fromarray(ramp).save(tmp_path / "b.tif")
+    frames = [Image.new("RGB", (9, 9), colour) for colour in ("red", "blue")]
+    frames[0].save(tmp_path / "c.gif", save_all=True, append_images=frames[1:])
+    a, b, c = (photo.picture() for photo in read_photos(tmp_path, 448))
+    assert (a.image[0, 0].tolist(), a.image[30, 30].tolist()) == ([255] * 3, [0] * 3)
+    assert len(np.unique(b.image)) == 256
+    assert (a.notes, b.notes, c.notes) == (("transparent parts are white",), (), ("frame 1 of 2",))
+
+
+def test_linked_photographs_are_read_and_the_rest_is_said(tmp_path: Path):
+    inside, outside = tmp_path / "in", tmp_path / "out"
+    for folder in (inside, outside):
+        folder.mkdir()
+    (inside / "linked").symlink_to(outside)
+    for index in range(6):
+        Image.new("RGB", (9, 9)).save(inside / f"{index}.png")
+    for index in range(16):
+        Image.new("RGB", (9, 9)).save(outside / f"{index}.GIF")
+    (inside / ".x.png").touch()
+    (inside / "notes.txt").touch()
+    found = photo_set(str(inside), 99, 64, 0)
+    assert len(found.photos) == 22
+    assert found.notes == ("1 hidden file is not read: .x.png", "1 other file is not read (1 .txt)")
 
 
 def test_what_is_no_folder_of_photographs_is_refused(tmp_path: Path):

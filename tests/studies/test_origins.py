@@ -32,7 +32,7 @@ def test_everything_is_measured_of_a_model_and_of_its_checkpoint(tiny_line):
         for stage in STAGES:
             assert row[f"{placement} {stage} logits"] is not None
             assert 0 <= row[f"{placement} {stage} layer"] < 2
-    assert row["steering id_retrieval n"] == 2
+    assert row["steering id_retrieval n"] == 4
     assert row["similarity position at last layer"] in (0, 1)
     assert row["next in reading order"] == 0
     assert row["description, withheld pairs"] == 0

@@ -13,7 +13,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from huggingface_hub.errors import GatedRepoError, LocalEntryNotFoundError
 from safetensors.torch import load_file, save_file
 from transformers import AutoTokenizer
 from transformers.utils import logging as hf_logging
@@ -69,9 +68,7 @@ def test_opening_prints_nothing_and_restores_logging(folder: Path, capfd: pytest
 
 
 @pytest.mark.usefixtures("no_weights")
-@pytest.mark.parametrize(
-    "name", ["organsm", "no/such/folder", "./nowhere", "../nowhere", "Qwen/No-Such-Model", "a b/c", "", "a" * 5000]
-)
+@pytest.mark.parametrize("name", ["organsm", "no/such/folder", "./nowhere", "../nowhere", "a b/c", "", "a" * 5000])
 def test_unknown_models_name_the_valid_kinds(name: str) -> None:
     known = r"\(organism, organism-llava, planted.*\)"
     with pytest.raises(FinstError, match=rf"unknown model .*built-in model {known}, a folder .* hub id such as"):
@@ -185,12 +182,10 @@ def test_the_hubs_cache_serves_offline(
     reader = open_reader("someone/tiny", revision=revision)
     assert (reader.id, reader.revision) == ("someone/tiny", commit)
     assert open_vlm(reader).n_layers == 3
-    with pytest.raises(FinstError, match=r"unknown model 'someone/tiny at other' .*neither the hub nor its cache"):
+    with pytest.raises(FinstError, match=r"someone/tiny at other: no network .* cache on this machine lacks its small"):
         open_reader("someone/tiny", revision="other")
     (repo / "snapshots" / commit / "model.safetensors").unlink()
-    with pytest.raises(
-        FinstError, match=r"someone/tiny has no weights that finst reads; expected model\*\.safetensors"
-    ):
+    with pytest.raises(FinstError, match=r"someone/tiny: no network .* lacks its weights \(model\*\.safetensors\)"):
         open_vlm(reader)
 
 
@@ -292,16 +287,6 @@ def test_prompts_longer_than_the_decoder_takes(folder: Path, limit: str) -> None
         length += len(reader.tokenizer(" blue star")["input_ids"])
     with pytest.raises(FinstError, match=rf"picture and prompt take {length} positions, and .* expected a shorter"):
         encode(reader, draw(SCENE), prompt, None if limit == "too long" else "blue star")
-
-
-@pytest.mark.usefixtures("no_weights")
-def test_gated_models_that_are_not_in_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    def download(repo: str, *, local_files_only: bool = False, **_: object) -> str:
-        raise LocalEntryNotFoundError("no") if local_files_only else GatedRepoError.__new__(GatedRepoError, "no")
-
-    monkeypatch.setattr(opening, "snapshot_download", download)
-    with pytest.raises(FinstError, match=r"unknown model 'google/gemma-3-4b-it' .*nor its cache .*; GatedRepoError"):
-        open_vlm("google/gemma-3-4b-it")
 
 
 def test_families_list_their_model_types() -> None:

@@ -8,8 +8,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import Float, Int
 
+from finst.analysis.determined import vanishes
 from finst.analysis.rsm import Kernel, Target
 from finst.errors import FinstError, choice
+
+_EXACT = float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ class ComparisonSet:
     def of(cls, targets: Mapping[str, Target], comparisons: tuple[Comparison, ...]) -> ComparisonSet:
         """The comparisons of named targets.
 
-        Raises FinstError for unknown targets, and for targets over different or fewer than 3 trials.
+        Raises FinstError for unknown targets, and for targets over different numbers of trials.
         """
         names = list(targets)
         used = [name for comparison in comparisons for name in (comparison.target, comparison.given) if name]
@@ -58,8 +61,8 @@ class ComparisonSet:
             for weight, kernel in zip(target.weights, target.kernels, strict=True):
                 weights[row, kernels.index(kernel)] += weight
         sizes = {len(kernel.labels) for kernel in kernels}
-        if len(sizes) != 1 or min(sizes) < 3:
-            raise FinstError(f"targets are over {sorted(sizes)} trials: expected one number of at least 3")
+        if len(sizes) != 1 or not min(sizes):
+            raise FinstError(f"targets are over {sorted(sizes)} trials: expected one number of at least 1")
         return cls(
             comparisons,
             tuple(names),
@@ -79,18 +82,24 @@ class ComparisonSet:
         cross: Float[np.ndarray, "draw target"],
         spread: Float[np.ndarray, "#draw"],
         between: Float[np.ndarray, "#draw target target"],
+        eps: float = _EXACT,
     ) -> Float[np.ndarray, "draw comparison"]:
         """Correlations from covariances over pairs of trials: of the RSM with each target (``cross``), of the RSM with
-        itself (``spread``), and of targets with each other (``between``). NaN without variation."""
+        itself (``spread``), and of targets with each other (``between``).
+
+        Variances that are NaN make correlations NaN. So is a partial one where nothing is left of the RSM or of the
+        target, once the given target is held constant; ``eps`` is the rounding error of cosines, relative to 1.
+        """
+        scale = np.sqrt(np.einsum("dtt->dt", between))
+        plain = cross / (scale * np.sqrt(spread)[:, None])
+        shared = between / (scale[:, :, None] * scale[:, None, :])
         columns = []
-        with np.errstate(invalid="ignore", divide="ignore"):  # a resample may have no variation: NaN
-            scale = np.sqrt(np.einsum("dtt->dt", between))
-            plain = cross / (scale * np.sqrt(spread)[:, None])
-            shared = between / (scale[:, :, None] * scale[:, None, :])
-            for target, given in zip(self.target, self.given, strict=True):
-                r = plain[:, target]
-                if given >= 0:
-                    constant, common = plain[:, given], shared[:, target, given]
-                    r = (r - constant * common) / np.sqrt((1 - constant**2) * (1 - common**2))
-                columns.append(r)
+        for target, given in zip(self.target, self.given, strict=True):
+            r = plain[:, target]
+            if given >= 0:
+                constant, common = plain[:, given], shared[:, target, given]
+                left, right = 1 - constant**2, 1 - common**2
+                lost = vanishes(left, 1.0, eps, self.trials) | vanishes(right, 1.0, _EXACT, self.trials)
+                r = (r - constant * common) / np.sqrt(np.where(lost, np.nan, left * right))
+            columns.append(r)
         return np.stack(columns, axis=1)

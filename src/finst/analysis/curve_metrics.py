@@ -5,18 +5,24 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
+from finst.analysis.determined import constant, scaled
 from finst.analysis.headsets import Map, top_k
 
 Curve = Float[np.ndarray, "layer"]
 
 
 def early(curve: Curve) -> float:
-    """The mean over the first third of the layers, rounded up."""
-    return float(np.mean(curve[: -(-len(curve) // 3)]))
+    """The mean over the first third of the layers, rounded up; NaN without layers."""
+    return float(np.mean(curve[: -(-len(curve) // 3)])) if len(curve) else float("nan")
 
 
 def valley(curve: Curve) -> float:
-    """How far the curve falls between two higher layers: the depth of its deepest valley, 0 for a single hill."""
+    """How far the curve falls between two higher layers: the depth of its deepest valley, 0 for a single hill.
+
+    NaN without layers, and where any layer is NaN.
+    """
+    if not len(curve):
+        return float("nan")
     before, after = np.maximum.accumulate(curve), np.maximum.accumulate(curve[::-1])[::-1]
     return float((np.minimum(before, after) - curve).max(initial=0.0))
 
@@ -33,15 +39,17 @@ def exact_ties(scores: Map, k: int) -> tuple[int, int]:
 
 
 def step(scores: Map) -> float:
-    """The smallest difference between two different values of a map; infinite where all are the same."""
-    return float(np.diff(np.unique(scores)).min(initial=np.inf))
+    """The smallest difference between two different values of a map, compared exactly; NaN where all are the same."""
+    steps = np.diff(np.unique(scores))
+    return float(steps.min()) if len(steps) else float("nan")
 
 
 def likeness(first: Map, second: Map) -> float:
-    """Pearson correlation of two maps over their heads; NaN where one of them is the same everywhere."""
-    if min(np.ptp(first), np.ptp(second)) == 0:
+    """Pearson correlation of two maps over their heads; NaN where one is the same everywhere, up to rounding."""
+    if any(constant(scores.ravel()) or not np.isfinite(scores).all() for scores in (first, second)):
         return float("nan")
-    return float(np.corrcoef(first.ravel(), second.ravel())[0, 1])
+    both = np.stack([scaled(scores.ravel().astype(np.float64))[0] for scores in (first, second)])
+    return float(np.corrcoef(both)[0, 1])
 
 
 def mass_by_layer(scores: Map) -> Curve:

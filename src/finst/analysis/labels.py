@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Shaped
 
+from finst.analysis.determined import constant, finite, scaled
 from finst.analysis.statistics import PERMUTATIONS, Scores
-from finst.errors import FinstError
 
 _CHUNK_BYTES = 1 << 26
 """Memory for the sums of one chunk of permutations."""
@@ -19,7 +20,11 @@ _TIE = 1e-12
 
 @dataclass(frozen=True, eq=False)
 class LabelTest:
-    """Permutation tests of "the mean does not depend on the label", one for every entry of a map."""
+    """Permutation tests of "the mean does not depend on the label", one for every entry of a map.
+
+    NaN for entries that are the same in all samples, which take no part in the family, and everywhere for fewer than
+    two different labels.
+    """
 
     explained: Float[np.ndarray, "*map"]
     """Eta squared: the share of an entry's variance over samples that lies between labels."""
@@ -34,15 +39,17 @@ def label_permutation(
 ) -> LabelTest:
     """Tests by permutations of labels over samples; ``p_fwer`` compares with the largest share of the map.
 
-    A permutation is the same for all entries of the map. Raises FinstError for fewer than two different labels.
+    A permutation is the same for all entries of the map. Raises FinstError for scores that are not finite.
     """
     groups, members = np.unique(labels, return_inverse=True)
-    if len(groups) < 2:
-        raise FinstError(f"a test of labels needs at least 2 different ones, not {len(groups)}")
-    data = np.asarray(scores, dtype=np.float64).reshape(len(scores), -1)
+    shape = scores.shape[1:]
+    results = np.full((3, math.prod(shape)), np.nan)
+    varies = ~constant(scores, 0).ravel() & (len(groups) > 1)
+    data, _ = scaled(np.ascontiguousarray(finite(scores).reshape(len(scores), math.prod(shape))[:, varies]), axis=0)
+    if not varies.any():
+        return LabelTest(*(part.reshape(shape) for part in results))
     data = data - data.mean(axis=0)
-    scale = np.linalg.norm(data, axis=0)
-    data = np.divide(data, scale, out=np.zeros_like(data), where=scale > 0)
+    data = data / np.linalg.norm(data, axis=0)
     shares = np.eye(len(groups))[members] / np.sqrt(np.bincount(members))
     explained = _explained(data, shares[None])[0]
     rng = np.random.default_rng(seed)
@@ -53,9 +60,8 @@ def label_permutation(
         drawn = _explained(data, shares[np.stack(orders)]) + _TIE
         reached += (drawn >= explained).sum(axis=0)
         reached_max += (drawn.max(axis=1, keepdims=True) >= explained).sum(axis=0)
-    shape = scores.shape[1:]
-    p, p_fwer = (count / (permutations + 1) for count in (reached, reached_max))
-    return LabelTest(explained.reshape(shape), p.reshape(shape), p_fwer.reshape(shape))
+    results[:, varies] = explained, reached / (permutations + 1), reached_max / (permutations + 1)
+    return LabelTest(*(part.reshape(shape) for part in results))
 
 
 def _explained(

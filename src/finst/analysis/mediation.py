@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from finst.analysis import statistics
+from finst.analysis.determined import ROUNDINGS, finite
 from finst.analysis.multiplicity import bh_fdr
 from finst.analysis.statistics import PERMUTATIONS, RESAMPLES
 
@@ -53,8 +54,8 @@ def resolution(logits: Float[np.ndarray, "*any"], digits: int | None = None) -> 
 class StageMap:
     """One stage's statistics over its ``n`` usable pairs, one value a head. Scores are in logits.
 
-    With one usable pair the means are its scores, their uncertainty is NaN, every p is 1 and no head is above the
-    noise. Without usable pairs the means are NaN, too.
+    With one usable pair the means are its scores, their uncertainty and every p are NaN, and no head is above the
+    noise: nothing could be tested. Without usable pairs the means are NaN, too.
     """
 
     n: int
@@ -84,20 +85,15 @@ def stage_map(
 ) -> StageMap:
     """Mean, standard error, bootstrap interval (level 1 - alpha), p and family-wise p of every head of a stage.
 
-    ``scores`` are those of usable pairs only; ``noise`` is the numerical noise of a score, in logits.
+    ``scores`` are those of usable pairs only; ``noise`` is the numerical noise of a score, in logits. Raises
+    FinstError for scores that are not finite.
     """
-    n, *shape = scores.shape
-    if n < 2:
-        unknown, certain, none = np.full(shape, np.nan), np.ones(shape), np.zeros(shape, dtype=bool)
-        return StageMap(
-            n, scores[0] if n else unknown, unknown, unknown, unknown, unknown, certain, certain, certain, none, none
-        )
     test = statistics.sign_flip(scores, permutations=permutations, noise=noise, seed=seed)
     mean = statistics.mean(scores)
     low, high = statistics.bootstrap_ci(scores, confidence=1 - alpha, resamples=resamples, seed=seed)
     significant = (test.p_fwer < alpha) & (abs(mean) > noise)
     return StageMap(
-        n=n,
+        n=len(scores),
         mean=mean,
         standard_error=statistics.standard_error(scores),
         ci_low=low,
@@ -114,8 +110,10 @@ def stage_map(
 def centre_of_mass(scores: HeadScores, heads: HeadSet) -> Float[np.ndarray, "pair"]:
     """The mean layer, counted from 0, of a stage in each pair, weighted by the positive scores of ``heads``.
 
-    NaN where none of these heads has a positive score: the stage has no layer in that pair.
+    NaN where none of these heads has a positive score: the stage has no layer in that pair. Raises FinstError for
+    scores that are not finite.
     """
+    finite(scores)
     weights = np.where(heads, np.maximum(scores, 0.0), 0.0).sum(axis=2)
     total = weights.sum(axis=1)
     layers = weights @ np.arange(weights.shape[1])
@@ -144,7 +142,8 @@ def depth(
 ) -> Depth:
     """Centre and median layer of fixed ``heads``, with bootstrap intervals over pairs (level 1 - alpha).
 
-    The centre's interval is over the pairs that have a centre, and NaN when fewer than two do.
+    The centre's interval is over the pairs that have a centre, and NaN when fewer than two do; the median's is over the
+    resamples that have one. Raises FinstError for scores that are not finite.
     """
     nan = float("nan")
     if len(scores) < 2 or not heads.any():
@@ -152,19 +151,25 @@ def depth(
     centres = centre_of_mass(scores, heads)
     centres = centres[np.isfinite(centres)]
     drawn = {"resamples": resamples, "seed": seed}
-    low, high = statistics.bootstrap_ci(centres, confidence=1 - alpha, **drawn) if len(centres) > 1 else (nan, nan)
+    low, high = statistics.bootstrap_ci(centres, confidence=1 - alpha, **drawn)
     by_layer = np.where(heads, scores, 0.0).sum(axis=2)
     medians = _median_layer(statistics.resampled_means(by_layer, **drawn))
+    medians = medians[np.isfinite(medians)]
     # Medians are whole numbers, and so are the ends of their interval.
-    ends = np.quantile(medians, statistics.tails(1 - alpha), method="inverted_cdf")
+    quantiles = statistics.tails(1 - alpha)
+    ends = np.quantile(medians, quantiles, method="inverted_cdf") if len(medians) else (nan, nan)
     middle = float(_median_layer(by_layer.mean(axis=0)))
-    return Depth(float(centres.mean()), float(low), float(high), middle, float(ends[0]), float(ends[1]))
+    return Depth(float(statistics.mean(centres)), float(low), float(high), middle, float(ends[0]), float(ends[1]))
 
 
 def _median_layer(sums: Float[np.ndarray, "*any layer"]) -> Float[np.ndarray, "*any"]:
-    """The first layer at which the sums so far, negative ones left out, are at least half of their total."""
+    """The first layer at which the sums so far, negative ones left out, are at least half of their total.
+
+    NaN where no sum is positive.
+    """
     reached = np.cumsum(np.maximum(sums, 0.0), axis=-1)
-    return np.asarray(np.argmax(reached >= reached[..., -1:] / 2, axis=-1), dtype=np.float64)
+    first = np.argmax(reached >= reached[..., -1:] / 2, axis=-1)
+    return np.where(reached[..., -1] > 0, first, np.nan)
 
 
 @dataclass(frozen=True)
@@ -220,7 +225,9 @@ def _order_step(
     if reason:
         nan = float("nan")
         return OrderStep(earlier, later, len(difference), nan, nan, nan, nan, False, reason)
-    test = statistics.sign_flip(difference, permutations=permutations, seed=seed)
+    layers = np.concatenate([centre[np.isfinite(centre)] for centre in (early, late)])
+    rounding = ROUNDINGS * float(np.finfo(np.float64).eps * layers.max())
+    test = statistics.sign_flip(difference, permutations=permutations, noise=rounding, seed=seed)
     low, high = statistics.bootstrap_ci(difference, confidence=1 - alpha, resamples=resamples, seed=seed)
     mean = float(difference.mean())
     p = float(test.p)

@@ -10,13 +10,13 @@ from jaxtyping import Bool, Float, Int
 from finst.analysis.ceiling import SPLITS, ceiling
 from finst.analysis.comparisons import ComparisonSet
 from finst.analysis.cosines import Cosines
+from finst.analysis.determined import precision, vanishes
 from finst.analysis.pairs import Groups, Sums, cosine_sums, kernel_sums
 from finst.analysis.rsm import Activations
 from finst.analysis.shuffles import Shuffles, shuffles
 from finst.errors import FinstError
 
-_CONSTANT = 1e-12
-"""A target with less variance over pairs than this is constant."""
+_EXACT = float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +37,7 @@ class Design:
     means: Float[np.ndarray, "draw kernel"]
     """Means of kernels over pairs."""
     between: Float[np.ndarray, "draw target target"]
-    """Covariances of targets over pairs."""
+    """Covariances of targets over pairs; NaN for a target that is the same for all pairs of a draw."""
 
     @classmethod
     def of(
@@ -48,7 +48,7 @@ class Design:
         resamples: int,
         rng: np.random.Generator,
     ) -> Design:
-        """The design for all places. Raises FinstError for a target that is the same for all pairs."""
+        """The design for all places."""
         order = rng.permutation(comparisons.trials)
         comparisons = comparisons.ordered(order)
         groups = Groups.of(comparisons.trials)
@@ -58,14 +58,16 @@ class Design:
         halves = np.stack([rng.permutation(count) < count // 2 for _ in range(SPLITS)])
         singles, products = kernel_sums(comparisons.kernels, groups)
         pairs = _drawn(groups.pairs()[None], drawn)[:, 0]
+        pairs = np.where(pairs > 0, pairs, np.nan)  # a resample may hold one trial alone
         means = _drawn(singles, drawn) / pairs[:, None]
         size = len(comparisons.kernels)
         squares = (_drawn(products, drawn) / pairs[:, None]).reshape(-1, size, size)
         covariances = squares - means[:, :, None] * means[:, None, :]
-        between = comparisons.weights @ covariances @ comparisons.weights.T
-        for name, spread in zip(comparisons.names, np.diagonal(between[0]), strict=True):
-            if spread <= _CONSTANT:
-                raise FinstError(f"target {name!r} is the same for all pairs of trials: nothing correlates with it")
+        weights = comparisons.weights
+        between = weights @ covariances @ weights.T
+        sizes = np.einsum("tk,dkl,tl->dt", abs(weights), squares, abs(weights))
+        same = vanishes(np.einsum("dtt->dt", between), sizes, _EXACT, comparisons.trials)
+        between[same] = np.nan
         permuted = shuffles(comparisons.trials, permutations, rng)
         ordered = None if conditions is None else conditions[order]
         return cls(comparisons, order, ordered, permuted, groups, drawn, halves, pairs, means, between)
@@ -73,7 +75,7 @@ class Design:
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """The correlations at one place; all NaN where all its cosines are the same."""
+    """The correlations at one place; all NaN where all its cosines are the same, or some trial has none."""
 
     r: Float[np.ndarray, "comparison"]
     null: Float[np.ndarray, "permutation comparison"]
@@ -86,7 +88,8 @@ class Place:
 def place(activations: Activations, design: Design) -> Place:
     """The correlations of one place's activations.
 
-    Raises FinstError for another number of trials than the design's, and as ``unit`` does.
+    A resample whose cosines are all the same is NaN, too. Raises FinstError for another number of trials than the
+    design's, and as ``unit`` does.
     """
     comparisons, count = design.comparisons, design.pairs[0]
     if len(activations) != comparisons.trials:
@@ -96,23 +99,22 @@ def place(activations: Activations, design: Design) -> Place:
     sums = cosine_sums(cosines, centre, comparisons.kernels, design.groups)
     moments = _drawn(sums, design.drawn) / design.pairs[:, None]
     spread = moments[:, 1] - moments[:, 0] ** 2
+    # Cosines are rounded relative to 1; the difference of moments, relative to the first of them.
+    eps = precision(cosines.vectors)
+    same = vanishes(np.sqrt(np.maximum(spread, 0)), 1.0, eps) | vanishes(
+        spread, moments[:, 1], _EXACT, comparisons.trials
+    )
+    spread = np.where(same, np.nan, spread)
     cross = (moments[:, 2:] - moments[:, :1] * design.means) @ comparisons.weights.T
-    r = comparisons.correlations(cross, spread, design.between)
+    r = comparisons.correlations(cross, spread, design.between, eps)
     forms = design.shuffles.forms(cosines, comparisons.kernels)
     self_pairs = [kernel.similarity[kernel.labels, kernel.labels].sum() for kernel in comparisons.kernels]
     permuted = ((forms - self_pairs) / count - centre * design.means[0]) @ comparisons.weights.T
-    null = comparisons.correlations(permuted, spread[:1], design.between[:1])
+    null = comparisons.correlations(permuted, spread[:1], design.between[:1], eps)
     bounds = (np.nan, np.nan)
-    if spread[0] <= _rounding(cosines):
-        r, null = np.full_like(r, np.nan), np.full_like(null, np.nan)
-    elif design.conditions is not None:
+    if design.conditions is not None and not same[0]:
         bounds = ceiling(cosines, design.conditions, design.groups, centre, sums[1], design.halves)
     return Place(r[0], null, r[1:], bounds)
-
-
-def _rounding(cosines: Cosines) -> float:
-    """The variance of cosines that rounding alone may produce."""
-    return float((4 * np.finfo(cosines.vectors.dtype).eps) ** 2)
 
 
 def _drawn(sums: Sums, drawn: Float[np.ndarray, "draw group"]) -> Float[np.ndarray, "draw value"]:

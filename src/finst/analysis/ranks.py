@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
+from finst.analysis.determined import constant, finite, precision, ties_joined
 from finst.errors import FinstError
 
 
@@ -23,14 +24,16 @@ def spearman(
 ) -> Float[np.ndarray, "*any"]:
     """Spearman's rank correlation along the last axis: Pearson's of the average ranks.
 
-    Raises FinstError where it is undefined: for fewer than two entries, and for entries that are all equal.
+    Entries that differ by rounding alone are tied. NaN where it is undefined: for fewer than two entries, and for
+    entries that are all equal. Raises FinstError for entries that are not finite.
     """
-    ranks = [average_ranks(values) for values in (first, second)]
-    x, y = (rank - rank.mean(axis=-1, keepdims=True) for rank in ranks)
+    joined = [
+        np.apply_along_axis(ties_joined, -1, finite(x, "entries of a map"), None, precision(x)) for x in (first, second)
+    ]
+    x, y = (ranks - ranks.mean(axis=-1, keepdims=True) for ranks in map(average_ranks, joined))
     scale = np.sqrt((x**2).sum(axis=-1) * (y**2).sum(axis=-1))
-    if not scale.all():
-        raise FinstError("a rank correlation needs at least 2 entries that differ, in both maps")
-    return np.asarray((x * y).sum(axis=-1) / scale)
+    undefined = constant(first) | constant(second) | (scale == 0)
+    return np.where(undefined, np.nan, (x * y).sum(axis=-1) / np.where(undefined, 1.0, scale))
 
 
 def top_overlap(first: Float[np.ndarray, "*map"], second: Float[np.ndarray, "*map"], count: int) -> int:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
+from finst.analysis.determined import finite, precision, vanishes
 from finst.analysis.statistics import Scores, tails
-from finst.errors import FinstError
 
 HALVES = 1_000
 
@@ -35,27 +35,28 @@ def split_half(scores: Scores, *, halves: int = HALVES, confidence: float = 0.95
     if len(scores) < 4 or scores[0].size < 2:
         nan = float("nan")
         return SplitHalf(nan, nan, nan, nan)
-    data = np.asarray(scores, dtype=np.float64).reshape(len(scores), -1)
-    if not np.isfinite(data).all():
-        raise FinstError(f"scores must be finite; {np.count_nonzero(~np.isfinite(data))} of {data.size} are not")
+    data = finite(scores).reshape(len(scores), -1)
     data = data[np.lexsort(data.T)]
     rng = np.random.default_rng(seed)
     places = np.argsort(rng.random((halves, len(data))), axis=1)
     size = len(data) // 2
-    first, second = (_standard((places < end) & (places >= end - size), data) for end in (size, 2 * size))
+    first, second = (
+        _standard((places < end) & (places >= end - size), data, precision(scores)) for end in (size, 2 * size)
+    )
     r = (first * second).sum(axis=1)
     mean, (low, high) = float(r.mean()), np.quantile(r, tails(confidence))
     return SplitHalf(mean, _corrected(mean), _corrected(float(low)), _corrected(float(high)))
 
 
 def _standard(
-    chosen: Bool[np.ndarray, "half sample"], data: Float[np.ndarray, "sample entry"]
+    chosen: Bool[np.ndarray, "half sample"], data: Float[np.ndarray, "sample entry"], eps: float
 ) -> Float[np.ndarray, "half entry"]:
-    """Summed maps minus their mean, with norm one; NaN for constant maps."""
+    """Summed maps minus their mean, with norm one; NaN for maps that are constant up to the scores' rounding."""
     maps = chosen.astype(np.float64) @ data
+    size = np.linalg.norm(chosen.astype(np.float64) @ abs(data), axis=1, keepdims=True)
     maps -= maps.mean(axis=1, keepdims=True)
     length = np.linalg.norm(maps, axis=1, keepdims=True)
-    return np.divide(maps, length, out=np.full_like(maps, np.nan), where=length > 0)
+    return np.divide(maps, length, out=np.full_like(maps, np.nan), where=~vanishes(length, size, eps))
 
 
 def _corrected(r: float) -> float:

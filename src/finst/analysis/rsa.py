@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Shaped
 
 from finst.analysis.comparisons import Comparison, ComparisonSet
+from finst.analysis.determined import precision, ties_joined, vanishes
 from finst.analysis.places import Design, place
 from finst.analysis.ranks import average_ranks
 from finst.analysis.rsm import Activations, Target, cosine_rsm, entries
@@ -73,7 +74,8 @@ class Draws:
 class RSA:
     """Pearson correlations of cosine RSMs with target RSMs, over pairs of different trials.
 
-    A place whose cosines are all the same has r NaN, p 1 and no ceiling.
+    A comparison that the data do not determine has r and p NaN, and takes no part in the largest r: where all cosines
+    of a place are the same, a trial has none, a target is the same for all pairs, or is collinear with the given one.
     """
 
     comparisons: tuple[Comparison, ...]
@@ -135,8 +137,8 @@ def draws(
     the relations among targets, which partial correlations need, and among places, which the largest r needs. Sums are
     in float64, the rest in the precision of ``unit``.
 
-    Raises FinstError for unknown targets, targets that are the same for all pairs, and places with another number of
-    trials, and as ``unit`` does.
+    All is NaN for fewer than 3 trials. Raises FinstError for unknown targets, and places with another number of trials,
+    and as ``unit`` does.
     """
     if min(permutations, resamples) < 1:
         raise FinstError(f"permutations are {permutations} and resamples {resamples}: expected at least 1 of each")
@@ -159,14 +161,14 @@ def tested(drawn: Draws, confidence: float) -> RSA:
     """p values over the map of all places, and intervals. Raises FinstError for a level outside of (0, 1)."""
     if not 0 < confidence < 1:
         raise FinstError(f"confidence is {confidence}: expected a level between 0 and 1")
-    null = drawn.null
+    null, unknown = drawn.null, np.isnan(drawn.r)
     known, reached = np.nan_to_num(null, nan=-np.inf), np.nan_to_num(null[:, :1], nan=-np.inf) - _TIE
     low, high = np.quantile(drawn.resampled, tails(confidence), axis=1)
     return RSA(
         comparisons=drawn.comparisons,
         r=drawn.r,
-        p=(known >= reached).mean(axis=1),
-        p_fwer=(known.max(axis=0) >= reached).mean(axis=1),
+        p=np.where(unknown, np.nan, (known >= reached).mean(axis=1)),
+        p_fwer=np.where(unknown, np.nan, (known.max(axis=0) >= reached).mean(axis=1)),
         ci_low=low,
         ci_high=high,
         ceiling_low=drawn.ceiling[:, 0],
@@ -177,10 +179,16 @@ def tested(drawn: Draws, confidence: float) -> RSA:
 def spearman(activations: Activations, targets: Mapping[str, Target]) -> Float[np.ndarray, "target"]:
     """Exact rank correlations of the cosine RSM with every target: holds and sorts all trials^2 / 2 pairs.
 
-    NaN where all cosines are the same. There is no p; at 4,050 trials a place takes seconds and 0.5 GB.
+    Cosines that differ by rounding alone are tied. NaN where all cosines are the same, a trial has none, or a target
+    is the same for all pairs. There is no p; at 4,050 trials a place takes seconds and 0.5 GB.
     """
-    ranks = average_ranks(entries(cosine_rsm(activations)))
-    if np.ptp(ranks) == 0:
+    cosines = entries(cosine_rsm(activations))
+    if len(cosines) < 2 or vanishes(cosines.std(dtype=np.float64), 1.0, precision(cosines)):
         return np.full(len(targets), np.nan)
-    target_ranks = (average_ranks(entries(target.matrix())) for target in targets.values())
-    return np.array([np.corrcoef(ranks, of_target)[0, 1] for of_target in target_ranks])
+    ranks = average_ranks(ties_joined(cosines, 1.0))
+    return np.array([_rank_correlation(ranks, entries(target.matrix())) for target in targets.values()])
+
+
+def _rank_correlation(ranks: Float[np.ndarray, "entry"], target: Float[np.ndarray, "entry"]) -> float:
+    joined = average_ranks(ties_joined(target, float(abs(target).max())))
+    return np.nan if np.ptp(joined) == 0 else float(np.corrcoef(ranks, joined)[0, 1])

@@ -12,23 +12,23 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
+from finst.analysis.determined import scaled
 from finst.errors import FinstError
 
 Activations = Float[np.ndarray, "trial d_model"]
 
 
 def unit(activations: Float[np.ndarray, "*map trial d_model"]) -> Float[np.ndarray, "*map trial d_model"]:
-    """Activations divided by their norms, in float32, or in float64 if they are.
+    """Activations divided by their norms, in float32, or in float64 if they are, at any scale.
 
-    Raises FinstError for activations that are not finite, or all zero in a trial: their cosines are undefined.
+    NaN where all of a trial's are zero, which have no direction. Raises FinstError for activations that are not finite.
     """
     precise = np.asarray(activations, dtype=np.result_type(activations.dtype, np.float32))
+    if not np.isfinite(precise).all():
+        raise FinstError("activations must be finite")
+    precise, _ = scaled(precise, axis=-1)
     norms = np.linalg.norm(precise, axis=-1, keepdims=True)
-    if not np.isfinite(norms).all():
-        raise FinstError("activations must be finite, and small enough that their squares are")
-    if not norms.all():
-        raise FinstError("activations of a trial are all zero: expected vectors with a direction, for their cosines")
-    return precise / norms
+    return np.divide(precise, norms, out=np.full_like(precise, np.nan), where=norms > 0)
 
 
 def cosine_rsm(activations: Float[np.ndarray, "*map trial d_model"]) -> Float[np.ndarray, "*map trial trial"]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Shaped
 
+from finst.analysis.determined import constant, finite, precision, scaled, vanishes
 from finst.analysis.proportions import wilson
 from finst.errors import FinstError
 
@@ -18,7 +19,7 @@ Labels = Shaped[np.ndarray, "trial"]
 
 @dataclass(frozen=True)
 class Probe:
-    """Held-out accuracy of a linear probe, with its Wilson interval over trials."""
+    """Held-out accuracy of a linear probe, with its Wilson interval over trials; NaN where nothing can be learnt."""
 
     accuracy: float
     ci_low: float
@@ -46,24 +47,42 @@ def probe(
 
     The shared covariance is (1 - shrinkage) W + shrinkage trace(W)/features I; labels have equal priors. Each fold
     solves a system of ``features`` equations, so give the first hundred principal components rather than thousands of
-    dimensions. Raises FinstError for fewer than two labels, a label in fewer trials than folds, and a label in a single
-    fold.
+    dimensions. NaN for fewer than two labels, for points that are all the same, and where the labels' means coincide in
+    the training trials of a fold. Raises FinstError for points that are not finite, a label in fewer trials than folds,
+    and a label in a single fold.
     """
-    classes, targets = _classes(labels, folds if groups is None else 2)
+    data, _ = scaled(finite(points, "points"))
+    classes, targets, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    if len(classes) < 2:
+        return Probe(np.nan, np.nan, np.nan, 1.0 if len(classes) else np.nan)
+    _check_rare(classes, counts, folds if groups is None else 2)
     fold = _folds(targets, folds, seed) if groups is None else _group_folds(groups, targets, folds, seed)
     right = np.zeros(len(points), dtype=bool)
-    data = np.asarray(points, dtype=np.float64)
+    chance = float(counts.max() / len(targets))
     for index in range(fold.max() + 1):
         test = fold == index
-        right[test] = _predicted(data[~test], targets[~test], data[test], len(classes), shrinkage) == targets[test]
+        means = _means(data[~test], targets[~test], len(classes))
+        if _coincide(means, data[~test], precision(points)):
+            return Probe(np.nan, np.nan, np.nan, chance)
+        right[test] = _predicted(data[~test], targets[~test], means, data[test], shrinkage) == targets[test]
     low, high = wilson(int(right.sum()), len(right), confidence)
-    return Probe(float(right.mean()), low, high, float(np.bincount(targets).max() / len(targets)))
+    return Probe(float(right.mean()), low, high, chance)
 
 
-def _predicted(train: np.ndarray, targets: np.ndarray, test: np.ndarray, count: int, shrinkage: float) -> np.ndarray:
-    """For each point of ``test``, the class whose mean is nearest in the metric of the shrunken covariance."""
+def _means(train: np.ndarray, targets: np.ndarray, count: int) -> np.ndarray:
     members = np.eye(count)[targets]
-    means = (members.T @ train) / members.sum(axis=0)[:, None]
+    return (members.T @ train) / members.sum(axis=0)[:, None]
+
+
+def _coincide(means: np.ndarray, train: np.ndarray, eps: float) -> bool:
+    """Whether the classes' means differ by rounding alone, in every feature."""
+    return bool(vanishes(np.ptp(means, axis=0), abs(train).max(axis=0), eps, len(train)).all())
+
+
+def _predicted(
+    train: np.ndarray, targets: np.ndarray, means: np.ndarray, test: np.ndarray, shrinkage: float
+) -> np.ndarray:
+    """For each point of ``test``, the class whose mean is nearest in the metric of the shrunken covariance."""
     within = train - means[targets]
     spread = within.T @ within / len(train)
     scale = np.trace(spread) / len(spread)
@@ -76,14 +95,20 @@ def silhouette(points: Points, labels: Labels) -> float:
     """The mean silhouette of all trials: (b - a) / max(a, b), in [-1, 1].
 
     a is a trial's mean Euclidean distance to the others of its label, and b is that to the nearest other label; the
-    silhouette of a label's only trial is 0. Holds trials^2 numbers. Raises FinstError for fewer than two labels.
+    silhouette of a label's only trial is 0, and so is that of a trial at distance 0 from both. NaN for fewer than two
+    labels and for points that are all the same, up to rounding. Holds trials^2 numbers. Raises FinstError for points
+    that are not finite.
     """
-    _, targets = _classes(labels, 1)
-    members = np.eye(targets.max() + 1)[targets]
-    data = np.asarray(points, dtype=np.float64)
+    data, _ = scaled(finite(points, "points"))
+    classes, targets = np.unique(labels, return_inverse=True)
+    if len(classes) < 2 or constant(points, 0).all():
+        return float("nan")
+    members = np.eye(len(classes))[targets]
     data = data - data.mean(axis=0)
     squares = (data**2).sum(axis=1)
-    distances = np.sqrt(np.maximum(squares[:, None] + squares - 2 * data @ data.T, 0))
+    sums, products = squares[:, None] + squares, 2 * data @ data.T
+    apart = ~vanishes(sums - products, sums, precision(data), data.shape[1])
+    distances = np.sqrt(np.where(apart, sums - products, 0))
     np.fill_diagonal(distances, 0)
     sums, counts = distances @ members, members.sum(axis=0)
     rows = np.arange(len(data))
@@ -97,14 +122,10 @@ def silhouette(points: Points, labels: Labels) -> float:
     return float(values.mean())
 
 
-def _classes(labels: Labels, least: int) -> tuple[np.ndarray, np.ndarray]:
-    classes, targets, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    if len(classes) < 2:
-        raise FinstError(f"separability needs at least 2 different labels, not {len(classes)}")
+def _check_rare(classes: np.ndarray, counts: np.ndarray, least: int) -> None:
     if counts.min() < least:
         rare = classes[counts.argmin()]
         raise FinstError(f"label {str(rare)!r} has {counts.min()} trials: expected at least {least}, one a fold")
-    return classes, targets
 
 
 def _folds(targets: np.ndarray, folds: int, seed: int) -> np.ndarray:

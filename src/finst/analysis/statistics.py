@@ -2,17 +2,20 @@
 
 Scores are ``[sample, *map]``: one map (say layer x head) a sample. The only assumption about their distribution is the
 sign-flip null: without an effect, a sample's map is as likely as its negative. All random draws come from ``seed``, and
-nothing depends on the order of the samples.
+nothing depends on the order of the samples. What so few samples do not determine is NaN; scores that are not finite are
+refused.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
 
+from finst.analysis.determined import finite, scaled
 from finst.errors import FinstError
 
 Scores = Float[np.ndarray, "sample *map"]
@@ -28,13 +31,19 @@ _TIE = 1e-12
 
 
 def mean(scores: Scores) -> Float[np.ndarray, "*map"]:
-    """Mean over samples, in the scores' unit."""
-    return np.asarray(_checked(scores, 1).mean(axis=0))
+    """Mean over samples, in the scores' unit; NaN without samples. Raises FinstError for scores that are not finite."""
+    data = finite(scores)
+    return np.asarray(data.mean(axis=0)) if len(data) else np.full(data.shape[1:], np.nan)
 
 
 def standard_error(scores: Scores) -> Float[np.ndarray, "*map"]:
-    """Standard error of the mean (n - 1 in the variance), in the scores' unit."""
-    data = _checked(scores, 2)
+    """Standard error of the mean (n - 1 in the variance), in the scores' unit; NaN for fewer than two samples.
+
+    Raises FinstError for scores that are not finite.
+    """
+    data = finite(scores)
+    if len(data) < 2:
+        return np.full(data.shape[1:], np.nan)
     return np.asarray(data.std(axis=0, ddof=1) / np.sqrt(len(data)))
 
 
@@ -43,12 +52,14 @@ def bootstrap_ci(
 ) -> Float[np.ndarray, "2 *map"]:
     """Lower and upper end of the percentile bootstrap interval of the mean, in the scores' unit.
 
-    Samples are drawn with replacement, the same draws for every entry of the map. Raises FinstError for fewer than two
-    samples, scores that are not finite, and a confidence outside (0, 1).
+    Samples are drawn with replacement, the same draws for every entry of the map. NaN for fewer than two samples.
+    Raises FinstError for scores that are not finite, and a confidence outside (0, 1).
     """
     if not 0 < confidence < 1:
         raise FinstError(f"a confidence level lies between 0 and 1, not {confidence}")
-    data = _flat(scores, 2)
+    data = _flat(scores)
+    if len(data) < 2:
+        return np.full((2, *scores.shape[1:]), np.nan)
     data = data[np.lexsort(data.T)]
     weights = _resampling(len(data), resamples, seed)
     width = max(1, _CHUNK_BYTES // (8 * resamples))
@@ -62,9 +73,11 @@ def bootstrap_ci(
 def resampled_means(scores: Scores, *, resamples: int = RESAMPLES, seed: int = 0) -> Float[np.ndarray, "resample *map"]:
     """The bootstrap means whose quantiles are ``bootstrap_ci``, in the scores' unit: for statistics of whole maps.
 
-    Raises FinstError for fewer than two samples and scores that are not finite.
+    NaN for fewer than two samples. Raises FinstError for scores that are not finite.
     """
-    data = _flat(scores, 2)
+    data = _flat(scores)
+    if len(data) < 2:
+        return np.full((resamples, *scores.shape[1:]), np.nan)
     means = _resampling(len(data), resamples, seed) @ data[np.lexsort(data.T)]
     return means.reshape(resamples, *scores.shape[1:])
 
@@ -85,7 +98,8 @@ class SignFlip:
     """Two-sided sign-flip tests of the null hypothesis "the mean is zero", one for every entry of a map."""
 
     t: Float[np.ndarray, "*map"]
-    """Student's t; infinite when an entry's scores are all equal, zero when they are numerical noise."""
+    """Student's t; infinite when an entry's scores are all equal, zero when they are numerical noise. NaN, as all p
+    values, for fewer than two samples."""
     p: Float[np.ndarray, "*map"]
     """p of each entry by itself."""
     p_fwer: Float[np.ndarray, "*map"]
@@ -102,13 +116,16 @@ def sign_flip(scores: Scores, *, permutations: int = PERMUTATIONS, noise: float 
     A pattern flips whole samples, that is, all entries of the map together, which keeps their dependence. All 2^(n-1)
     distinct patterns are used when there are at most ``permutations``. Otherwise that many are drawn, and the unflipped
     data count as one more pattern, so that p is never zero. Entries without a score above ``noise`` (same unit) get
-    t = 0 and p = 1, because rounding errors have a sign, too. Raises FinstError for fewer than two samples, scores that
-    are not finite, or no permutations.
+    t = 0 and p = 1, because rounding errors have a sign, too. Raises FinstError for scores that are not finite, or no
+    permutations.
     """
     if permutations < 1:
         raise FinstError(f"a permutation test needs at least 1 permutation, not {permutations}")
-    data = _flat(scores, 2)
-    data = np.where((abs(data) > noise).any(axis=0), data, 0.0)
+    data, shape = _flat(scores), scores.shape[1:]
+    if len(data) < 2:
+        unknown = np.full(shape, np.nan)
+        return SignFlip(unknown, unknown, unknown, 0, True)
+    data, _ = scaled(np.where((abs(data) > noise).any(axis=0), data, 0.0), axis=0)
     norms = np.linalg.norm(data, axis=0)
     unit = np.divide(data, norms * np.sqrt(len(data)), out=np.zeros_like(data), where=norms > 0)
     signed = unit.sum(axis=0)
@@ -118,7 +135,6 @@ def sign_flip(scores: Scores, *, permutations: int = PERMUTATIONS, noise: float 
     patterns = _all_patterns(len(data)) if exact else _drawn_patterns(len(data), permutations, seed)
     exceeds, exceeds_max, total = _exceedances(_oriented(unit), size, patterns)
     extra = 0 if exact else 1
-    shape = scores.shape[1:]
     return SignFlip(
         t=_student(signed, len(data)).reshape(shape),
         p=((exceeds + extra) / (total + extra)).reshape(shape),
@@ -178,15 +194,6 @@ def _student(size: Float[np.ndarray, "entry"], count: int) -> Float[np.ndarray, 
     return np.where(constant, np.copysign(np.inf, size), t)
 
 
-def _checked(scores: Scores, at_least: int) -> Float[np.ndarray, "sample *map"]:
-    data = np.asarray(scores, dtype=np.float64)
-    if len(data) < at_least:
-        raise FinstError(f"statistics over samples need at least {at_least} of them, not {len(data)}")
-    if not np.isfinite(data).all():
-        raise FinstError(f"scores must be finite; {np.count_nonzero(~np.isfinite(data))} of {data.size} are not")
-    return data
-
-
-def _flat(scores: Scores, at_least: int) -> Float[np.ndarray, "sample entry"]:
-    data = _checked(scores, at_least)
-    return data.reshape(len(data), -1)
+def _flat(scores: Scores) -> Float[np.ndarray, "sample entry"]:
+    data = finite(scores)
+    return data.reshape(len(data), math.prod(data.shape[1:]))

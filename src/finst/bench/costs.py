@@ -12,6 +12,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from finst.bench.clock import measured_peaks
 from finst.bench.floor import (
     DecoderSize,
     Peaks,
@@ -23,7 +24,6 @@ from finst.bench.floor import (
     recording_work,
     walk_work,
 )
-from finst.bench.peaks import measured_peaks
 from finst.bench.subject import Pair, contexts_needed, patched
 from finst.engine.precision import arithmetic
 from finst.engine.readout import decoder_inputs

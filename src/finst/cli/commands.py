@@ -18,19 +18,24 @@ from finst.cli import effects as effects_table
 from finst.cli import inspect as inspection
 from finst.cli import models as published
 from finst.cli import options
+from finst.cli import reproduce as reproduction
 from finst.cli import verify as verification
 from finst.errors import FinstError
 from finst.experiments.api import Run
 from finst.experiments.cma.spec import CMASpec
 from finst.experiments.cma.stored import head_maps
-from finst.experiments.interventions.protocol import mediated
+from finst.experiments.interventions.heads import check_maps, check_shape
+from finst.experiments.interventions.protocol import check_mediated, mediated
 from finst.experiments.registry import experiment_of
 from finst.experiments.reproduction.study import explain
 from finst.runs import executor
+from finst.runs import export as exporting
 from finst.runs.archive import write_atomically
 from finst.runs.factors import with_factors
-from finst.runs.progress import print_line, progress
+from finst.runs.finished import finished_run
+from finst.runs.progress import print_line, progress, waiting
 from finst.runs.spec import to_json
+from finst.runs.store import RunFolder
 from finst.scenes.renders.render import rendering
 from finst.vlm.open import open_reader, open_vlm
 
@@ -53,17 +58,37 @@ def _run(name: str, spec: Any, out: Path, **available: Any) -> None:
 
 
 def run_interventions(_: str, chosen: options.RunInterventions) -> None:
-    """``finst run interventions``: the model is opened once for all of them."""
-    spec, console = chosen.spec, Console(stderr=True)
+    """``finst run interventions``: the model is opened, and its weights are hashed, once for all of them."""
+    spec, console, made = chosen.spec, Console(stderr=True), chosen.out / "cma"
     reader = open_reader(spec.model, revision=spec.revision)
-    specs, refused = effects_table.specs_of(spec, reader)
-    vlm = open_vlm(reader, dtype=spec.dtype, device=spec.device)
-    maps = head_maps(spec.cma or mediated(spec, chosen.out / "cma", vlm, console))
+    with waiting(console, "planning all interventions"):
+        plan = effects_table.planned(chosen, reader)
+        for name, settings in plan.specs.items():
+            RunFolder.claim(chosen.out / name, name, to_json(settings))
+        if spec.cma is None:
+            check_mediated(spec, made, reader)
+        else:
+            check_shape(head_maps(spec.cma), spec.cma, reader)
+    for line in plan.applied:
+        print_line(console, line)
+    with waiting(console, f"reading the weights of {reader.id}"):
+        vlm = open_vlm(reader, dtype=spec.dtype, device=spec.device)
+        if spec.cma is not None:
+            check_maps(head_maps(spec.cma), vlm)
+    maps = head_maps(spec.cma or mediated(spec, made, vlm, console))
+    specs, refused = plan.specs, plan.refused
     for name, settings in specs.items():
         _run(name, settings, chosen.out / name, vlm=vlm, console=console, inputs=maps)
     page, table, data = (chosen.out / f"interventions.{end}" for end in ("html", "csv", "json"))
     text = effects_table.write(options.Effects(tuple(chosen.out / name for name in specs), page, table, data))
     print("\n".join(["", text, *(f"not run: {name}: {why}" for name, why in refused.items())]))
+
+
+def reproduce(_: str, chosen: options.Reproduce) -> int:
+    """``finst reproduce``."""
+    result = reproduction.run(chosen, Console(stderr=True))
+    print(result.text)
+    return int(not result.record.complete)
 
 
 def explain_discrepancy(_: str, chosen: options.ExplainDiscrepancy) -> None:
@@ -88,6 +113,13 @@ def render(_: str, chosen: options.Render) -> None:
             reporter.advance()
     work.finish()
     print_line(console, f"rendered: {chosen.out}")
+
+
+def export(_: str, chosen: options.Export) -> None:
+    """``finst export``."""
+    out = chosen.out or chosen.run.with_name(f"{chosen.run.resolve().name}-{chosen.to}")
+    files = exporting.export(finished_run(chosen.run), chosen.to, out)
+    print(f"exported: {out} ({len(files)} files)")
 
 
 def compare(_: str, chosen: options.Compare) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from finst.cli.options import Effects
-from finst.errors import FinstError
+from finst.cli.options import Effects, RunInterventions
+from finst.errors import FinstError, choice
 from finst.experiments.interventions.effect_table import (
     EffectRecord,
     csv_table,
@@ -22,6 +22,7 @@ from finst.experiments.interventions.protocol import Intervention
 from finst.experiments.interventions.spec import InterventionSpec
 from finst.experiments.registry import REGISTRY
 from finst.runs.archive import write_atomically
+from finst.runs.factors import with_factors
 from finst.runs.finished import FinishedRun, distinct_runs, labels_of
 from finst.vlm.open import Reader
 
@@ -50,26 +51,76 @@ def write(spec: Effects) -> str:
     return markdown_table(rows) if spec.markdown else f"{text_table(rows)}\n\npage: {spec.out}"
 
 
-def specs_of(spec: InterventionSpec, reader: Reader) -> tuple[dict[str, InterventionSpec], dict[str, str]]:
-    """The settings of every intervention, given those that all share, and why some cannot be run with this model.
+@dataclass(frozen=True)
+class Planned:
+    """The interventions that can be run."""
 
-    Settings that are left at their default keep the default of each. Raises FinstError when none can be run.
+    specs: Mapping[str, InterventionSpec]
+    """Settings by name."""
+    refused: Mapping[str, str]
+    """Why others cannot be run."""
+    applied: tuple[str, ...]
+    """For each given option, the interventions that it applies to, and those that lack it."""
+
+
+def planned(options: RunInterventions, reader: Reader) -> Planned:
+    """The settings of every intervention, and why some cannot be run with this model.
+
+    Settings that are left at their default keep the default of each. Raises FinstError for an option that no
+    intervention has, and when none can be run.
     """
+    every = interventions()
     default = InterventionSpec()
-    shared = {field.name: getattr(spec, field.name) for field in fields(InterventionSpec)}
+    shared = {field.name: getattr(options.spec, field.name) for field in fields(InterventionSpec)}
     changed: dict[str, Any] = {name: value for name, value in shared.items() if value != getattr(default, name)}
+    settings: dict[str, InterventionSpec] = {name: each.spec(**changed) for name, each in every.items()}
+    applied = []
+    for factor in (*_sizes(options), *options.factor):
+        taken = _taking(settings, factor)
+        settings |= taken
+        others = ", ".join(name for name in settings if name not in taken)
+        applied.append(f"{factor}: {', '.join(taken)}" + (f"; not {others}" if others else ""))
     specs, refused = {}, {}
-    for name, experiment in interventions().items():
-        settings = experiment.spec(**changed)
+    for name, experiment in every.items():
         try:
-            experiment.check(settings, reader)
+            experiment.check(settings[name], reader)
         except FinstError as refusal:
             refused[name] = str(refusal)
         else:
-            specs[name] = settings
+            specs[name] = settings[name]
     if not specs:
         raise FinstError(f"no intervention can be run: {'; '.join(f'{name}: {why}' for name, why in refused.items())}")
-    return specs, refused
+    return Planned(specs, refused, tuple(applied))
+
+
+def _sizes(options: RunInterventions) -> list[str]:
+    """The options of sizes that are given, as factors."""
+    numbers = {"trials": options.trials, "estimation": options.estimation}
+    lists = {"ks": options.ks, "doses": options.doses}
+    given = {name: value for name, value in numbers.items() if value is not None}
+    return [
+        *(f"{name}={value}" for name, value in given.items()),
+        *(f"{name}={json.dumps(value)}" for name, value in lists.items() if value),
+    ]
+
+
+def _taking(settings: Mapping[str, InterventionSpec], factor: str) -> dict[str, InterventionSpec]:
+    """The settings, with the factor, of the interventions that take it: all that can, or the one that it names."""
+    owner, dot, _ = factor.partition("=")[0].rpartition(".")
+    if dot:
+        if owner not in settings:
+            raise choice("intervention", owner, settings)
+        return {owner: with_factors(settings[owner], [factor.removeprefix(f"{owner}.")])}
+    taken, refusals = {}, {}
+    for name, spec in settings.items():
+        try:
+            taken[name] = with_factors(spec, [factor])
+        except FinstError as refusal:
+            refusals[name] = str(refusal)
+    if not taken:
+        listed = "; ".join(f"{name}: {why}" for name, why in refusals.items())
+        raise FinstError(f"no intervention takes {factor}: expected an option of one of them ({listed})")
+    return taken
 
 
 def rows_of(runs: Sequence[FinishedRun]) -> tuple[EffectRecord, ...]:

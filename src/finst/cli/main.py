@@ -8,15 +8,20 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from inspect import cleandoc
+from pathlib import Path
 from typing import Any, Literal
 
-from finst.errors import FinstError, choice
+from finst.errors import FinstError, cannot, check_run, choice, out_of_memory
 from finst.experiments.registry import ENTRIES, located
+from finst.options import full_name
 
 
 @dataclass(frozen=True)
@@ -48,9 +53,17 @@ class Command:
         else:
             whole = located(f"finst.cli.options:{'RunExperiment' if self.takes == 'run' else 'ToFile'}")[kind]
             description = cleandoc(kind.__doc__ or "")
-        named = _named(arguments) if self.words[0] in ("run", "explain-discrepancy") else list(arguments)
-        return tyro(whole, prog=f"finst {self.name}", args=named, description=description)
+        named, program = _full_names(arguments), f"finst {self.name}"
+        if self.words[0] in ("run", "explain-discrepancy"):
+            named, program = _named(named), f"{program} [MODEL]"
+        return tyro(whole, prog=program, args=named, description=description)
 
+
+_NARROWEST = 40
+"""Columns for which help is laid out at least; in a few of them its layout never ends."""
+
+_FORMATS = ("--dtype", "--formats", "--logits")
+"""Options that take number formats."""
 
 _OPTIONS, _COMMANDS, _BENCH = "finst.cli.options", "finst.cli.commands", "finst.bench"
 
@@ -66,6 +79,12 @@ COMMANDS = (
         f"{_OPTIONS}:Demo",
         f"{_COMMANDS}:demo",
     ),
+    Command(
+        ("reproduce",),
+        "every experiment of the paper with one model, from one plan",
+        f"{_OPTIONS}:Reproduce",
+        f"{_COMMANDS}:reproduce",
+    ),
     *(
         Command(("run", entry.name), entry.summary, entry.spec_place, f"{_COMMANDS}:run_experiment", "run")
         for entry in ENTRIES
@@ -75,6 +94,12 @@ COMMANDS = (
         "all interventions, and one table of their effects",
         f"{_OPTIONS}:RunInterventions",
         f"{_COMMANDS}:run_interventions",
+    ),
+    Command(
+        ("export",),
+        "the numbers of a finished run as CSV, Parquet or netCDF",
+        f"{_OPTIONS}:Export",
+        f"{_COMMANDS}:export",
     ),
     Command(
         ("compare",),
@@ -152,23 +177,51 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Bad input is one line on stderr and status 2, never a traceback.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal without "±" gets "?"
+    _prepare_process()
     try:
         status = _dispatch(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()
         return status
     except FinstError as error:
-        print(f"finst: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        return _ended(2, " ".join(str(error).split()))
     except KeyboardInterrupt as interrupt:
-        print(": ".join(["finst: interrupted", *map(str, interrupt.args)]), file=sys.stderr)
-        return 130
+        return _ended(130, ": ".join(["interrupted", *map(str, interrupt.args)]))
     except BrokenPipeError:
-        print("finst: the reader of the output closed it before the end", file=sys.stderr)
-        # Buffered output cannot be written, and Python would report that when it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 141
+        return _ended(141, "the reader of the output closed it before the end")
+    except OSError as error:
+        refusal = cannot("read or write", error.filename or "the output", error)
+        return _ended(2, " ".join(str(refusal).split()))
+    except (MemoryError, RuntimeError) as error:
+        if not out_of_memory(error):
+            raise
+        reason = " ".join(str(error).split())[:200]
+        return _ended(2, f"memory ran out ({reason}): expected smaller settings, or a machine with more memory")
+
+
+def _prepare_process() -> None:
+    """Makes the surroundings harmless: closed outputs, characters that a terminal lacks, a notebook's MPLBACKEND."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by the shell, as in >&-
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115 (until the process ends)
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without "±" gets "?"
+    os.environ.pop("MPLBACKEND", None)  # finst shows no windows
+    if shutil.get_terminal_size().columns < _NARROWEST:
+        os.environ["COLUMNS"] = str(_NARROWEST)
+
+
+def _ended(status: int, message: str) -> int:
+    """Prints the last line, if anyone reads it, and returns the exit status."""
+    for stream, last in ((sys.stdout, ""), (sys.stderr, f"finst: {message}\n")):
+        try:
+            stream.write(last)
+            stream.flush()
+        except (OSError, ValueError):
+            # Buffered output cannot be written, and Python would report that when it exits.
+            with suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return status
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -177,8 +230,7 @@ def _dispatch(arguments: list[str]) -> int:
         count = len(command.words)
         if arguments[:count] == list(command.words):
             options = command.parse(arguments[count:])
-            if not command.shapes:
-                _check_model(options)
+            _check_quickly(options, command.shapes)
             action: Callable[[str, Any], int | None] = located(command.action)
             return action(command.words[-1], options) or 0
     if arguments == ["--version"]:
@@ -192,18 +244,41 @@ def _dispatch(arguments: list[str]) -> int:
     return 0
 
 
-def _check_model(options: Any) -> None:
-    """Raises FinstError for a name that no model can have, before anything heavy is imported."""
+def _check_quickly(options: Any, shapes: bool) -> None:
+    """Raises FinstError for what can be refused before anything heavy is imported.
+
+    That is a name that no model can have, a number that no run can have, and a folder that holds no run.
+    """
     spec = getattr(options, "spec", options)
     model = getattr(spec, "model", None)
-    if model is not None and getattr(spec, "shape", None) is None:
+    if model is not None and not shapes and getattr(spec, "shape", None) is None:
         located("finst.vlm.names:check_name")(model)
+    check = getattr(spec, "check", None) or partial(located("finst.vlm.spec:check_numbers"), spec)
+    check()
+    for folder in (*getattr(spec, "runs", ()), getattr(spec, "run", None), getattr(spec, "cma", None)):
+        if isinstance(folder, Path):
+            check_run(folder)
 
 
 def _named(arguments: Sequence[str]) -> list[str]:
-    """``MODEL ...`` as ``--model MODEL ...``."""
-    bare = arguments and not arguments[0].startswith("-")
-    return ["--model", *arguments] if bare else [*arguments]
+    """``MODEL ...`` as ``--model MODEL ...``. Raises FinstError when the model is given twice."""
+    if not arguments or arguments[0].startswith("-"):
+        return [*arguments]
+    if any(argument.partition("=")[0] == "--model" for argument in arguments):
+        raise FinstError(f"the model is given twice, as {arguments[0]!r} and by --model: expected one of the two")
+    return ["--model", *arguments]
+
+
+def _full_names(arguments: Sequence[str]) -> list[str]:
+    """The arguments with other names of number formats, such as ``--dtype bf16``, as the options know them."""
+    named, option = [], ""
+    for argument in arguments:
+        if argument.startswith("--"):
+            option, separator, value = argument.partition("=")
+            named.append(f"{option}={full_name(value)}" if separator and option in _FORMATS else argument)
+        else:
+            named.append(full_name(argument) if option in _FORMATS else argument)
+    return named
 
 
 def _help(commands: Sequence[Command]) -> str:

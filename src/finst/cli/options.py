@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Generic, TypeVar
+from typing import Annotated, Generic, Literal, TypeVar
 
 import tyro
 
@@ -47,8 +47,53 @@ class RunInterventions:
     """All interventions in turn with the heads of one run of causal mediation, and one table of their effects."""
 
     spec: Annotated[InterventionSpec, tyro.conf.arg(name="")]
+    trials: int | None = None
+    """Trials of every intervention that counts them so (rescue counts them by grid, and coco has pictures); each one's
+    own number if None. What every option applies to is printed."""
+    estimation: int | None = None
+    """Other pictures to estimate from, in the same way."""
+    ks: tuple[int, ...] = ()
+    """Numbers of heads that are edited; each one's own if empty."""
+    doses: tuple[float, ...] = ()
+    """Doses; each one's own if empty."""
+    factor: Factors = ()
+    """Sets any option in every intervention that has it, such as --factor new_tokens=40, or in one of them, such as
+    --factor rescue.trials=[12,2]. May be given several times."""
     out: Path = Path("runs/interventions")
     """Folder with one run per intervention, in a folder of its name; a second call resumes it."""
+
+
+Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+"""An option without a value."""
+
+
+@dataclass(frozen=True)
+class Reproduce:
+    """Every experiment of the paper with MODEL, from one plan, and one page of what holds.
+
+    The model is opened once. A second call resumes; after a change of the plan only what changed is run again. An
+    experiment that MODEL cannot run, or that fails, is recorded with its reason and the rest runs. Exit status 1: at
+    least one is not finished.
+    """
+
+    model: ModelName
+    """Built-in model, folder of a checkpoint, or Hugging Face hub id."""
+    fast: Flag = False
+    """The small plan, minutes on two cores with a built-in model; this is the default."""
+    full: Flag = False
+    """The plan with the paper's numbers of trials."""
+    plan: Path | None = None
+    """A plan of one's own, a TOML file such as plan.toml in the folder of a reproduction."""
+    only: tuple[str, ...] = ()
+    """Steps of the plan to run now, besides those whose heads they edit; all by default."""
+    out: Path | None = None
+    """Folder: a new one, or that of the same model, which is then resumed. runs/reproduce-MODEL if None."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub id."""
+    dtype: Dtype = "float32"
+    """Number format of the model. The 16-bit formats are noisier than the scores of many heads."""
+    device: str = "auto"
+    """Where the model runs: auto, cpu, cuda, cuda:N or, over all GPUs, cuda:all."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +121,18 @@ class Render:
     spec: Annotated[RenderSpec, tyro.conf.arg(name="")]
     out: Path = Path("renders")
     """Folder: a new one, or that of the same pictures, which is then resumed."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """The numbers of a finished run in formats of other tools, with units and provenance."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Folder of a finished run."""
+    to: Literal["csv", "parquet", "netcdf"] = "csv"
+    """csv and parquet: tables, one row an entry. netcdf: arrays with their dims. All but csv need finst[export]."""
+    out: Path | None = None
+    """Folder for the files, new or empty; RUN-FORMAT if None, such as runs/cma-csv."""
 
 
 @dataclass(frozen=True)
@@ -165,16 +222,23 @@ class Models:
 
 @dataclass(frozen=True)
 class Check:
-    """Whether MODEL fits this machine, which experiments it can run, and about how long; without its weights."""
+    """A rehearsal without weights: whether MODEL runs here, with which experiments, and about how long.
+
+    What ``finst run`` would refuse is refused in the same words.
+    """
 
     model: ModelName
-    """Built-in model, folder, hub id, or the name of a published shape such as qwen2-vl-7b."""
+    """Built-in model, folder, hub id, or the name of a published shape such as qwen2-vl-7b. A folder of that name is
+    taken first."""
     revision: str | None = None
     """Hub branch, tag or commit."""
     dtype: Dtype = "float32"
     """Number format for the estimate of time."""
     device: str = "auto"
-    """Where it would run: auto, cpu, cuda or cuda:N."""
+    """Where it would run: auto, cpu, cuda, cuda:N or, over all GPUs, cuda:all."""
+    on: str | None = None
+    """Another machine instead: a card such as h100-80gb, several (2xh100-80gb), or memory (24GiB); a wrong name is
+    answered with the list."""
     pairs: int = 50
     """Pairs of causal mediation."""
     json: bool = False

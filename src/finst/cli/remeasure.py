@@ -7,17 +7,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import xarray as xr
 
 from finst.cli.agreement import PRECISE, TOLERANCE, Outcome, check_weights, recorded_reader, tolerance_of
 from finst.cli.options import Verify
 from finst.errors import FinstError
+from finst.experiments.interventions.shown_pictures import READING
 from finst.runs.experiment import Experiment
 from finst.runs.finished import stored_units
 from finst.runs.manifest import Manifest
 from finst.runs.spec import from_json
 from finst.runs.store import RunFolder
 from finst.vlm.open import open_vlm, placement
+from finst.vlm.placement import EVERYWHERE
 from finst.vlm.spec import ModelSpec
 
 
@@ -136,7 +139,7 @@ def verify_units(options: Verify, run: Path, manifest: Manifest, experiment: Exp
     vlm = open_vlm(reader, dtype=spec.dtype, device=device)
     check_weights(vlm, run, manifest.model)
     prepared = experiment.prepare(vlm, spec, inputs)
-    here = str(vlm.device)
+    here = vlm.place
     differences: list[ArrayDifference] = []
     for index, unit in kept.items():
         measured = experiment.measure(vlm, spec, units[index], prepared)
@@ -156,6 +159,8 @@ def verify_units(options: Verify, run: Path, manifest: Manifest, experiment: Exp
 
 def recorded_device(spec: ModelSpec, device: str) -> str:
     """The spec's device, or else the recorded one, if it is available here; else ``auto``."""
+    if (spec.device == EVERYWHERE or "," in device) and torch.cuda.device_count() > 1:
+        return EVERYWHERE
     for name in (spec.device, device):
         try:
             placement(spec.dtype, name)
@@ -176,6 +181,8 @@ def differences_of(
     differences = []
     for name in dict.fromkeys([*map(str, stored.variables), *map(str, measured.variables)]):
         first, second = stored.variables.get(name), measured.variables.get(name)
+        if name == READING and first is None:
+            continue  # stored before there was such a variable
         problem = _problem(first, second)
         if problem or first is None or second is None:
             differences.append(ArrayDifference(unit, name, problem, None, None, 0))

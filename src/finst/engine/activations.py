@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from finst.engine.finite import all_finite, context_name, first_bad, first_layer, in_layer, not_finite, total
 from finst.engine.kernel_patching import fused
 from finst.engine.precision import arithmetic
 from finst.engine.readout import decoder_inputs, logits, output_of
@@ -66,13 +67,13 @@ def sampled(
     decoding produces exactly these tokens if and only if each of them is the likeliest after those before it, so
     ``exact`` holds for the whole answer. Without an answer ``exact`` is true.
 
-    Raises FinstError for no contexts, an unknown tensor, positions outside a context, and a tensor that the
-    architecture does not have.
+    Raises FinstError for no contexts, an unknown tensor, positions outside a context, a tensor that the architecture
+    does not have, and for values or logits that are not finite.
     """
     _check(vlm, contexts, tensors, positions, batch)
-    groups: dict[int, list[int]] = {}
+    groups: dict[tuple[int, ...], list[int]] = {}
     for index, context in enumerate(contexts):
-        groups.setdefault(len(context.tokens), []).append(index)
+        groups.setdefault(context.batched_with, []).append(index)
     order: list[int] = []
     passes: list[Sampled] = []
     with arithmetic(vlm), fused(vlm):
@@ -136,6 +137,36 @@ def _pass(
     keep_logits: bool,
 ) -> Sampled:
     """One pass over contexts of equal length."""
+    values, scores = _scored(vlm, contexts, tensors, positions)
+    if not all_finite(total(*values.values(), scores)):
+        _look_again(vlm, contexts, tensors, positions, values, scores)
+    on_cpu: dict[Sampleable, Tensor] = {name: layers.cpu() for name, layers in values.items()}
+    return _with_answers(contexts, scores, on_cpu, keep_logits)
+
+
+def _look_again(
+    vlm: VLM,
+    contexts: Sequence[Encoded],
+    tensors: Sequence[Sampleable],
+    positions: Int[np.ndarray, "context slot"],
+    values: Mapping[Sampleable, Tensor],
+    scores: Float[Tensor, "row vocab"],
+) -> None:
+    """Raises NotFiniteError for the first context that is not finite, if there is one."""
+    by_context = scores.split([len(positions) for positions in _ends(contexts)])
+    bad = [index for index, rows in enumerate(by_context) if not rows.isfinite().all()][:1]
+    index = first_bad(list(values.values()))
+    bad += [] if index is None else [index]
+    if bad:
+        one = slice(min(bad), min(bad) + 1)
+        layer = first_layer(vlm, partial(_scored, vlm, contexts[one], tensors, positions[one]))
+        raise not_finite(vlm, context_name(vlm, min(bad), len(contexts), contexts[min(bad)].input_ids), in_layer(layer))
+
+
+def _scored(
+    vlm: VLM, contexts: Sequence[Encoded], tensors: Sequence[Sampleable], positions: Int[np.ndarray, "context slot"]
+) -> tuple[dict[Sampleable, Tensor], Float[Tensor, "row vocab"]]:
+    """The tensors at the positions, and logits from each prompt's last token on."""
     inputs = decoder_inputs(vlm, contexts)
     at = torch.from_numpy(positions).to(vlm.device)
     kept: dict[Sampleable, list[Tensor]] = {tensor: [] for tensor in tensors}
@@ -146,8 +177,18 @@ def _pass(
                 taps.enter_context(_reading(vlm, layer, tensor, at, kept[tensor]))
         taps.enter_context(tapped(vlm, vlm.n_layers - 1, "resid", last.append))
         vlm.decoder(inputs_embeds=inputs.embeds, position_ids=inputs.position_ids, use_cache=False)
-    values: dict[Sampleable, Tensor] = {name: torch.stack(layers, dim=1).cpu() for name, layers in kept.items()}
-    return _with_answers(vlm, contexts, last[0], values, keep_logits)
+    ends = _ends(contexts)
+    rows = torch.tensor([row for row, positions in enumerate(ends) for _ in positions], device=last[0].device)
+    tokens = torch.tensor([pos for positions in ends for pos in positions], device=last[0].device)
+    values: dict[Sampleable, Tensor] = {
+        name: torch.stack([layer.to(layers[0].device) for layer in layers], dim=1) for name, layers in kept.items()
+    }
+    return values, logits(vlm, last[0][rows, tokens])
+
+
+def _ends(contexts: Sequence[Encoded]) -> list[list[int]]:
+    """Each context's tokens from the prompt's last one on."""
+    return [[*range(context.tokens.last, len(context.tokens))] for context in contexts]
 
 
 @contextmanager
@@ -174,17 +215,13 @@ def _keep(kept: list[Tensor], heads: Sequence[int], at: Int[Tensor, "context slo
 
 
 def _with_answers(
-    vlm: VLM,
     contexts: Sequence[Encoded],
-    hidden: Float[Tensor, "context pos d_model"],
+    scores: Float[Tensor, "row vocab"],
     values: Mapping[Sampleable, Tensor],
     keep_logits: bool,
 ) -> Sampled:
     """Compares each context's answer tokens with the likeliest tokens; answers may differ in length."""
-    ends = [[*range(context.tokens.last, len(context.tokens))] for context in contexts]
-    rows = torch.tensor([row for row, positions in enumerate(ends) for _ in positions], device=hidden.device)
-    at = torch.tensor([pos for positions in ends for pos in positions], device=hidden.device)
-    scores = logits(vlm, hidden[rows, at])
+    ends = _ends(contexts)
     likeliest = [part.tolist() for part in scores.argmax(-1).cpu().split([len(positions) for positions in ends])]
     answers = [context.answer for context in contexts]
     firsts = np.cumsum([0, *(len(positions) for positions in ends[:-1])])

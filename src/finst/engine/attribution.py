@@ -39,9 +39,10 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from finst.engine.attention import PROBE, probing
 from finst.engine.edits import unedited
+from finst.engine.finite import all_finite, in_layer, not_finite, total
 from finst.engine.precision import arithmetic, at_least_float32
 from finst.engine.readout import answer_logits, output_of
-from finst.engine.record import Recording, record
+from finst.engine.record import Recording, check_recording, record
 from finst.engine.sites import HEAD_SITES, heads_and_width, tapped
 from finst.engine.validation import check
 from finst.errors import FinstError, choice
@@ -68,8 +69,8 @@ def attribution(
     ``answers`` are (a1, a1*). With ``steps`` 1 all layers share one gradient, at the clean run; more ``steps`` use as
     many nodes on a path for each layer. The heads of ``k`` and ``v`` are KV heads. Weights get no gradients. See the
     module's docstring for formula and sources. Raises FinstError for positions outside the context, answers outside
-    the vocabulary, an unknown site, fewer than one step, contexts of different lengths, and decoders that ``record``
-    or ``counterfactuals`` refuses.
+    the vocabulary, an unknown site, fewer than one step, contexts of different lengths, decoders that ``record`` or
+    ``counterfactuals`` refuse, and for gradients that are not finite.
     """
     if site not in HEAD_SITES:
         raise choice("site with heads", site, HEAD_SITES)
@@ -91,7 +92,13 @@ def attribution(
             path = torch.stack([x[layer].lerp(changed[layer], time) for time in times]).to(vlm.dtype)
             along = tail.gradient_along(layer, path)
             gradient[layer] += sum(weight * node.to(x.dtype) for weight, node in zip(weights, along, strict=True))
-        return ((changed - x) * gradient).sum(dim=(1, 3))
+        scores = ((changed - x) * gradient).sum(dim=(1, 3))
+    if not all_finite(both.total, total(scores)):
+        check_recording(vlm, both)
+        bad = torch.nonzero(~scores.isfinite().all(dim=1))
+        if len(bad):  # gradients come from the last layer
+            raise not_finite(vlm, "the gradient of the answers", in_layer(int(bad[-1])))
+    return scores
 
 
 def _radau(count: int) -> tuple[list[float], list[float]]:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from finst.engine.attention import PROBE, probing
 from finst.engine.edits import Rows
+from finst.engine.finite import all_finite, first_bad, first_layer, in_layer, total
 from finst.engine.graphs import forget, replayed
 from finst.engine.kernel_patching import fused
 from finst.engine.memory import recording_bytes, token_budget, walk_bytes
@@ -22,11 +23,11 @@ from finst.engine.precision import arithmetic
 from finst.engine.prefix import SharedPrefix
 from finst.engine.readout import answer_logits, output_of
 from finst.engine.reads import Observed, Read, ReadCells, cells, shaped
-from finst.engine.record import Recording
+from finst.engine.record import Recording, check_recording
 from finst.engine.schedule import Bundle, Schedule, Touches, chunks, plan, touches
 from finst.engine.site_ops import SiteOps, site_ops
 from finst.engine.sites import SITES, Site, heads_and_width, tapped
-from finst.engine.validation import check
+from finst.engine.validation import bad_row, check, check_values, written
 from finst.vlm.families.base import Blocks
 from finst.vlm.open import VLM
 from finst.vlm.to_device import to_device
@@ -64,8 +65,38 @@ def observe(
     """As ``counterfactuals``; returns the activations at ``reads`` beside the logits.
 
     A row is computed from its first edited or read layer and token on, so a read before a row's edits costs time.
+    Raises NotFiniteError, also for edits whose values are not finite.
     """
     check(vlm, clean, rows, reads)
+    observed = _observed(vlm, clean, rows, reads, answers, max_memory)
+    if not all_finite(clean.total, total(observed.logits, *observed.reads, *written(vlm, rows))):
+        _look_again(vlm, clean, rows, observed, reads, answers)
+    return observed
+
+
+def _look_again(
+    vlm: VLM, clean: Recording, rows: Rows, observed: Observed, reads: Sequence[Read], answers: Sequence[int] | None
+) -> None:
+    """Raises NotFiniteError for the first context, edit or row that is not finite, if there is one."""
+    check_recording(vlm, clean)
+    check_values(vlm, rows)
+    whole = range(rows.count)
+    bad = [(whole, observed.logits), *((read.rows or whole, x) for read, x in zip(reads, observed.reads, strict=True))]
+    found = [taken[index] for taken, values in bad if (index := first_bad([values])) is not None]
+    if found:
+        row = rows.take(np.array([min(found)]))
+        layer = first_layer(vlm, partial(_observed, vlm, clean, row, (), answers))
+        raise bad_row(vlm, clean, row, min(found), rows.count, in_layer(layer))
+
+
+def _observed(
+    vlm: VLM,
+    clean: Recording,
+    rows: Rows,
+    reads: Sequence[Read],
+    answers: Sequence[int] | None,
+    max_memory: int | None = None,
+) -> Observed:
     hidden = torch.empty(rows.count, clean.output.shape[-1], dtype=vlm.dtype, device=vlm.device)
     pending = [_pending(vlm, read, rows.count) for read in reads]
     touched = _touches(rows, pending, clean.blocks)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 import torch
@@ -42,10 +43,26 @@ class Edit:
             raise choice("op", self.op, get_args(Op))
         if (self.value is None) != (self.op == "zero"):
             raise FinstError(f"an edit with op {self.op!r} {'needs a' if self.value is None else 'takes no'} value")
+        if self.value is not None and not isinstance(self.value, Tensor):
+            raise FinstError(f"an edit's value is a {type(self.value).__name__}; expected a torch tensor")
+        if self.value is not None and self.value.is_complex():
+            raise FinstError(f"an edit's value is of {self.value.dtype}; expected real numbers")
+        check_coefficients([self.coefficient])
         if self.coefficient != 1 and self.op != "add":
             raise FinstError(f"an edit with op {self.op!r} takes no coefficient: only op 'add' does")
         if bool(self.heads) != (self.site in HEAD_SITES):
             raise FinstError(f"an edit at site {self.site!r} {'takes no' if self.heads else 'needs'} heads")
+
+
+def check_coefficients(coefficients: Sequence[object]) -> None:
+    """Raises FinstError for a coefficient (a dose) that is not a finite number."""
+    for coefficient in coefficients:
+        try:
+            finite = math.isfinite(cast(Any, coefficient))
+        except (TypeError, ValueError, OverflowError, RuntimeError):
+            finite = False
+        if not finite:
+            raise FinstError(f"an edit's coefficient is {coefficient!r}; expected a finite number, such as 1.0")
 
 
 Row = tuple[Edit, ...]
@@ -210,14 +227,24 @@ def _spread(edit: Edit) -> Float[Tensor, "edit width"]:
         ) from error
 
 
+def check_positions(positions: Sequence[int], length: int) -> None:
+    """Raises FinstError for positions outside a source of ``length`` tokens."""
+    wrong = [pos for pos in positions if not 0 <= pos < length]
+    if wrong:
+        raise FinstError(f"a position to edit must be in 0..{length - 1}, the source's tokens; got {wrong[0]}")
+
+
 def each_head(
     source: Float[Tensor, "layer pos head d_head"], positions: Sequence[int], site: Literal["q", "k", "v", "z"] = "z"
 ) -> Rows:
     """One row for each head of the model, layer by layer: its values at ``positions`` become the source context's.
 
     The L*H rows of one map of causal mediation (paper, section "Causal mediation", Fig 1d). ``source`` holds all
-    positions; its heads are KV heads for ``k`` and ``v``.
+    positions; its heads are KV heads for ``k`` and ``v``. Raises FinstError for positions outside the source.
     """
+    if source.dim() != 4:
+        raise FinstError(f"a source has the axes layer, pos, head and d_head; got {source.dim()} axes")
+    check_positions(positions, source.shape[1])
     layers, _, heads, d_head = source.shape
     count = layers * heads
     block = Block(

@@ -13,17 +13,18 @@ from torch import Tensor
 
 from finst.engine.attention import PROBE, probing
 from finst.engine.continuation import Cache, Continuation
-from finst.engine.decode_steps import by_step
+from finst.engine.decode_steps import by_step, picked
 from finst.engine.edits import Block, Rows
-from finst.engine.greedy import Generated, Greedy, empty_generation, greedy
+from finst.engine.finite import all_finite, first_layer, in_layer, total
+from finst.engine.greedy import PADDING, Generated, Greedy, empty_generation, greedy
 from finst.engine.kernel_patching import fused
 from finst.engine.memory import allowed, walk_bytes
 from finst.engine.precision import arithmetic, at_least_float32
 from finst.engine.readout import decoder_call, logits
-from finst.engine.record import Recording
+from finst.engine.record import Recording, check_recording
 from finst.engine.site_ops import SiteOps, writes
 from finst.engine.sites import Site, heads_and_width, tapped
-from finst.engine.validation import check
+from finst.engine.validation import bad_row, check, check_values, written
 from finst.errors import FinstError
 from finst.vlm.families.base import DecoderInputs
 from finst.vlm.open import VLM
@@ -51,7 +52,8 @@ def generate(
     memory in bytes (default: 1 GiB on the CPU, half of a GPU's free memory); rows that do not fit take turns.
 
     Raises FinstError when ``clean`` holds more than one context, for an edit outside the model or beyond the last
-    position, ``max_new_tokens`` below 1, and an impossible ``stop`` or ``repetition_penalty``.
+    position, ``max_new_tokens`` below 1, an impossible ``stop`` or ``repetition_penalty``, and for logits or edits that
+    are not finite.
     """
     if len(clean) != 1:
         raise FinstError(f"generation needs a recording of one clean context; this one holds {len(clean)}")
@@ -65,7 +67,32 @@ def generate(
         for start in range(0, rows.count, at_once):
             part = slice(start, start + at_once)
             _decode(vlm, clean, rows.take(np.arange(rows.count)[part]), first, choice, generated[part])
+        # The likeliest of logits that are NaN is the first of these, so the chosen ones tell.
+        chosen = generated.logits.masked_fill(generated.tokens == PADDING, 0)
+        if not all_finite(clean.total, total(chosen, *written(vlm, rows))):
+            _look_again(vlm, clean, rows, chosen, partial(_decode, first=first, choice=choice))
     return generated
+
+
+def _look_again(
+    vlm: VLM, clean: Recording, rows: Rows, chosen: Float[Tensor, "row step"], decode: Callable[..., None]
+) -> None:
+    """Raises NotFiniteError for the context, edit or row that is not finite, if there is one."""
+    check_recording(vlm, clean)
+    check_values(vlm, rows)
+    bad = torch.nonzero(~chosen.isfinite())
+    if len(bad):
+        index, step = bad[0].tolist()
+        row, again = rows.take(np.array([index])), empty_generation(vlm, 1, step + 1)
+        row = Rows(
+            row.context,
+            {
+                site: picked(block, np.flatnonzero(block.pos < clean.length + step))
+                for site, block in row.blocks.items()
+            },
+        )
+        layer = first_layer(vlm, partial(decode, vlm, clean, row, generated=again))
+        raise bad_row(vlm, clean, row, index, rows.count, f"{in_layer(layer)}, at generated token {step}")
 
 
 def _rows_at_once(vlm: VLM, length: int, width: int, new: int, max_memory: int | None) -> int:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from finst.engine.edits import Block, Rows
+from finst.engine.edits import Block, Rows, check_coefficients, check_positions
 from finst.engine.sites import HEAD_SITES, Site
 from finst.errors import FinstError
 from finst.vlm.to_device import to_device
@@ -19,8 +19,10 @@ def each_layer(source: Float[Tensor, "layer all_pos *head_width"], positions: Se
     """One row for each layer: the values of all of its heads at ``positions`` become the source context's.
 
     ``source`` holds all positions of a site, with a head axis where the site has one. Replacing the z of all heads of a
-    layer replaces all that its attention adds to the residual stream.
+    layer replaces all that its attention adds to the residual stream. Raises FinstError for positions outside the
+    source.
     """
+    check_positions(positions, source.shape[1])
     values = source if site in HEAD_SITES else source[:, :, None]
     layers, _, heads, width = values.shape
     row, pos, head = _grid(np.arange(layers), np.array(positions, dtype=np.int64), np.arange(heads))
@@ -42,7 +44,7 @@ def head_sets(
     Without ``coefficients`` values are replaced (a sweep over K: paper, Figs 13, 29, 45, Table 1); with them each row
     adds one coefficient times the values (the K x alpha grid of Fig 3b). K = 0 is an unedited row. Raises FinstError
     for a site without heads, a K that exceeds the ranking, a ranking that holds a head twice, and when the numbers of
-    positions and values differ.
+    positions and values differ. Also for a head outside of ``values``, and coefficients that are not finite.
     """
     if site not in HEAD_SITES:
         raise FinstError(f"head sets need a site with heads, one of {', '.join(HEAD_SITES)}; got {site!r}")
@@ -50,6 +52,13 @@ def head_sets(
         raise FinstError(f"{len(positions)} positions need as many values per head; got {values.shape[1]}")
     if len(np.unique(ranking, axis=0)) < len(ranking):
         raise FinstError("the ranking holds a head twice: expected every head at most once")
+    count = (values.shape[0], values.shape[2])
+    if len(ranking) and (ranking.min() < 0 or (ranking >= count).any()):
+        raise FinstError(
+            f"the ranking holds (layer, head) from {ranking.min(0).tolist()} to {ranking.max(0).tolist()}; expected "
+            f"layers in 0..{count[0] - 1} and heads in 0..{count[1] - 1}"
+        )
+    check_coefficients(coefficients or ())
     wrong = [k for k in ks if not 0 <= k <= len(ranking)]
     if wrong:
         raise FinstError(f"K must be in 0..{len(ranking)}, the number of ranked heads; got {wrong[0]}")

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional
 
+from finst.engine.finite import all_finite, first_bad, not_finite, total
 from finst.engine.precision import arithmetic, at_least_float32, linear_by_parts
 from finst.errors import FinstError
 from finst.vlm.encode import Encoded
@@ -82,9 +83,18 @@ def answer_logits(
 def decoded(
     vlm: VLM, hidden: Float[Tensor, "*at d_model"], answers: Sequence[int] | None
 ) -> Float[Tensor, "*at answer"]:
-    """The answers' logits (None: the whole vocabulary's) of outputs of the last layer, at any tokens."""
+    """The answers' logits (None: the whole vocabulary's) of outputs of the last layer, at any tokens.
+
+    Raises FinstError for answers outside the vocabulary, and for logits that are not finite.
+    """
     with arithmetic(vlm):
-        return answer_logits(vlm, hidden.flatten(0, -2), answers).unflatten(0, hidden.shape[:-1])
+        rows = hidden.flatten(0, -2)
+        read = answer_logits(vlm, rows, answers)
+    index = None if all_finite(total(read)) else first_bad([read])
+    if index is not None:
+        where = "in its own values" if first_bad([rows[index : index + 1]]) == 0 else "in the logits"
+        raise not_finite(vlm, f"output {index + 1} of {len(rows)} of the last layer", where)
+    return read.unflatten(0, hidden.shape[:-1])
 
 
 def _normed(vlm: VLM, hidden: Float[Tensor, "row d_model"]) -> Float[Tensor, "row d_model"]:

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from finst.engine.finite import all_finite, context_name, first_bad, first_layer, in_layer, not_finite, total
 from finst.engine.kernel_patching import fused
 from finst.engine.precision import arithmetic
 from finst.engine.readout import decoder_call, decoder_inputs
@@ -127,8 +128,22 @@ def activations(
 ) -> dict[Site, Activations]:
     """Some sites at some ``positions`` (None: all) of contexts of equal length. Nothing else is kept.
 
-    Raises FinstError for contexts of different lengths, an unknown site, or a position outside the contexts.
+    Raises FinstError for contexts of different lengths, an unknown site, a position outside the contexts, and for
+    values that are not finite.
     """
+    read = _read(vlm, contexts, sites, positions)
+    if not all_finite(total(*read.values())):
+        index = first_bad(list(read.values()))
+        if index is not None:
+            layer = first_layer(vlm, partial(_read, vlm, contexts[index : index + 1], sites, positions))
+            name = context_name(vlm, index, len(contexts), contexts[index].input_ids)
+            raise not_finite(vlm, name, in_layer(layer))
+    return read
+
+
+def _read(
+    vlm: VLM, contexts: Sequence[Encoded], sites: Sequence[Site], positions: Sequence[int] | None
+) -> dict[Site, Activations]:
     with arithmetic(vlm), fused(vlm):
         inputs = decoder_inputs(vlm, contexts)
         check_positions(positions, inputs.embeds.shape[1])

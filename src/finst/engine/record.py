@@ -14,6 +14,7 @@ from torch.utils.hooks import RemovableHandle
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
 from finst.engine.attention import PROBE, capturing, matches_visibility, probing
+from finst.engine.finite import all_finite, context_name, first_bad, in_layer, not_finite, total
 from finst.engine.graphs import replayed
 from finst.engine.kernel_patching import fused
 from finst.engine.memory import recording_bytes
@@ -56,6 +57,13 @@ class Recording:
     """Tokens that see each other, later ones included."""
     sites: Mapping[Site, Activations]
     """The requested sites, at the requested positions."""
+    total: Float[Tensor, ""] | None = None
+    """The sum of all of ``handed_out``: not finite if any number is not."""
+
+    @property
+    def handed_out(self) -> tuple[Float[Tensor, "context *_"], ...]:
+        """What experiments take from a recording; the rest is for replaying, and shows in what a replay returns."""
+        return (self.z, self.logits, *self.sites.values())
 
     def __len__(self) -> int:
         return len(self.z)
@@ -144,9 +152,28 @@ def record(
     """Runs the contexts (of equal length) through the model in one batch.
 
     ``sites`` are kept beside ``z``, at ``positions`` (None: all). Raises FinstError for contexts of different lengths,
-    an unknown site, a position outside the contexts, and for a decoder whose attention mask is not the one that the
-    engine assumes.
+    an unknown site, a position outside the contexts, for a decoder whose attention mask is not the one that the engine
+    assumes, and for numbers that are not finite (on a GPU with the first results of an edited run, which wait for it).
     """
+    recording = _run(vlm, contexts, sites, positions)
+    recording = replace(recording, total=total(*recording.handed_out))
+    if recording.z.device.type != "cuda" and not all_finite(recording.total):
+        check_recording(vlm, recording)
+    return recording
+
+
+def check_recording(vlm: VLM, recording: Recording) -> None:
+    """Looks at every number. Raises NotFiniteError for the first context with one that is not finite."""
+    index = first_bad(recording.handed_out)
+    if index is None:
+        return
+    part = recording[index]
+    states = (*part.inputs, part.output)
+    layer = next((place - 1 for place, x in enumerate(states) if not x.isfinite().all()), None)
+    raise not_finite(vlm, context_name(vlm, index, len(recording), part.input_ids[0]), in_layer(layer))
+
+
+def _run(vlm: VLM, contexts: Sequence[Encoded], sites: Sequence[Site], positions: Sequence[int] | None) -> Recording:
     with arithmetic(vlm), probing(vlm.model), fused(vlm):
         batch = prepared(vlm, contexts)
         check_positions(positions, batch.input_ids.shape[1])

@@ -108,13 +108,22 @@ def run(
     one of the wrong type, a ``vlm`` beside other settings of the model, and whatever the experiment refuses.
     """
     chosen = experiment_of(experiment) if isinstance(experiment, str) else _instance(experiment)
-    spec = from_json(chosen.spec, {**_model_of(vlm, settings), **{name: plain(v) for name, v in settings.items()}})
+    given = {name: _setting(name, value) for name, value in settings.items()}
+    spec = from_json(chosen.spec, {**_model_of(vlm, settings), **given})
     folder = Path(out) if out is not None else Path("runs") / chosen.name
     return Run(chosen, executor.run(chosen, spec, folder, console=console, vlm=vlm))
 
 
 def _instance(experiment: Experiment[Any] | type[Experiment[Any]]) -> Experiment[Any]:
     return experiment() if isinstance(experiment, type) else experiment
+
+
+def _setting(name: str, value: object) -> Any:
+    """A setting as a plain value. Raises FinstError for a kind of value that no setting has."""
+    try:
+        return plain(value)
+    except TypeError as cause:
+        raise FinstError(f"{name}: {cause}") from cause
 
 
 def _model_of(vlm: VLM | None, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,23 +13,10 @@ import xarray as xr
 from finst.errors import FinstError
 from finst.runs.experiment import Unit
 from finst.scenes.object import Grid
+from finst.vlm.spec import check_numbers as check_numbers
 
 MAX_NEW_TOKENS = 10
 """Tokens of a generated answer: more than an object's name takes in any published tokenizer."""
-
-
-def check_numbers(spec: object, least: Mapping[str, int]) -> None:
-    """Raises FinstError for a field of the spec below its least value, and for an ``alpha`` that is no error rate.
-
-    ``least`` has the least allowed value of each field.
-    """
-    for field, minimum in least.items():
-        value = getattr(spec, field)
-        if value < minimum:
-            raise FinstError(f"{field} is {value}: expected at least {minimum}")
-    alpha = getattr(spec, "alpha", 0.05)
-    if not 0 < alpha < 1:
-        raise FinstError(f"alpha is {alpha}: expected an error rate between 0 and 1, such as 0.05")
 
 
 def square(text: str) -> Grid:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,12 +15,16 @@ import numpy as np
 from jaxtyping import Int
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 INK = "#1b2028"
 """Colour of text and axes; in a page it becomes the page's text colour."""
 
 FAINT = "#8a929e"
 """Colour of grid lines and marks in the background, legible on white and on black."""
+
+LEAST_TEXT_PX = 9.0
+"""The smallest text of a figure on any screen, in CSS px."""
 
 STYLE: Mapping[str, object] = {
     "font.family": "DejaVu Sans",
@@ -84,6 +89,13 @@ class NamedFigure:
         with mpl.rc_context(STYLE):  # pyright: ignore[reportArgumentType]
             self.figure.draw_without_rendering()
         self.figure.set_layout_engine("none")
+
+    @property
+    def least_px(self) -> int:
+        """The width in CSS px at which the smallest text is ``LEAST_TEXT_PX`` high; pages show it no narrower."""
+        texts = [text for text in self.figure.findobj(Text) if text.get_visible() and text.get_text().strip()]  # pyright: ignore
+        smallest = min((float(text.get_fontsize()) for text in texts), default=LEAST_TEXT_PX)
+        return math.ceil(72 * self.figure.get_figwidth() * LEAST_TEXT_PX / smallest)
 
     @cached_property
     def png(self) -> bytes:

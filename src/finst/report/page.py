@@ -15,21 +15,25 @@ from markupsafe import Markup
 from PIL import Image
 
 from finst.report.comparison import Difference
-from finst.report.example import ContextView, TrialExample
+from finst.report.example import ContextView, Lattice, TrialExample, outline
 from finst.report.figures import NamedFigure
 from finst.report.findings import Findings
-from finst.report.wording import capital, format_p, listed, number, runs
+from finst.report.tables import labelled
+from finst.report.wording import capital, counted, format_p, listed, number, runs
 
 PACKAGE = "finst.report"
 
+TALL = 0.75
+"""Figures whose height is above this share of their width may take a whole page in print, others less than half."""
+
 
 def render(template: str, *packages: str, **content: Any) -> str:
-    """A page from a template of this package or of one of ``packages``, with style and published values."""
-    return (
-        _environment(*packages)
-        .get_template(template)
-        .render(published=published(), style=Markup(_asset("templates/page.css")), **content)
-    )
+    """A page from a template of this package or of one of ``packages``, with style and published values.
+
+    Narrow screens show rows of tables as lists, every cell with its column's heading.
+    """
+    page = _environment(*packages).get_template(template)
+    return labelled(page.render(published=published(), style=Markup(_asset("templates/page.css")), **content))
 
 
 def report_page(
@@ -41,6 +45,7 @@ def report_page(
         findings=findings,
         figures=[figure_entry(figure) for figure in figures],
         view=view_entry(example.view, example.grid),
+        grid=example.grid,
         tokens=example.tokens,
         record=record,
         provenance=provenance(record),
@@ -114,7 +119,7 @@ def _environment(*packages: str) -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    filters = (number, format_p, capital, runs, visible)
+    filters = (number, format_p, capital, counted, runs, visible)
     environment.filters |= {function.__name__: function for function in filters}
     return environment
 
@@ -136,37 +141,34 @@ def figure_entry(figure: NamedFigure) -> dict[str, Any]:
         "title": figure.title,
         "caption": figure.caption,
         "svg": Markup(figure.svg),
+        "least_px": figure.least_px,
+        "tall": figure.figure.get_figheight() > TALL * figure.figure.get_figwidth(),
         "csv": data_uri(figure.csv.encode(), "text/csv"),
         "png": data_uri(figure.png, "image/png"),
     }
 
 
 def view_entry(view: ContextView, grid: tuple[int, int]) -> dict[str, Any]:
-    """A context's picture as the templates need it: size in px, and outlines of the objects' image tokens."""
+    """A context's picture as the templates need it: size in px, and outlines of the objects' image tokens.
+
+    ``grid`` is that of the image tokens, for views that do not say where these are.
+    """
     height, width = view.image.shape[:2]
     buffer = io.BytesIO()
     Image.fromarray(view.image).save(buffer, "PNG", optimize=True)
-    tall, wide = height / grid[0], width / grid[1]
+    lattice = view.lattice or Lattice.even(grid, height, width)
     cells = [
-        {"object": cells.object, "name": cells.name, "outline": outline(cells.patches, wide, tall)}
+        {
+            "object": cells.object,
+            "name": cells.name,
+            "target": cells.object in view.targets,
+            "outline": outline(cells.patches, lattice),
+        }
         for cells in view.cells
     ]
-    lines = {"xs": [col * wide for col in range(1, grid[1])], "ys": [row * tall for row in range(1, grid[0])]}
+    lines = {"xs": [left for left, _ in lattice.cols[1:]], "ys": [top for top, _ in lattice.rows[1:]]}
     picture = data_uri(buffer.getvalue(), "image/png")
     return {"view": view, "png": picture, "width": width, "height": height, "cells": cells, **lines}
-
-
-def outline(patches: Sequence[tuple[int, int]], wide: float, tall: float) -> str:
-    """An SVG path around (row, column) patches of ``wide`` x ``tall`` px: the edges that belong to only one patch."""
-    inside = set(patches)
-    edges = []
-    for row, col in sorted(inside):
-        left, top, right, bottom = col * wide, row * tall, (col + 1) * wide, (row + 1) * tall
-        edges += [f"M{left:g} {top:g}H{right:g}"] if (row - 1, col) not in inside else []
-        edges += [f"M{left:g} {bottom:g}H{right:g}"] if (row + 1, col) not in inside else []
-        edges += [f"M{left:g} {top:g}V{bottom:g}"] if (row, col - 1) not in inside else []
-        edges += [f"M{right:g} {top:g}V{bottom:g}"] if (row, col + 1) not in inside else []
-    return "".join(edges)
 
 
 def provenance(record: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

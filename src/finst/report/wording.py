@@ -1,8 +1,9 @@
-"""How findings, captions and tables write numbers, p values and lists."""
+"""How findings, captions and tables write numbers, p values, intervals, counts and lists."""
 
 # ruff: noqa: RUF001, RUF002  (typeset text: dashes and minus signs as readers expect them)
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -28,21 +29,76 @@ def number(value: float, decimals: int = 3) -> str:
     return f"{value:.{decimals}f}".replace("-", "−")
 
 
+def interval(low: float, high: float, decimals: int = 3) -> str:
+    """``[0.200, 0.310]``; says so where there is none."""
+    if np.isnan(low) or np.isnan(high):
+        return "[no interval]"
+    return f"[{number(low, decimals)}, {number(high, decimals)}]"
+
+
+def share_interval(value: float, low: float, high: float) -> str:
+    """``83.3% [70.4%, 91.3%]``; a dash for NaN."""
+    return f"{share(value)} [{share(low)}, {share(high)}]"
+
+
+def share(value: float) -> str:
+    """``12.5%``; a dash for NaN."""
+    return "–" if np.isnan(value) else f"{value:.1%}"
+
+
+def of_margin(effect: float, margin: float) -> str:
+    """An effect as a share of the clean margin (both in logits), such as ``2.0 % of the clean margin``.
+
+    Says so where the margin is not known, as in runs of earlier versions, or is not positive.
+    """
+    share = percent(effect, margin)
+    return f"{share} of the clean margin" if share else "share of the clean margin not known"
+
+
+def percent(part: float, whole: float) -> str:
+    """``58 %``, ``2.0 %``, ``0.3 %``; empty where the whole is not known or not positive."""
+    if not (np.isfinite(part) and np.isfinite(whole) and whole > 0):
+        return ""
+    share = 100 * part / whole
+    return f"{share:.{0 if abs(share) >= 9.95 else 1}f} %".replace("-", "−")
+
+
+def counted(count: int, noun: str) -> str:
+    """``1 head``, ``2 heads``, ``10,000 resamples``."""
+    return f"{count:,} {plural(noun, count)}"
+
+
+def plural(noun: str, count: int) -> str:
+    """The noun for so many: ``head``, ``heads``; ``query``, ``queries``."""
+    if count == 1:
+        return noun
+    return f"{noun[:-1]}ies" if re.search("[^aeiou]y$", noun) else f"{noun}s"
+
+
+def sampled(count: int, noun: str) -> str:
+    """``n = 20 pairs``."""
+    return f"n = {counted(count, noun)}"
+
+
 def format_p(p: float) -> str:
-    """``0.012``, or ``< 0.001``; a dash for NaN."""
+    """``0.012``, or ``< 0.001``; a dash for NaN. For cells of a column that ``p_heading`` names."""
     return "< 0.001" if p < 0.001 else number(p)
 
 
-def probability(p: float, name: str = "p") -> str:
-    """``p = 0.012``, or ``p < 0.001``."""
-    if np.isnan(p):
-        return f"{name} not defined"
-    return f"{name} {format_p(p)}" if p < 0.001 else f"{name} = {format_p(p)}"
+def probability(p: float, against: str, name: str = "p") -> str:
+    """``p = 0.012 against no edit``, or ``p < 0.001 against ...``: no p without what it is against."""
+    value = " not defined" if np.isnan(p) else f" {format_p(p)}" if p < 0.001 else f" = {format_p(p)}"
+    return f"{name}{value} against {against}"
+
+
+def p_heading(against: str, name: str = "p") -> str:
+    """The heading of a column of p values: ``p against no edit``."""
+    return f"{name} against {against}"
 
 
 def span(layers: Sequence[int]) -> str:
     """``layer 3``, ``layers 3–5``, ``layers 3–5 and 8``."""
-    return f"layer{'' if len(layers) == 1 else 's'} {runs(layers)}"
+    return f"{plural('layer', len(layers))} {runs(layers)}"
 
 
 def runs(layers: Sequence[int]) -> str:

@@ -8,17 +8,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import xarray as xr
 from rich.console import Console
 
 from finst.engine.memory import gauge
+from finst.errors import FinstError, NotFiniteError, out_of_memory
 from finst.runs.experiment import Experiment, Unit
 from finst.runs.finished import FinishedRun
 from finst.runs.manifest import ModelRecord
-from finst.runs.progress import print_line, progress
+from finst.runs.measured import check_measured
+from finst.runs.progress import print_line, progress, waiting
 from finst.runs.provenance import now, session
+from finst.runs.size import check_size
 from finst.runs.spec import differences, to_json
 from finst.runs.store import RunFolder
 from finst.vlm.open import VLM, Reader, open_reader, open_vlm
+from finst.vlm.reader import notes
 from finst.vlm.spec import ModelSpec
 
 SpecT = TypeVar("SpecT", bound=ModelSpec)
@@ -40,29 +45,63 @@ def run(
     data. Raises FinstError for bad input (before any weight loads, where that is possible), when the folder holds
     anything but this run, and when another process works on it. A KeyboardInterrupt states how many units are kept.
     """
+    spec.check()
     folder = RunFolder.claim(out, experiment.name, to_json(spec))
     reader = vlm.reader if vlm else open_reader(spec.model, revision=spec.revision)
-    experiment.check(spec, reader)
-    units = experiment.plan(spec)
     console = console or Console(stderr=True)
+    units = planned(experiment, spec, reader, out, console, inputs_given=inputs is not None)
     print_line(console, f"{experiment.name} of {reader.id}: {len(units)} units into {out}")
-    vlm = vlm or open_vlm(reader, dtype=spec.dtype, device=spec.device)
+    for note in notes(reader):
+        print_line(console, f"note: {note}")
+    with waiting(console, f"reading the weights of {reader.id}"):
+        vlm = vlm or open_vlm(reader, dtype=spec.dtype, device=spec.device)
+        model = ModelRecord(vlm.reader.id, vlm.reader.revision, vlm.weights_hash, spec.dtype, vlm.place)
+        folder.check_session(model, len(units))
     missing = [index for index in range(len(units)) if not folder.has_unit(index)]
     if missing and inputs is None:
         inputs = experiment.inputs(vlm, spec, out, console)
     with folder.held(), _report_what_is_kept(folder, len(units)):
-        _begin(folder, vlm, spec, len(units), console)
+        prepared = None
         if missing:
-            prepared = experiment.prepare(vlm, spec, inputs)
+            with waiting(console, f"preparing {experiment.name}"):
+                prepared = experiment.prepare(vlm, spec, inputs)
+        _begin(folder, model, len(units), console)
+        if missing:
             _measure(experiment, spec, vlm, prepared, folder, units, missing, console)
         elif units:
             print_line(console, f"{len(units)} of {len(units)} units were measured before")
-        return _finish(experiment, spec, reader, folder, len(units))
+        with waiting(console, f"statistics and report of {experiment.name}"):
+            return _finish(experiment, spec, reader, folder, len(units))
 
 
-def _begin(folder: RunFolder, vlm: VLM, spec: ModelSpec, units: int, console: Console) -> None:
+def planned(
+    experiment: Experiment[SpecT],
+    spec: SpecT,
+    reader: Reader,
+    out: Path,
+    console: Console,
+    *,
+    inputs_given: bool = False,
+) -> tuple[Unit, ...]:
+    """The units of a run that can succeed, as far as can be known without weights. Writes nothing.
+
+    Raises FinstError for what this machine cannot hold, for whatever the experiment refuses, and (unless
+    ``inputs_given``) for other runs that it could not use.
+    """
+    spec.check()
+    size = experiment.size(spec, reader)
+    check_size(size, out)
+    if size.notable:
+        print_line(console, f"{experiment.name}: {size.text}")
+    with waiting(console, f"planning {size.trials:,} {size.samples}"):
+        experiment.check(spec, reader)
+        if not inputs_given:
+            experiment.check_inputs(spec, reader, out)
+        return experiment.plan(spec)
+
+
+def _begin(folder: RunFolder, model: ModelRecord, units: int, console: Console) -> None:
     """Opens the record. Prints a note when versions or machine have changed: numbers may then round differently."""
-    model = ModelRecord(vlm.reader.id, vlm.reader.revision, vlm.weights_hash, spec.dtype, str(vlm.device))
     *_, before, here = (None, *folder.begin(model, units, session()).sessions)
     if before is None:
         return
@@ -77,10 +116,19 @@ def _report_what_is_kept(folder: RunFolder, units: int) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as interrupt:
-        kept = sum(folder.has_unit(index) for index in range(units))
-        raise KeyboardInterrupt(
-            f"{kept} of {units} units are kept in {folder.path}, and the same command resumes from there"
-        ) from interrupt
+        raise KeyboardInterrupt(_kept(folder, units)) from interrupt
+    except (MemoryError, RuntimeError) as cause:
+        if not out_of_memory(cause):
+            raise
+        raise FinstError(
+            f"memory ran out ({' '.join(str(cause).split())[:200]}): expected a smaller batch, smaller units, another "
+            f"dtype or device, or a machine with more memory; {_kept(folder, units)}"
+        ) from cause
+
+
+def _kept(folder: RunFolder, units: int) -> str:
+    kept = sum(folder.has_unit(index) for index in range(units))
+    return f"{kept} of {units} units are kept in {folder.path}, and the same command resumes from there"
 
 
 def _measure(
@@ -98,13 +146,26 @@ def _measure(
         for index in missing:
             bar.begin(units[index].name)
             started = time.perf_counter()
-            data = experiment.measure(vlm, spec, units[index], prepared)
+            data = _measured(experiment, vlm, spec, units[index], prepared)
             folder.write_unit(index, data, time.perf_counter() - started, peak_memory())
             bar.advance()
 
 
+def _measured(experiment: Experiment[SpecT], vlm: VLM, spec: SpecT, unit: Unit, prepared: Any) -> xr.Dataset:
+    """The data of one unit. Raises NotFiniteError naming the unit where numbers are not finite."""
+    try:
+        data = experiment.measure(vlm, spec, unit, prepared)
+    except NotFiniteError as error:
+        raise NotFiniteError(f"{unit.name}: {error}") from error
+    check_measured(data, unit.name)
+    return data
+
+
 def _finish(experiment: Experiment[SpecT], spec: SpecT, reader: Reader, folder: RunFolder, units: int) -> FinishedRun:
-    summary = experiment.summarise(spec, [folder.read_unit(index) for index in range(units)])
+    parts = [folder.read_unit(index) for index in range(units)]
+    for index, part in enumerate(parts):
+        check_measured(part, f"unit {index} in {folder.path}")
+    summary = experiment.summarise(spec, parts)
     folder.write_summary(summary)
     figures = experiment.report.figures(summary)
     for figure in figures:

@@ -16,6 +16,7 @@ from finst.report.example import TrialExample
 from finst.report.figures import NamedFigure
 from finst.report.findings import Findings
 from finst.report.page import findings_side_by_side, report_page
+from finst.runs.size import Size
 from finst.vlm.open import VLM, Reader
 from finst.vlm.spec import ModelSpec
 
@@ -63,6 +64,17 @@ class Experiment(ABC, Generic[SpecT]):
     @abstractmethod
     def plan(self, spec: SpecT) -> tuple[Unit, ...]:
         """The units of the run: a pure function of the spec."""
+
+    def size(self, spec: SpecT, reader: Reader) -> Size:
+        """How large the run is. Experiments that can be made large say so by arithmetic, without a plan."""
+        units = self.plan(spec)
+        return Size(sum(len(unit.trials) for unit in units), per_unit=max([1, *(len(unit.trials) for unit in units)]))
+
+    def check_inputs(self, spec: SpecT, reader: Reader, out: Path) -> None:
+        """Raises FinstError, before any weight loads, for runs that ``inputs`` could not use or make; writes nothing.
+
+        ``out`` is the folder of this run.
+        """
 
     def inputs(self, vlm: VLM, spec: SpecT, out: Path, console: Console) -> Any:
         """What this run needs from other runs, which are made first if they are missing; None for nothing."""

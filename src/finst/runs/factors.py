@@ -15,8 +15,7 @@ SpecT = TypeVar("SpecT")
 NAMES = {"samples": "pairs"}
 """Other names of fields."""
 
-VALUES = {"bf16": "bfloat16", "fp16": "float16", "fp32": "float32", "fp64": "float64"}
-"""Other names of values."""
+_WORDS = {"true": True, "false": False, "null": None, "none": None}
 
 
 def with_factors(spec: SpecT, factors: Sequence[str]) -> SpecT:
@@ -38,26 +37,36 @@ def with_factors(spec: SpecT, factors: Sequence[str]) -> SpecT:
         if field in seen:
             raise FinstError(f"the factor {field} is set twice: expected one value, such as {factor}")
         seen.add(field)
-        try:
-            spec = from_json(type(spec), {**to_json(spec), field: _value(value.strip())})
-        except FinstError as refusal:
-            valid = valid_factors(type(spec), field)[0]
-            raise FinstError(f"invalid factor {factor!r} ({refusal}): expected {valid}") from refusal
+        spec = _with(spec, field, value.strip(), factor)
     return spec
 
 
+def _with(spec: SpecT, field: str, text: str, factor: str) -> SpecT:
+    """``spec`` with one field set: by the value that the text stands for or, for fields that take it, by the text."""
+    refusals: list[FinstError] = []
+    for value in (_value(text), text):
+        try:
+            return from_json(type(spec), {**to_json(spec), field: value})
+        except FinstError as refusal:
+            refusals.append(refusal)
+    valid = valid_factors(type(spec), field)[0]
+    raise FinstError(f"invalid factor {factor!r} ({refusals[0]}): expected {valid}") from refusals[0]
+
+
 def _value(text: str) -> Any:
-    """A number, truth value or null in JSON's spelling, in any case; otherwise the text itself."""
+    """A number or list in JSON's spelling, a truth value or null in any case; otherwise the text itself."""
+    if text.lower() in _WORDS:
+        return _WORDS[text.lower()]
     try:
-        return json.loads(text.lower())
-    except ValueError:
-        return VALUES.get(text, text)
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
 
 
 def valid_factors(kind: type, *names: str) -> list[str]:
     """Every factor of a spec (or those called ``names``) with the values that it takes."""
     hints = get_type_hints(kind)
-    return [f"{name}={_values(hints[name])}" for name in names or hints]
+    return [f"{name}={_values(hints[name])}" for name in names or (field.name for field in fields(kind))]
 
 
 def _values(hint: Any) -> str:

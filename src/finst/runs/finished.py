@@ -10,9 +10,8 @@ from typing import Any
 
 import xarray as xr
 
-from finst.errors import FinstError
+from finst.errors import FinstError, check_run
 from finst.report.comparison import Difference
-from finst.runs.archive import unpack
 from finst.runs.manifest import Manifest
 from finst.runs.spec import to_json
 from finst.runs.store import RunFolder
@@ -59,8 +58,7 @@ class FinishedRun:
 
 def manifest_of(path: Path) -> Manifest:
     """The manifest of the run in the folder ``path``, finished or not. Raises FinstError when there is no run."""
-    if not (path / "manifest.json").is_file():
-        raise FinstError(f"{path} holds no run: expected a folder with manifest.json, such as finst run cma writes")
+    check_run(path)
     return Manifest.read(path / "manifest.json")
 
 
@@ -83,7 +81,7 @@ def finished_run(path: Path) -> FinishedRun:
             f"{path} holds a run that is not finished ({done} of {manifest.units} units): expected a finished "
             "run; repeat the command that started it to resume it"
         )
-    return FinishedRun(path, manifest, unpack(folder.summary_path))
+    return FinishedRun(path, manifest, folder.read_summary())
 
 
 def comparable_runs(paths: Sequence[Path]) -> tuple[FinishedRun, ...]:

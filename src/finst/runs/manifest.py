@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from finst.errors import FinstError
+from finst.errors import FinstError, cannot
 from finst.runs.archive import write_atomically
 from finst.runs.spec import from_json, to_json
 
-FORMAT = 2
+FORMAT = 3
 """Version of the file format, raised whenever an older finst could not read what a newer one writes.
 
-2: sessions have ``peak_memory``.
+2: sessions have ``peak_memory``. 3: the file has a ``checksum`` of its other fields.
 """
 
-OLDER = (1,)
+OLDER = (1, 2)
 """Formats that are also read: they lack only what may be absent."""
 
 
@@ -74,20 +76,43 @@ class Manifest:
         return replace(self, status="finished", finished=self.finished or at)
 
     def write(self, path: Path) -> None:
-        """Replaces the file at ``path`` atomically."""
-        write_atomically(path, (json.dumps(to_json(self), indent=2, ensure_ascii=False) + "\n").encode())
+        """Replaces the file at ``path`` atomically. Raises FinstError when it cannot be written."""
+        record = to_json(self)
+        content = json.dumps({**record, "checksum": _checksum(record)}, indent=2, ensure_ascii=False)
+        write_atomically(path, f"{content}\n".encode())
 
     @classmethod
     def read(cls, path: Path) -> Manifest:
-        """Raises FinstError when the file is no manifest, is damaged, or was written by a newer finst."""
+        """Raises FinstError when the file cannot be read, is no manifest, is damaged, or is of a newer finst."""
         try:
-            data = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as cause:
-            raise FinstError(f"{path} is damaged ({cause}): choose another out folder, or delete this one") from cause
+            data = json.loads(path.read_bytes().decode("utf-8"))
+        except OSError as cause:
+            raise cannot("read", path, cause) from cause
+        except (ValueError, RecursionError) as cause:
+            raise _damaged(path, cause) from cause
         version = data.get("format") if isinstance(data, dict) else None
-        if version not in (*OLDER, FORMAT):
-            raise FinstError(f"{path} is not a manifest of this finst: expected format {FORMAT}, found {version!r}")
+        if type(version) is not int or version not in (*OLDER, FORMAT):
+            newer = type(version) is int and version > FORMAT
+            raise FinstError(
+                f"{path} is not a manifest of this finst: expected format {FORMAT}, found {version!r}"
+                + (", which a newer finst wrote: update finst" if newer else "")
+            )
+        checksum = data.pop("checksum", None)
         try:
-            return from_json(cls, {**data, "format": FORMAT})
+            manifest = from_json(cls, {**data, "format": FORMAT})
         except FinstError as cause:
-            raise FinstError(f"{path} is damaged ({cause}): choose another out folder, or delete this one") from cause
+            raise _damaged(path, cause) from cause
+        if version not in OLDER and checksum != _checksum(data):
+            raise _damaged(path, "it was changed after finst wrote it: its contents do not fit its checksum")
+        if manifest.units < 0 or (manifest.status == "finished" and not manifest.sessions):
+            raise _damaged(path, f"{manifest.units} units, {len(manifest.sessions)} sessions")
+        return manifest
+
+
+def _checksum(record: Mapping[str, Any]) -> str:
+    """A hash of all fields, which shows that a file was changed."""
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
+def _damaged(path: Path, cause: object) -> FinstError:
+    return FinstError(f"{path} is damaged ({cause}): choose another out folder, or delete this one")

@@ -2,17 +2,49 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Protocol, runtime_checkable
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 
 def print_line(console: Console, text: str) -> None:
     """Prints one line as it is, without rich's markup."""
     console.print(text, highlight=False, soft_wrap=True, markup=False)
+
+
+FIRST_S, LATER_S = 10.0, 60.0
+"""Seconds until a log's first line about work that shows no other progress, and between later ones."""
+
+
+@contextmanager
+def waiting(console: Console, what: str) -> Iterator[None]:
+    """Says that ``what`` goes on while the block takes long: a clock on a terminal, a line now and then elsewhere."""
+    if console.is_terminal:
+        with Progress(TextColumn("{task.description}"), TimeElapsedColumn(), console=console, transient=True) as bar:
+            bar.add_task(escape(what))
+            yield
+        return
+    ended = threading.Event()
+    clock = threading.Thread(target=_say_now_and_then, args=(console, what, ended), daemon=True)
+    clock.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        clock.join()
+
+
+def _say_now_and_then(console: Console, what: str, ended: threading.Event) -> None:
+    started, pause = time.monotonic(), FIRST_S
+    while not ended.wait(pause):
+        print_line(console, f"{what}: {time.monotonic() - started:.0f} s so far")
+        pause = LATER_S
 
 
 @runtime_checkable
@@ -52,7 +84,7 @@ class _Bar:
         self.task = bar.add_task("measuring", total=total, completed=done)
 
     def begin(self, name: str) -> None:
-        self.bar.update(self.task, description=name)
+        self.bar.update(self.task, description=escape(name))
 
     def advance(self) -> None:
         self.bar.advance(self.task)

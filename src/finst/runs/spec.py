@@ -10,7 +10,8 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 import numpy as np
 
-from finst.errors import FinstError, choice
+from finst.errors import FinstError, check_path, choice
+from finst.options import full_name
 
 SpecT = TypeVar("SpecT")
 
@@ -23,7 +24,10 @@ def to_json(spec: object) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """A setting as a JSON value. Raises TypeError for a value that no spec can hold."""
+    """A setting as a JSON value.
+
+    Raises TypeError for a value that no spec can hold, and FinstError for a text that is no Unicode.
+    """
     if is_dataclass(value) and not isinstance(value, type):
         return to_json(value)
     if isinstance(value, tuple | list):
@@ -31,12 +35,23 @@ def plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, Path):
-        return str(value)
+        check_path(value)
+        value = str(value)
+    if isinstance(value, str):
+        return _text(value)
     if isinstance(value, np.generic):
         return value.item()
-    if value is None or isinstance(value, str | bool | int | float):
+    if value is None or isinstance(value, bool | int | float):
         return value
     raise TypeError(f"a spec holds only numbers, texts, tuples, mappings, paths and other specs, not {value!r}")
+
+
+def _text(value: str) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError as cause:
+        raise FinstError(f"{value!r} holds bytes that are no Unicode text: expected another name") from cause
+    return value
 
 
 def from_json(kind: type[SpecT], data: Mapping[str, Any]) -> SpecT:
@@ -52,7 +67,7 @@ def _spec(kind: type[SpecT], data: object, where: str) -> SpecT:
         raise FinstError(f"{where}: expected an object with fields, not {data!r}")
     types_of = get_type_hints(kind)
     known = {field.name: field for field in fields(kind)}  # pyright: ignore[reportArgumentType]
-    unknown = sorted(set(data) - set(known))
+    unknown = sorted(map(str, set(data) - set(known)))
     if unknown:
         raise choice(f"field of {where}", unknown[0], known)
     missing = [n for n, f in known.items() if n not in data and f.default is MISSING and f.default_factory is MISSING]
@@ -69,9 +84,10 @@ def _value(kind: Any, value: Any, where: str) -> Any:
     if origin in (Union, types.UnionType):
         return _any_of(arguments, value, where)
     if origin is Literal:
-        if value not in arguments:
+        named = full_name(value) if isinstance(value, str) and value not in arguments else value
+        if named not in arguments:
             raise choice(where, value, arguments)
-        return value
+        return named
     if origin is tuple:
         return _items(arguments, value, where)
     if origin is dict and isinstance(value, Mapping):
@@ -80,7 +96,7 @@ def _value(kind: Any, value: Any, where: str) -> Any:
         return _spec(kind, value, where)  # pyright: ignore[reportArgumentType]
     if kind is Path and isinstance(value, str):
         return Path(value)
-    if kind is float and type(value) is int:
+    if kind is float and type(value) is int and abs(value) < 1 << 1023:
         return float(value)
     if kind in (str, int, float, bool, type(None)) and type(value) is kind:
         return value

@@ -10,8 +10,10 @@ report.html
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,8 @@ from typing import Any
 import xarray as xr
 from filelock import FileLock, Timeout
 
-from finst.errors import FinstError
-from finst.runs.archive import PARTIAL, SUFFIX, pack, unpack, write_atomically
+from finst.errors import FinstError, cannot, check_path, writing
+from finst.runs.archive import PARTIAL, SUFFIX, make_folder, pack, unpack, write_atomically
 from finst.runs.manifest import FORMAT, Manifest, ModelRecord, Session
 from finst.runs.spec import differences
 
@@ -39,43 +41,74 @@ class RunFolder:
 
         Raises FinstError when it holds anything else, or another process works on it.
         """
-        if path.exists() and not path.is_dir():
-            raise FinstError(f"{path} is a file: expected a folder for the run, new or of the same run")
+        check_path(path)
         folder = cls(path, experiment, spec)
-        if folder.manifest_path.exists():
-            folder._refuse_other_run(Manifest.read(folder.manifest_path))
-        elif path.exists():
-            ours = (folder.lock_path.name, PARTIAL)
-            foreign = sorted(p.name for p in path.iterdir() if not p.name.endswith(ours))
-            if foreign:
-                raise FinstError(
-                    f"{path} holds {foreign[0]!r} and no run: expected a new or empty folder, or one of the same run"
-                )
-        if folder.lock_path.exists():
-            with folder.held():
-                pass
+        with writing(path, "read"):
+            if path.exists() and not path.is_dir():
+                raise FinstError(f"{path} is a file: expected a folder for the run, new or of the same run")
+            if folder.manifest_path.exists():
+                folder._refuse_other_run(Manifest.read(folder.manifest_path))
+            elif path.exists():
+                folder._refuse_other_files()
+            if folder.lock_path.exists():
+                with folder.held():
+                    pass
         return folder
 
     @contextmanager
     def held(self) -> Iterator[None]:
         """Makes the folder and keeps other processes out of it until the block ends or this process dies.
 
-        Raises FinstError when another process works on the run, or the folder cannot be made.
+        A block that fails before any unit is measured leaves the folder as it was: what was refused then can be
+        corrected and run into the same folder. Raises FinstError when another process works on the run, or the folder
+        cannot be made.
         """
+        with writing(self.path, "make the folder"):
+            made = [folder for folder in (self.path, *self.path.parents) if not folder.exists()]
+            recorded, locked = self.manifest_path.exists(), self.lock_path.exists()
         lock = FileLock(self.lock_path, timeout=0)
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path)
             lock.acquire()
         except Timeout as cause:
             raise FinstError(
                 f"{self.path} is in use: another process works on this run; wait for it, or choose another out folder"
             ) from cause
         except OSError as cause:
-            raise FinstError(f"cannot make the folder {self.path}: {cause.strerror}") from cause
+            _remove_empty(made)
+            raise cannot("work in the folder", self.path, cause) from cause
         try:
             yield
+        except BaseException:
+            if not recorded and self._is_bare():
+                self._clear(keep_lock=locked)
+            raise
         finally:
             lock.release()
+            _remove_empty(made)
+
+    def _refuse_other_files(self) -> None:
+        ours = (self.lock_path.name, PARTIAL)
+        foreign = sorted(p.name for p in self.path.iterdir() if not p.name.endswith(ours))
+        if foreign:
+            raise FinstError(
+                f"{self.path} holds {foreign[0]!r} and no run: expected a new or empty folder, or one of the same run"
+            )
+
+    def _is_bare(self) -> bool:
+        """Whether the folder holds nothing that was measured: at most a manifest, and empty folders."""
+        kept = {self.manifest_path, self.lock_path}
+        with suppress(OSError):
+            return all(path in kept or path.is_dir() or path.name.endswith(PARTIAL) for path in self.path.rglob("*"))
+        return False
+
+    def _clear(self, keep_lock: bool) -> None:
+        """Removes what this process made in a folder without measured units, as far as the system allows."""
+        files = [*self.path.rglob(f"*{PARTIAL}"), self.manifest_path, *([] if keep_lock else [self.lock_path])]
+        for file in files:
+            with suppress(OSError):
+                file.unlink(missing_ok=True)
+        _remove_empty([self.path / "units", self.path / "figures"])
 
     def _refuse_other_run(self, recorded: Manifest) -> None:
         if recorded.experiment != self.experiment:
@@ -113,37 +146,53 @@ class RunFolder:
     def begin(self, model: ModelRecord, units: int, session: Session) -> Manifest:
         """Starts the folder's record, or adds a session to it. Call it while ``held``.
 
-        Raises FinstError, with nothing changed, when spec, weights, kind of device or number of units differ from those
-        of the earlier sessions.
+        Raises FinstError, with nothing changed, as ``check_session`` does.
         """
-        if self.manifest_path.exists():
-            recorded = self.manifest
-            self._refuse_other_run(recorded)
-            if recorded.model.hash != model.hash:
-                raise FinstError(
-                    f"{self.path} holds a run of other weights of {model.id} "
-                    f"({recorded.model.hash[:12]} there, {model.hash[:12]} here): choose another out folder"
-                )
-            if _kind(recorded.model.device) != _kind(model.device):
-                raise FinstError(
-                    f"{self.path} holds a run on {recorded.model.device} and this one is on {model.device}, which "
-                    f"rounds differently: use {_kind(recorded.model.device)} again, or choose another out folder"
-                )
-            if recorded.units != units:
-                raise FinstError(
-                    f"{self.path} holds a run of {recorded.units} units and this finst plans {units}: "
-                    "choose another out folder"
-                )
+        recorded = self.check_session(model, units)
+        if recorded is not None:
             manifest = replace(recorded, sessions=(*recorded.sessions, session))
         else:
             seed = self.spec.get("seed")
             manifest = Manifest(FORMAT, self.experiment, dict(self.spec), seed, model, units, (session,))
-        (self.path / "units").mkdir(exist_ok=True)
-        (self.path / "figures").mkdir(exist_ok=True)
-        for leftover in (*self.path.rglob(f".*{PARTIAL}"),):
-            leftover.unlink()
+        for name in ("units", "figures"):
+            make_folder(self.path / name)
+        with writing(self.path):
+            for leftover in (*self.path.rglob(f".*{PARTIAL}"),):
+                leftover.unlink()
         manifest.write(self.manifest_path)
         return manifest
+
+    def check_session(self, model: ModelRecord, units: int) -> Manifest | None:
+        """The manifest, if there is one. Writes nothing.
+
+        Raises FinstError when spec, weights, kind of device or number of units differ from those of the earlier
+        sessions.
+        """
+        if not self.manifest_path.exists():
+            return None
+        recorded = self.manifest
+        self._refuse_other_run(recorded)
+        if recorded.model.hash != model.hash:
+            raise FinstError(
+                f"{self.path} holds a run of other weights of {model.id} "
+                f"({recorded.model.hash[:12]} there, {model.hash[:12]} here): choose another out folder"
+            )
+        if _kind(recorded.model.device) != _kind(model.device):
+            raise FinstError(
+                f"{self.path} holds a run on {recorded.model.device} and this one is on {model.device}, which "
+                f"rounds differently: use {_kind(recorded.model.device)} again, or choose another out folder"
+            )
+        if recorded.units != units:
+            raise FinstError(
+                f"{self.path} holds a run of {recorded.units} units and this finst plans {units}: "
+                "choose another out folder"
+            )
+        return recorded
+
+    def _label(self, part: str) -> str:
+        """Where a file belongs: a hash of the experiment and its settings, and the part of the run."""
+        run = json.dumps([self.experiment, self.spec], sort_keys=True)
+        return f"{hashlib.sha256(run.encode()).hexdigest()[:32]} {part}"
 
     def unit_path(self, index: int) -> Path:
         """Where the data of unit ``index`` is, or will be."""
@@ -158,12 +207,12 @@ class RunFolder:
 
         ``peak_memory`` is the peak of this session so far, in bytes; None on the CPU.
         """
-        write_atomically(self.unit_path(index), pack(data))
+        write_atomically(self.unit_path(index), pack(data, self._label(f"unit {index}")))
         self.manifest.measured(f"{index:05d}", seconds, peak_memory).write(self.manifest_path)
 
     def read_unit(self, index: int) -> xr.Dataset:
-        """A finished unit's data. Raises FinstError when the file is damaged."""
-        return unpack(self.unit_path(index))
+        """A finished unit's data. Raises FinstError when the file is damaged, or is not this unit's."""
+        return unpack(self.unit_path(index), self._label(f"unit {index}"))
 
     def write_figure(self, name: str, png: bytes, pdf: bytes, csv: str) -> None:
         """Stores a figure as PNG and PDF, with its numbers as CSV."""
@@ -171,7 +220,11 @@ class RunFolder:
 
     def write_summary(self, summary: xr.Dataset) -> None:
         """Stores the numbers that figures and report show."""
-        write_atomically(self.summary_path, pack(summary))
+        write_atomically(self.summary_path, pack(summary, self._label("summary")))
+
+    def read_summary(self) -> xr.Dataset:
+        """The numbers of the report. Raises FinstError when the file is missing, damaged or of another run."""
+        return unpack(self.summary_path, self._label("summary"))
 
     def write_report(self, html: str) -> None:
         """Stores the report."""
@@ -192,3 +245,10 @@ def write_figure(folder: Path, name: str, png: bytes, pdf: bytes, csv: str) -> N
 def _kind(device: str) -> str:
     """``"cuda"`` for ``"cuda:1"``."""
     return device.partition(":")[0]
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    """Removes those of the folders that are empty, in order."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Int
@@ -108,6 +109,7 @@ class MediationPair:
     changed: Scene
 
 
+@lru_cache(maxsize=2)
 def mediation_pairs(count: int, seed: int) -> tuple[MediationPair, ...]:
     """``count`` pairs on the 2x2 canvas, two objects side by side.
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
+from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool
 
 from finst.errors import FinstError
+from finst.scenes.fit import fitting_masks
 from finst.scenes.shapes import coverage
 
 Cell = tuple[int, int]
@@ -94,7 +97,8 @@ class Obj:
 class Scene:
     """Objects on a canvas of ``width`` x ``height`` px, later ones in front.
 
-    Raises FinstError when an object leaves the canvas.
+    Raises FinstError for a canvas without a pixel, a box that is not four whole numbers, and one that leaves the
+    canvas.
     """
 
     width: int
@@ -102,7 +106,13 @@ class Scene:
     objects: tuple[Obj, ...]
 
     def __post_init__(self) -> None:
+        if not (_whole(self.width, self.height) and self.width > 0 and self.height > 0):
+            raise FinstError(f"a canvas of {self.width}x{self.height} px: expected whole numbers of at least 1 px")
         for obj in self.objects:
+            if len(obj.box) != 4 or not _whole(*obj.box):
+                raise FinstError(
+                    f"the {obj.name} has the box {obj.box}: expected four whole numbers (left, top, right, bottom)"
+                )
             left, top, right, bottom = obj.box
             if not (0 <= left < right <= self.width and 0 <= top < bottom <= self.height):
                 raise FinstError(
@@ -122,14 +132,28 @@ class Scene:
         return moved.with_object(second, box=a.box, cell=a.cell)
 
 
+def _whole(*values: Any) -> bool:
+    return all(isinstance(value, Integral) and not isinstance(value, bool) for value in values)
+
+
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """A scene as pixels: the result of all renderers and the input of encoding."""
+    """A scene as pixels: the result of all renderers and the input of encoding.
+
+    Raises FinstError for an image that is not 8-bit RGB, and for an image, masks and a scene that do not belong
+    together (see ``fitting_masks``). ``finst.picture`` makes one of other images.
+    """
 
     scene: Scene
-    image: UInt8[np.ndarray, "height width 3"]
-    masks: Bool[np.ndarray, "object height width"]
-    """Visible pixels of each object of the scene."""
+    image: np.ndarray
+    """8-bit RGB [height, width, 3]."""
+    masks: np.ndarray
+    """Visible pixels of each object of the scene: True and False [object, height, width]."""
+    notes: tuple[str, ...] = ()
+    """What was done to the file or image to show it, in words, such as ``frame 1 of 12``."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "masks", fitting_masks(self.scene, self.image, self.masks))
 
 
 def on_grid(features: Sequence[tuple[str, str]], cells: Sequence[Cell], grid: Grid) -> Scene:

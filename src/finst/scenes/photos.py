@@ -5,32 +5,26 @@ Drawn scenes have the same interface, for models that know only drawings.
 
 from __future__ import annotations
 
-import json
-import struct
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from PIL import Image, ImageOps
 
 from finst.errors import FinstError
 from finst.options import DRAWN as DRAWN
+from finst.scenes.coco_annotations import matched, read_categories
 from finst.scenes.designs import grid_scene
 from finst.scenes.draw import draw
 from finst.scenes.object import Grid, Picture, Scene
-
-ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-"""Endings of the files that are read as photographs, in upper or lower case."""
+from finst.scenes.picture_files import PictureFiles, counted, picture_files
+from finst.scenes.read_picture import READ_ENDINGS, read_file, smaller
 
 COCO_PICTURES = "val2017"
 COCO_ANNOTATIONS = "annotations/instances_val2017.json"
 """The paths to which the archives of COCO 2017 unpack."""
-
-_DAMAGE = (OSError, SyntaxError, ValueError, TypeError, KeyError, EOFError, struct.error, Image.DecompressionBombError)
-"""The exceptions that Pillow raises for damaged files."""
 
 
 @runtime_checkable
@@ -48,7 +42,7 @@ class Photograph(Protocol):
         ...
 
     def picture(self) -> Picture:
-        """The picture's pixels. Raises FinstError when the file is damaged."""
+        """The picture's pixels. Raises FinstError when the file cannot be shown."""
         ...
 
 
@@ -64,16 +58,11 @@ class Photo:
     categories: tuple[str, ...] | None = None
 
     def picture(self) -> Picture:
-        """The photograph in RGB, rotated by its EXIF data, without objects. Raises FinstError for a damaged file."""
-        try:
-            with Image.open(self.file) as opened:
-                image = ImageOps.exif_transpose(opened).convert("RGB")
-            image.thumbnail((self.px, self.px), Image.Resampling.LANCZOS)
-        except _DAMAGE as cause:
-            raise FinstError(f"{self.name} is no whole picture: expected one that Pillow reads") from cause
-        pixels = np.array(image, dtype=np.uint8)
-        height, width = pixels.shape[:2]
-        return Picture(Scene(width, height, ()), pixels, np.zeros((0, height, width), dtype=bool))
+        """The photograph as ``read_picture`` reads it, without objects. Raises FinstError as ``read_file`` does."""
+        shown = smaller(read_file(self.file, self.name), self.px)
+        height, width = shown.pixels.shape[:2]
+        masks = np.zeros((0, height, width), dtype=bool)
+        return Picture(Scene(width, height, ()), shown.pixels, masks, shown.notes)
 
 
 @dataclass(frozen=True)
@@ -93,6 +82,15 @@ class DrawnPhoto:
         return draw(self.scene)
 
 
+@dataclass(frozen=True)
+class PhotoSet:
+    """The pictures of a run."""
+
+    photos: Sequence[Photograph]
+    notes: tuple[str, ...] = ()
+    """What of the folder is not among them, in words."""
+
+
 def drawn_photos(count: int, seed: int) -> tuple[DrawnPhoto, ...]:
     """``count`` scenes of two to four objects, of different colours and shapes, in random cells of the 3x3 grid."""
     rng = np.random.default_rng([seed, 3])
@@ -105,65 +103,67 @@ def read_photos(folder: Path, px: int) -> tuple[Photo, ...]:
 
     From a folder with COCO's ``val2017`` and ``annotations/instances_val2017.json`` come the photographs of the former
     with at least two annotated categories. ``px`` is their longest side. Raises FinstError for a folder that does not
-    exist or holds no photographs, and for damaged annotations.
+    exist, cannot be opened or holds no photographs, and for annotations that are damaged or of other photographs.
     """
-    if not folder.is_dir():
+    return _folder(folder, px)[0]
+
+
+def _folder(folder: Path, px: int) -> tuple[tuple[Photo, ...], tuple[str, ...]]:
+    """The photographs of a folder, and what is not among them."""
+    if not os.path.isdir(folder):
         raise FinstError(
-            f"{folder} is no folder: expected {DRAWN!r}, a folder of photographs ({', '.join(ENDINGS)}), or a folder "
-            f"with COCO's {COCO_PICTURES} and {COCO_ANNOTATIONS}"
+            f"{folder} is no folder: expected {DRAWN!r}, a folder of photographs ({', '.join(READ_ENDINGS)}), or a "
+            f"folder with COCO's {COCO_PICTURES} and {COCO_ANNOTATIONS}"
         )
     annotations = folder / COCO_ANNOTATIONS
     known = annotations.is_file() and (folder / COCO_PICTURES).is_dir()
     within = folder / COCO_PICTURES if known else folder
-    files = {path.relative_to(within).as_posix(): path for path in within.rglob("*") if _is_photograph(path)}
-    if not files:
-        raise FinstError(f"{within} holds no photographs: expected files that end with {', '.join(ENDINGS)}")
+    found = picture_files(within)
+    if not found.files:
+        besides = f"; {'; '.join(found.unread)}" if found.unread else ""
+        raise FinstError(
+            f"{within} holds no photographs: expected files that end with {', '.join(READ_ENDINGS)}{besides}"
+        )
     if not known:
-        return tuple(Photo(name, files[name], px) for name in sorted(files))
-    categories = read_categories(annotations)
+        return tuple(Photo(name, file, px) for name, file in found.files.items()), found.unread
+    return _annotated(found, annotations, px)
+
+
+def _annotated(found: PictureFiles, annotations: Path, px: int) -> tuple[tuple[Photo, ...], tuple[str, ...]]:
+    """The photographs with at least two categories, and how many others there are."""
+    everywhere = read_categories(annotations)
+    categories = matched(found.files, everywhere, COCO_PICTURES)
     photos = tuple(
-        Photo(name, files[name], px, categories[name]) for name in sorted(files) if len(categories.get(name, ())) >= 2
+        Photo(name, file, px, categories[name])
+        for name, file in found.files.items()
+        if len(categories.get(name, ())) >= 2
     )
+    few, unknown = len(categories) - len(photos), len(found.files) - len(categories)
     if not photos:
         raise FinstError(
-            f"none of the {len(files)} photographs in {within} has two categories in {annotations.name}: expected the "
-            "annotations of these photographs"
+            f"none of the {len(found.files)} photographs in {annotations.parents[1] / COCO_PICTURES} has two "
+            f"categories in {annotations.name}: {few} have fewer, and {unknown} are not named there, such as "
+            f"{next(iter({*found.files} - {*categories}), 'none')!r}; expected the annotations of these photographs "
+            f"(the first of {len(everywhere)} names in it is {next(iter(everywhere), None)!r})"
         )
-    return photos
+    notes = [f"{counted(few, 'photograph')} of fewer than two annotated categories"] if few else []
+    notes += [f"{counted(unknown, 'photograph')} not named in {annotations.name}"] if unknown else []
+    return photos, (*notes, *found.unread)
 
 
-def _is_photograph(path: Path) -> bool:
-    return path.suffix.lower() in ENDINGS and not path.name.startswith(".") and path.is_file()
-
-
-def read_categories(annotations: Path) -> Mapping[str, tuple[str, ...]]:
-    """Names of the categories in every picture, by the picture's file name, from COCO's JSON of instances.
-
-    Raises FinstError for another file.
-    """
-    try:
-        data = json.loads(annotations.read_text(encoding="utf-8"))
-        names = {category["id"]: str(category["name"]) for category in data["categories"]}
-        files = {image["id"]: str(image["file_name"]) for image in data["images"]}
-        by_file: defaultdict[str, set[str]] = defaultdict(set)
-        for instance in data["annotations"]:
-            by_file[files[instance["image_id"]]].add(names[instance["category_id"]])
-    except (ValueError, KeyError, TypeError) as cause:
-        raise FinstError(
-            f"{annotations} is not COCO's JSON of instances: expected categories, images and annotations that name "
-            "each other"
-        ) from cause
-    return {file: tuple(sorted(categories)) for file, categories in by_file.items()}
-
-
-def photos_of(source: str, count: int, px: int, seed: int) -> Sequence[Photograph]:
+def photo_set(source: str, count: int, px: int, seed: int) -> PhotoSet:
     """``count`` random pictures of the folder ``source`` (all, if it has fewer), sorted by name; or drawn scenes.
 
     ``source`` is the path of a folder or ``DRAWN``; ``px`` is the longest side of photographs. Raises FinstError as
     ``read_photos`` does.
     """
     if source == DRAWN:
-        return drawn_photos(count, seed)
-    every = read_photos(Path(source).expanduser(), px)
+        return PhotoSet(drawn_photos(count, seed))
+    every, notes = _folder(Path(os.path.expanduser(source)), px)
     chosen = np.random.default_rng([seed, 3]).permutation(len(every))[:count]
-    return tuple(every[index] for index in sorted(chosen.tolist()))
+    return PhotoSet(tuple(every[index] for index in sorted(chosen.tolist())), notes)
+
+
+def photos_of(source: str, count: int, px: int, seed: int) -> Sequence[Photograph]:
+    """The pictures of ``photo_set``."""
+    return photo_set(source, count, px, seed).photos

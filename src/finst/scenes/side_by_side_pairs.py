@@ -14,6 +14,10 @@ SIDES = ("left", "right")
 """The sides of objects 0 and 1 of such a picture's scene: object 0 is left of object 1."""
 
 
+ROWS = ("upper row", "lower row")
+"""The rows of the 2x2 canvas."""
+
+
 @runtime_checkable
 class TwoThingPicture(Protocol):
     """A picture of two things. Words and places are known at once; pixels are loaded when ``picture`` is called."""
@@ -31,6 +35,11 @@ class TwoThingPicture(Protocol):
     @property
     def things(self) -> tuple[Features, Features]:
         """(colour, kind) of the left and of the right thing; the colours differ."""
+        ...
+
+    @property
+    def place(self) -> str:
+        """At which of several heights both stand, such as ``upper row``; empty where a set has one height."""
         ...
 
     def picture(self) -> Picture:
@@ -51,6 +60,12 @@ class DrawnSided:
         """(colour, shape) of the left and of the right object."""
         left, right = ((obj.colour, obj.shape) for obj in self.scene.objects)
         return left, right
+
+    @property
+    def place(self) -> str:
+        """The row of the canvas in which both stand."""
+        above, _ = self.scene.objects[0].cell or (0, 0)
+        return ROWS[above]
 
     def picture(self) -> Picture:
         """The drawing of the scene by ``draw``."""

@@ -16,7 +16,8 @@ from finst.errors import FinstError
 from finst.prompts import Prompt
 from finst.scenes.object import Picture
 from finst.vlm.families.base import Family, Pixels
-from finst.vlm.open import Reader
+from finst.vlm.quiet import cause
+from finst.vlm.reader import Reader
 from finst.vlm.tokens import Role, TokenMap, View, patch_coverage
 
 Offsets = Sequence[tuple[int, int]]
@@ -43,6 +44,12 @@ class Encoded:
         stop = self.tokens.last + 1
         tokens = replace(self.tokens, roles=self.tokens.roles[:stop])
         return replace(self, input_ids=self.input_ids[:stop], tokens=tokens)
+
+    @property
+    def batched_with(self) -> tuple[int, ...]:
+        """Equal for contexts that may share a pass: their length, and the size of pictures that keep their shape."""
+        values = self.image_inputs.get("pixel_values")
+        return (len(self.tokens), *(values.shape[-2:] if values is not None and values.ndim > 3 else ()))
 
     @property
     def answer(self) -> list[int]:
@@ -74,12 +81,7 @@ class _Text:
 
 def _render(reader: Reader, prompt: Prompt) -> _Text:
     placeholder = reader.family.image_placeholder
-    if reader.tokenizer.chat_template is None:
-        rendered = reader.family.render(_USER)
-    else:
-        content = [{"type": "image"}, {"type": "text", "text": _USER}]
-        turns = [{"role": "user", "content": content}]
-        rendered = str(reader.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+    rendered = _opened(reader) if reader.tokenizer.chat_template is None else _by_template(reader)
     if rendered.count(_USER) != 1 or rendered.count(placeholder) != 1:
         raise FinstError(
             f"the chat template of {reader.id} does not render one picture and one text: expected {placeholder} and "
@@ -87,6 +89,31 @@ def _render(reader: Reader, prompt: Prompt) -> _Text:
         )
     before, between = rendered.split(_USER)
     return _Text(before, prompt.user, between + _gap(between, prompt.prefill), prompt.prefill)
+
+
+def _by_template(reader: Reader) -> str:
+    content = [{"type": "image"}, {"type": "text", "text": _USER}]
+    turns = [{"role": "user", "content": content}]
+    try:
+        return str(reader.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+    except Exception as error:  # a template is a program
+        raise FinstError(
+            f"the chat template of {reader.id} does not render one picture and one text ({cause(error)}): expected one "
+            "that takes a message's content as a list of parts, as those of vision-language models do"
+        ) from error
+
+
+def _opened(reader: Reader) -> str:
+    """The family's conversation, after the first token if conversations have one and the tokenizer does not add it."""
+    text, first = reader.family.render(_USER), reader.tokenizer.bos_token
+    if not reader.family.opened or reader.tokenizer("")["input_ids"]:
+        return text
+    if first is None:
+        raise FinstError(
+            f"{reader.id} has no chat template, and its tokenizer names no first token (bos_token) for a conversation: "
+            "expected a chat_template.jinja"
+        )
+    return first + text
 
 
 def _gap(before: str, words: str) -> str:
@@ -159,7 +186,7 @@ def encode(reader: Reader, picture: Picture, prompt: Prompt, answer: str | None 
     model, the model crops an object, the template does not take one picture and one text, picture and prompt have more
     positions than the decoder, or the answer changes how the prompt is tokenised.
     """
-    pixels = reader.family.pixels(reader.config, reader.image_processor, picture.image)
+    pixels = _pixels(reader, picture)
     _check_in_view(reader, picture, pixels.views[0])
     placeholder = reader.family.image_placeholder
     text = _render(reader, prompt)
@@ -169,7 +196,12 @@ def encode(reader: Reader, picture: Picture, prompt: Prompt, answer: str | None 
     if answer is not None:
         ids, offsets = _continued(reader, prompt_ids, wide.whole, prompt, answer)
     _check_length(reader, len(ids))
-    image_id = reader.config.image_token_id
+    image_id, words = reader.config.image_token_id, reader.config.get_text_config().vocab_size
+    if max(ids, default=0) >= words:
+        raise FinstError(
+            f"the tokenizer of {reader.id} gives the token {max(ids)}, and the decoder has {words} tokens: expected "
+            "the tokenizer that belongs to the configuration"
+        )
     if ids.count(image_id) != len(pixels.roles):
         raise FinstError(
             f"{reader.id} does not read {placeholder} as its image token {image_id}: expected the tokenizer that "
@@ -180,6 +212,17 @@ def encode(reader: Reader, picture: Picture, prompt: Prompt, answer: str | None 
     shown = text.whole if answer is None else text.whole + _continuation(text.whole, prompt, answer)
     tokens = TokenMap(roles, pixels.views, coverage, pixels.unplaced)
     return Encoded(torch.tensor(ids), pixels.inputs, tokens, shown)
+
+
+def _pixels(reader: Reader, picture: Picture) -> Pixels:
+    """The vision tower's inputs. What an image processor raises for a picture's size is a FinstError, too."""
+    try:
+        return reader.family.pixels(reader.config, reader.image_processor, picture.image)
+    except (ValueError, ArithmeticError, IndexError, RuntimeError) as cause:
+        height, width = picture.image.shape[:2]
+        raise FinstError(
+            f"a picture of {width}x{height} px does not suit {reader.id} ({cause}): expected another size or shape"
+        ) from cause
 
 
 def _picture_text(family: Family, pixels: Pixels) -> str:

@@ -30,6 +30,13 @@ def is_folder(model: str) -> bool:
     return bool(model) and os.path.isdir(Path(model).expanduser())  # Path.is_dir raises for a name that is too long
 
 
+def shadowed(model: str) -> str:
+    """A note for a built-in model's name that is also a folder's; empty for other names."""
+    if model not in BUILTIN or not is_folder(model):
+        return ""
+    return f"{model} is the model that comes with finst; the folder of this name is ./{model}"
+
+
 def check_name(model: str) -> None:
     """Raises FinstError for a name that is no built-in model, no folder, and not of the form of a hub id."""
     if model in BUILTIN or is_folder(model):

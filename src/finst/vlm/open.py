@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -13,42 +11,41 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
-from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoTokenizer, PreTrainedConfig
-from transformers.utils import logging as hf_logging
+from transformers import AutoModelForImageTextToText, AutoTokenizer, GenerationConfig
 
 from finst.errors import FinstError
+from finst.prompts import Prompt
+from finst.scenes.object import Picture, Scene
+from finst.vlm.checkpoint import hub
+from finst.vlm.checkpoint.configuration import made_config, read_config
+from finst.vlm.checkpoint.conversation import template_of
+from finst.vlm.checkpoint.fit import check_fit, check_pass, refuse_misfits
+from finst.vlm.checkpoint.image_processors import check_type
+from finst.vlm.checkpoint.weights import check_presence, headers_of, no_weights, weight_files
+from finst.vlm.encode import Encoded, encode
 from finst.vlm.families import FAMILIES, family_of
 from finst.vlm.families.base import Family
-from finst.vlm.names import BUILTIN, check_name, is_folder, unknown_model
+from finst.vlm.memory import check_room
+from finst.vlm.names import BUILTIN, check_name, is_folder
 from finst.vlm.placement import DTYPES as DTYPES
 from finst.vlm.placement import EVERYWHERE, DeviceMap, Quantization, WeightPlacement, placed
 from finst.vlm.placement import PARTS as PARTS
 from finst.vlm.placement import placement as placement
+from finst.vlm.quiet import cause
+from finst.vlm.quiet import quiet as quiet
+from finst.vlm.reader import Reader as Reader
 from finst.vlm.spec import ModelSpec
 
 _METADATA = ("*.json", "*.jinja", "*.txt", "*.model")
 _WEIGHTS = ("model*.safetensors", "model*.safetensors.index.json")
 
-
-@dataclass(frozen=True, eq=False)
-class Reader:
-    """Everything about a checkpoint except its weights."""
-
-    id: str
-    """The name by which it was opened."""
-    path: Path
-    """The checkpoint's folder."""
-    revision: str | None
-    """The hub's commit; None for folders and built-in models."""
-    config: Any = field(repr=False)
-    tokenizer: Any = field(repr=False)
-    image_processor: Any = field(repr=False)
-    family: Family = field(repr=False)
+_LEAST_PX = 56
+"""Side of the blank picture on which a checkpoint's parts are tried."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,13 +100,18 @@ class VLM:
         return tuple(dict.fromkeys(next(layer.parameters()).device for layer in self.layers))
 
     @property
+    def place(self) -> str:
+        """The names of all devices that hold weights, the one of inputs and results first: ``cuda:0, cuda:1``."""
+        return ", ".join(dict.fromkeys(map(str, (self.device, *(part.device for part in self.model.parameters())))))
+
+    @property
     def dtype(self) -> torch.dtype:
         """The number format of the weights."""
         return self.model.dtype
 
     @cached_property
     def weights_hash(self) -> str:
-        """SHA-256 of the contents of the weight files, in the order of their names."""
+        """SHA-256 of the contents of the weight files, in the order of their names; read once."""
         digest = hashlib.sha256()
         for file in weight_files(self.reader.path):
             with file.open("rb") as stream:
@@ -127,78 +129,74 @@ def model_spec(vlm: VLM) -> ModelSpec:
     return ModelSpec(vlm.reader.id, vlm.reader.revision, dtype, device)
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a checkpoint, sorted by name."""
-    return sorted(folder.glob("model*.safetensors"))
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Inside, transformers prints no progress bars, log lines or warnings; finst raises its own errors."""
-    verbosity, bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
-    hf_logging.set_verbosity_error()
-    hf_logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        hf_logging.set_verbosity(verbosity)
-        if bars:
-            hf_logging.enable_progress_bar()
-
-
 def open_reader(model: str, *, revision: str | None = None, families: Sequence[Family] = FAMILIES) -> Reader:
     """Reads everything except the weights of a built-in model, a folder, or a Hugging Face hub id.
 
     The small files of a hub id are downloaded, or taken from the cache without a network. ``families`` are the known
-    architectures; give your own to add one. Raises FinstError when the model or revision does not exist, files are
-    missing, or no family reads the architecture or this variant of it.
+    architectures; give your own to add one. A name of a built-in model is that model, also where a folder has the same
+    name. Raises FinstError when the model or revision does not exist, files are missing or damaged, the checkpoint is
+    an adapter or quantised, no family reads the architecture or this variant of it, and when a blank picture and a word
+    cannot be encoded.
     """
     folder, commit = _locate(model, revision)
-    config_file = folder / "config.json"
-    if not config_file.is_file():
-        raise FinstError(f"{model}: the folder {folder} has no config.json; expected a Hugging Face checkpoint")
-    family = family_of(_model_type(config_file), families)
-    if commit is None and not weight_files(folder):
-        pickled = next(iter(sorted(folder.glob("*.bin"))), None)
-        other = "" if pickled is None else f" but {pickled.name}, a pickle, which can run code when it is read"
-        raise FinstError(
-            f"{model}: the folder {folder} has no weights{other}; expected model*.safetensors beside config.json"
-        )
+    raw = read_config(model, folder)
+    family = family_of(str(raw.get("model_type")), families)
+    if commit is None:
+        check_presence(model, folder)
     with quiet():
-        try:
-            config = cast(PreTrainedConfig, AutoConfig.from_pretrained(folder, trust_remote_code=False))
+        with _reading(model, folder, "the configuration"):
+            config = made_config(raw)
+        with _reading(model, folder, "the tokenizer"):
             tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-            template = _processors_template(folder)
+        if not tokenizer.is_fast:
+            raise FinstError(f"{model}: its tokenizer gives no character offsets; expected one with a tokenizer.json")
+        with _reading(model, folder, "the chat template"):
+            tokenizer.chat_template = template_of(folder, tokenizer)
+        with _reading(model, folder, "the image processor"):
+            check_type(folder, family)
             image_processor = family.load_image_processor(folder)
-        except (OSError, ValueError) as error:
-            raise FinstError(
-                f"{model}: the folder {folder} does not hold a whole checkpoint; expected a configuration, a tokenizer "
-                f"and an image processor in Hugging Face's format ({error})"
-            ) from error
-    if not tokenizer.is_fast:
-        raise FinstError(f"{model}: its tokenizer gives no character offsets; expected one with a tokenizer.json")
-    if template is not None:
-        tokenizer.chat_template = template
-    family.check(config, image_processor)
-    return Reader(model, folder, commit, config, tokenizer, image_processor, family)
+        with _reading(model, folder, "the configuration or the image processor"):
+            family.check(config, image_processor)
+        with _reading(model, folder, "the settings of generation"):
+            if (folder / "generation_config.json").is_file():
+                GenerationConfig.from_pretrained(folder)
+        reader = Reader(model, folder, commit, config, tokenizer, image_processor, family)
+        with _reading(model, folder, "the image processor or the tokenizer"):
+            _least_context(reader)
+    return reader
 
 
-def _processors_template(folder: Path) -> str | None:
-    """The chat template that older checkpoints keep in a file of their processor, which tokenizers do not read.
+@contextmanager
+def _reading(model: str, folder: Path, part: str) -> Iterator[None]:
+    """Inside, whatever transformers raises for a damaged part of a checkpoint becomes a FinstError."""
+    try:
+        yield
+    except FinstError:
+        raise
+    except Exception as error:  # a field of the wrong type may lead to anything
+        lone = (folder / "tokenizer.model").is_file() and not (folder / "tokenizer.json").is_file()
+        hint = "; it has tokenizer.model alone: save it as tokenizer.json first" if lone and "token" in part else ""
+        raise FinstError(
+            f"{model}: the folder {folder} does not hold a whole checkpoint; expected a configuration, a tokenizer "
+            f"and an image processor in Hugging Face's format ({part}: {cause(error)}){hint}"
+        ) from error
 
-    transformers' processors prefer it too: the tokenizer's own may be that of a text-only model. Raises ValueError when
-    the file is damaged.
+
+def _least_context(reader: Reader) -> Encoded:
+    """A blank picture and one word, encoded: all that experiments encode is longer.
+
+    Raises FinstError when the picture's numbers are not finite.
     """
-    file = folder / "chat_template.json"
-    if not file.is_file():
-        return None
-    content = json.loads(file.read_text(encoding="utf-8"))
-    template = content.get("chat_template") if isinstance(content, dict) else None
-    if not isinstance(template, str):
-        raise ValueError(f"{file.name} holds no chat_template that is a text")
-    return template
+    image = np.full((_LEAST_PX, _LEAST_PX, 3), 255, dtype=np.uint8)
+    blank = Picture(Scene(_LEAST_PX, _LEAST_PX, ()), image, np.zeros((0, _LEAST_PX, _LEAST_PX), dtype=bool))
+    context = encode(reader, blank, Prompt("Describe", (), "user_turn", ""))
+    for name, values in context.image_inputs.items():
+        if values.is_floating_point() and not values.isfinite().all():
+            raise FinstError(
+                f"{reader.id}: its image processor makes {name} of a white picture that are not finite: expected an "
+                "image_mean and an image_std, not 0, of three numbers each"
+            )
+    return context
 
 
 def open_vlm(
@@ -217,27 +215,37 @@ def open_vlm(
     device of each module. Both need accelerate. ``quantization`` "8bit" or "4bit" (also as ``dtype``) needs
     bitsandbytes and a GPU, and gives a PrecisionWarning: quantised weights change scores.
 
-    Raises FinstError for an unknown dtype or device, for packages that are not installed, for GPUs without enough
-    memory, and when the files cannot be read or lack weights of the architecture.
+    Raises FinstError for an unknown dtype or device, for packages that are not installed, for devices without enough
+    memory, and when the files cannot be read or do not fit the configuration.
     """
     if isinstance(model, Reader) and revision not in (None, model.revision):
         raise FinstError(f"{model.id} was read at revision {model.revision}, not at {revision}: give one of the two")
     reader = model if isinstance(model, Reader) else open_reader(model, revision=revision)
     place = placed(reader.config, dtype, device, device_map, quantization)
+    rehearsed = rehearse(reader)
+    if place.device_map is None and place.quantization is None:
+        check_room(reader.id, rehearsed, place.dtype, place.device)
     if reader.revision is not None:
-        _download(reader.id, reader.revision, _WEIGHTS)
+        _download(reader.id, reader.revision, _WEIGHTS, "its weights (model*.safetensors)")
     if not weight_files(reader.path):
-        raise FinstError(
-            f"{reader.id} has no weights that finst reads; expected model*.safetensors, not pickles such as "
-            "pytorch_model.bin, which can run code"
-        )
+        raise no_weights(reader)
     loaded, report = _load(reader, place)
-    wrong = [*report["missing_keys"], *(entry[0] for entry in report["mismatched_keys"])]
-    if wrong:
-        raise FinstError(f"{reader.id}: its weight files do not fit its config.json, beginning with {sorted(wrong)[0]}")
+    refuse_misfits(reader, report)
     if "device_map" not in place.arguments:
         loaded = loaded.to(place.device)
     return VLM(reader, loaded.eval().requires_grad_(False), place.parts, place.quantization)
+
+
+def rehearse(reader: Reader) -> Any:
+    """The model without numbers (on the meta device), after all checks that need no weight; nothing is downloaded but
+    headers.
+
+    ``open_vlm`` makes the same checks before weights load. Raises FinstError when weight files are missing, damaged, of
+    another model or quantised, and when the configuration's model cannot be built or does not compute.
+    """
+    model = check_fit(reader, headers_of(reader))
+    check_pass(reader, model, _least_context(reader))
+    return model.eval().requires_grad_(False)
 
 
 def _load(reader: Reader, place: WeightPlacement) -> tuple[Any, dict[str, Any]]:
@@ -246,27 +254,24 @@ def _load(reader: Reader, place: WeightPlacement) -> tuple[Any, dict[str, Any]]:
         try:
             loaded = AutoModelForImageTextToText.from_pretrained(
                 reader.path,
+                config=reader.config,
                 **place.arguments,
                 use_safetensors=True,
                 trust_remote_code=False,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,  # so that they end up in the report instead of a traceback
             )
-        except (OSError, SafetensorError) as error:
+        except torch.OutOfMemoryError as error:
             raise FinstError(
-                f"{reader.id}: its weight files cannot be read ({error}); expected whole safetensors files, not "
+                f"{reader.id}: its weights do not fit into the memory of {place.device} ({cause(error)}): expected a "
+                "shorter dtype or another device"
+            ) from error
+        except Exception as error:  # whatever transformers raises for files that changed since they were checked
+            raise FinstError(
+                f"{reader.id}: its weight files cannot be read ({cause(error)}); expected whole safetensors files, not "
                 "placeholders of Git LFS or interrupted downloads"
             ) from error
     return cast(tuple[Any, dict[str, Any]], loaded)
-
-
-def _model_type(config_file: Path) -> str:
-    try:
-        return str(json.loads(config_file.read_text(encoding="utf-8")).get("model_type"))
-    except (ValueError, AttributeError) as error:
-        raise FinstError(
-            f"{config_file} is not a JSON object ({error}); expected a Hugging Face configuration"
-        ) from error
 
 
 def _locate(model: str, revision: str | None) -> tuple[Path, str | None]:
@@ -278,7 +283,11 @@ def _locate(model: str, revision: str | None) -> tuple[Path, str | None]:
                 f"{model} has no revision {revision!r}: only models of the Hugging Face hub have revisions"
             )
         return (_builtin(model) if model in BUILTIN else Path(model).expanduser()), None
-    snapshot = _download(model, revision, _METADATA)
+    snapshot = _download(model, revision, _METADATA, "its small files (*.json)")
+    if not (snapshot / "config.json").is_file() and not (snapshot / "adapter_config.json").is_file():
+        raise FinstError(
+            f"{model} has no config.json: expected a repository in Hugging Face's format, or a whole cache of it"
+        )
     return snapshot, snapshot.name
 
 
@@ -292,16 +301,15 @@ def _builtin(name: str) -> Path:
         return import_module(f"finst.builtin.{BUILTIN[name]}.checkpoint").folder(name)
 
 
-def _download(repo: str, revision: str | None, patterns: tuple[str, ...]) -> Path:
+def _download(repo: str, revision: str | None, patterns: tuple[str, ...], what: str) -> Path:
     """The snapshot folder with the files of these patterns, from the hub or, if that is unavailable, from its cache."""
     wanted = partial(snapshot_download, repo, revision=revision, allow_patterns=list(patterns))
     with quiet():
         try:
+            hub.reach()
             return Path(wanted())
         except Exception as online:  # whatever the client's version raises when there is no network, repo or permission
             try:
                 return Path(wanted(local_files_only=True))
             except (HFValidationError, LocalEntryNotFoundError):
-                name = repo if revision is None else f"{repo} at {revision}"
-                reason = f"neither the hub nor its cache has these files: {', '.join(patterns)}"
-                raise unknown_model(name, f"{reason}; {type(online).__name__}") from online
+                raise hub.refusal(repo, revision, what, online) from online

@@ -15,6 +15,7 @@ import torch
 from transformers import AutoModelForImageTextToText, BitsAndBytesConfig
 
 from finst.errors import FinstError, PrecisionWarning, choice
+from finst.options import full_name
 
 Quantization = Literal["8bit", "4bit"]
 
@@ -76,6 +77,7 @@ def placement(dtype: str, device: str) -> tuple[torch.dtype, torch.device]:
     Raises FinstError for unknown names, a device that this machine does not have, and a format that the device does not
     support.
     """
+    dtype = full_name(dtype)
     if dtype not in DTYPES:
         raise choice("dtype", dtype, DTYPES)
     target = _device(device)
@@ -93,6 +95,7 @@ def placed(
     bfloat16. Raises FinstError for unknown names, settings that exclude each other, packages that are not installed,
     and GPUs without enough memory.
     """
+    dtype = full_name(dtype)
     if dtype in QUANTIZED and quantization in (None, dtype):
         dtype, quantization = "bfloat16", dtype
     if dtype in QUANTIZED or quantization not in (None, *QUANTIZED):

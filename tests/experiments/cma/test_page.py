@@ -22,6 +22,7 @@ from finst.experiments.cma.verdict import verdict_of
 from finst.report.figures import NamedFigure
 from finst.report.page import published
 from tests.experiments import synthetic
+from tests.experiments.cma.test_verdict import with_values
 
 MANIFEST: dict[str, Any] = {
     "format": 1,
@@ -121,7 +122,7 @@ def test_the_headline_is_the_verdict():
     assert heading is not None
     assert read(heading[1]).text == verdict.headline
     for stage in verdict.stages:
-        for sentence in (stage.detail, stage.strongest, stage.depth):
+        for sentence in (stage.detail, stage.strongest, stage.largest, stage.depth):
             assert sentence in read(html()).text
 
 
@@ -129,6 +130,14 @@ def test_a_missing_stage_is_marked_as_not_found():
     effects = {stage: heads for stage, heads in synthetic.STAGED.items() if stage != "id_retrieval"}
     page = rendered(synthetic.summary(effects))
     assert re.findall(r'class="status (\w+)"', page) == ["no", "yes", "yes"]
+
+
+def test_the_largest_mean_is_on_the_card_and_in_the_table_of_answers():
+    large = {"mean": 27.0, "p_fwer": 0.066, "above": False}
+    page = rendered(with_values(summary(), "id_selection", 4, 0, **large))
+    card = page.partition("ID selection</h3>")[2].partition("</div>")[0]
+    assert "Largest mean: L4H0, 27.000 ± " in card
+    assert "ID selection, L4H0 (not above the noise)" in page
 
 
 def test_dropped_pairs_the_example_and_provenance_are_shown():
@@ -171,4 +180,5 @@ def test_three_pictures_with_their_objects_outlined():
 @pytest.mark.parametrize("wrong", [[], [(pair, "changed") for pair in range(20)]])
 def test_nothing_found_and_nothing_measured_make_a_report(wrong: list[tuple[int, str]]):
     page = rendered(synthetic.summary({}, wrong=wrong))
-    assert re.findall(r'class="status (\w+)"', page) == ["no", "no", "no"]
+    last = "open" if wrong else "no"
+    assert re.findall(r'class="status (\w+)"', page) == ["no", "no", last]

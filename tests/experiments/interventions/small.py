@@ -27,7 +27,7 @@ from finst.vlm.open import VLM
 
 REUSE = ReuseSpec(trials=2, estimation=1, ks=(1, 3), doses=(1.0, 4.0), draws=1, device="cpu", dtype="float64")
 SWAP = KeySwapSpec(trials=8, estimation=4, k=3, doses=(2.0,), draws=1, device="cpu", dtype="float64")
-STEER = PhotorealSpec(trials=4, estimation=4, ks=(1, 3), doses=(1.0, 4.0), draws=1, device="cpu", dtype="float64")
+STEER = PhotorealSpec(trials=8, estimation=4, ks=(1, 3), doses=(1.0, 4.0), draws=1, device="cpu", dtype="float64")
 FRAMES = FramePatchSpec(trials=2, ks=(1, 3), draws=1, device="cpu", dtype="float64")
 TRANSFER = TransferSpec(trials=8, estimation=16, ks=(1, 3), doses=(1.0, 4.0), draws=1, device="cpu", dtype="float64")
 RESCUE = RescueSpec(grids=("2x2",), trials=(1,), estimation=(1,), ks=(1, 3), draws=1, device="cpu", dtype="float64")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
+import torch
 
+from finst.engine.activations import sampled
 from finst.engine.edits import unedited
 from finst.experiments.interventions.decoding import decode_with_edits, role_of
 from finst.prompts import enumeration, scene_description
 from finst.scenes.draw import draw
+from finst.scenes.object import Grid, on_grid
 from finst.scenes.sets import counting_set
 from finst.vlm.encode import encode
 from finst.vlm.open import VLM, open_vlm
@@ -37,3 +41,21 @@ def test_words_have_roles():
     roles = {"red": "answer", "blue": "other"}
     texts = ("Red.", "blue star", "reddish", "")
     assert [role_of(text, roles) for text in texts] == ["answer", "other", "none", "none"]
+
+
+def test_pictures_that_keep_their_shape_are_batched_by_size(tmp_path_factory: pytest.TempPathFactory):
+    """Idefics2 has as many tokens for every picture, and takes one size at a time."""
+    folder = tiny.checkpoint(tmp_path_factory.mktemp("decoding") / "idefics2", tiny.FAMILIES["idefics2"])
+    vlm = open_vlm(str(folder), dtype="float64", device="cpu")
+    scenes = [
+        on_grid([("red", "circle"), ("blue", "star")], [(0, 0), (0, 1)], Grid(*grid)) for grid in ((2, 2), (1, 3))
+    ]
+    contexts = [encode(vlm.reader, draw(scene), scene_description(scene, [0], 1)) for scene in (*scenes, scenes[0])]
+    assert len({len(context.tokens) for context in contexts}) == 1
+    rows = [unedited()] * 3
+    together = list(decode_with_edits(vlm, contexts, rows, batch=4, new_tokens=2))
+    assert together == [next(decode_with_edits(vlm, [c], [unedited()], batch=1, new_tokens=2)) for c in contexts]
+    last = np.array([[context.tokens.last] for context in contexts])
+    z = sampled(vlm, contexts, ("z",), last, batch=4).values["z"]
+    torch.testing.assert_close(z[0], z[2])
+    assert not torch.equal(z[0], z[1])

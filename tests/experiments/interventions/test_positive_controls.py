@@ -182,7 +182,7 @@ def steers_from_half_a_dose_on(found: xr.Dataset, spec: PhotorealSpec) -> None:
 
     The ID at the words, the selected ID and the query are each of them enough.
     """
-    assert float(found["estimated_right"]) == 1
+    assert found["estimated_right"].values.tolist() == [1, 1]
     top = found["said"].sel(set="top", k=1)
     assert (top.sel(dose=0.25) == ROLES.index("target")).all()
     assert (top.sel(dose=[0.75, 1.0]) == ROLES.index("described")).all()
@@ -223,7 +223,7 @@ CONTROLS: Mapping[str, Control] = {
     "frame-patch": Control(FramePatch, FramePatchSpec(trials=2, ks=(1, 3)), moves_arrangements),
     "photoreal": Control(
         Photoreal,
-        PhotorealSpec(trials=4, estimation=4, ks=(1,), doses=(0.25, 0.75, 1.0, 30.0), draws=1),
+        PhotorealSpec(trials=8, estimation=4, ks=(1,), doses=(0.25, 0.75, 1.0, 30.0), draws=1),
         steers_from_half_a_dose_on,
         {"planted": {}, "planted-absolute": USER_TURN, COUNTING: {**USER_TURN, "doses": (0.25, 0.75, 1.0)}},
         answered,

@@ -45,7 +45,11 @@ LITTLE = replace(TRANSFER, tasks=("description-sided", "enumeration"), ks=(1,), 
 
 EVERY: Mapping[str, tuple[type[Intervention[Any]], Any, set[str]]] = {
     "reuse": (Reuse, REUSE, {"reuse-relations", "reuse-grid"}),
-    "photoreal": (Photoreal, STEER, {f"photoreal-{name}" for name in ("sides", "grid", "dose", "k")}),
+    "photoreal": (
+        Photoreal,
+        STEER,
+        {f"photoreal-{name}-{row}-row" for name in ("sides", "grid", "dose", "k") for row in ("upper", "lower")},
+    ),
     "key-swap": (KeySwap, SWAP, {"key-swap-dose", "key-swap-sides"}),
     "frame-patch": (FramePatch, FRAMES, {"frame-patch"}),
     "transfer": (Transfer, LITTLE, {"transfer"}),
@@ -90,9 +94,9 @@ def test_maps_of_other_weights_and_no_maps_are_refused(vlm: VLM):
     ],
 )
 def test_shared_settings_are_checked(changes: dict[str, Any], doses: tuple[float, ...], message: str):
-    check_intervention(REUSE, {"trials": 2}, (1.0,))
+    check_intervention(REUSE)
     with pytest.raises(FinstError, match=message):
-        check_intervention(replace(REUSE, **changes), {}, doses)
+        check_intervention(replace(REUSE, **changes, doses=doses))
 
 
 @pytest.mark.parametrize("name", EVERY)

@@ -18,6 +18,9 @@ from finst.scenes.designs import mediation_pairs
 from finst.scenes.draw import draw
 from finst.vlm.open import Reader
 
+TARGET = 1
+"""The object that the answer names; object 0 is described."""
+
 CAPTIONS = {
     "clean": "The scene of every patched run.",
     "swapped": "Source of ID retrieval and ID selection: the two objects are swapped.",
@@ -41,7 +44,7 @@ def pair_example(spec: CMASpec, reader: Reader, pair: int = 0) -> PairExample:
         pair=pair,
         grid=contexts[0].tokens.grid,
         views=tuple(
-            context_view(name, CAPTIONS[name], draw(scene), context, scene.objects[1].colour)
+            context_view(name, CAPTIONS[name], draw(scene), context, scene.objects[TARGET].colour, [TARGET])
             for (name, scene), context in zip(scenes.items(), contexts, strict=True)
         ),
         tokens=token_views(reader, contexts[0], patched),

@@ -30,12 +30,13 @@ from finst.experiments.cma.spec import CMASpec
 from finst.experiments.cma.summary import statistics_of
 from finst.experiments.cma.verdict import mediation_findings
 from finst.experiments.cma.walk import PairContexts, PairLogits, pair_logits
-from finst.experiments.units import check_numbers, documented, joined, units_of
+from finst.experiments.units import documented, joined, units_of
 from finst.report.comparison import Difference, Side, SideBySide
 from finst.report.example import TrialExample
 from finst.report.figures import NamedFigure
 from finst.report.tables import aligned
 from finst.runs.experiment import Experiment, Report, Unit
+from finst.runs.size import Size
 from finst.scenes.designs import MediationPair, mediation_pairs
 from finst.scenes.draw import draw
 from finst.vlm.encode import encode, first_tokens
@@ -52,12 +53,25 @@ class CMA(Experiment[CMASpec]):
 
     def check(self, spec: CMASpec, reader: Reader) -> None:
         """Raises FinstError for numbers out of range, colours with the same first token, and unsuitable pictures."""
-        check_numbers(spec, {"pairs": 1, "seed": 0, "pairs_per_unit": 1, "permutations": 1, "bootstraps": 1})
+        spec.check()
         pairs = mediation_pairs(spec.pairs, spec.seed)
         colours = sorted({colour for pair in pairs for colour in colours_of(pair)})
         prompt = prompt_of(spec, pairs[0])
         first_tokens(reader, prompt, colours)
         encode(reader, draw(pairs[0].clean), prompt)
+
+    def size(self, spec: CMASpec, reader: Reader) -> Size:
+        """Logits of three colours and a score for every head in every condition, and resamples of pairs."""
+        text = reader.config.get_text_config()
+        cells = len(CONDITIONS) * text.num_hidden_layers * text.num_attention_heads
+        return Size(
+            spec.pairs,
+            "pairs",
+            spec.pairs_per_unit,
+            bytes_per_trial=4 * (len(COLOURS) + 1) * cells,
+            statistics=8 * spec.bootstraps * spec.pairs,
+            smaller="fewer pairs or bootstraps",
+        )
 
     def plan(self, spec: CMASpec) -> tuple[Unit, ...]:
         """Units of ``pairs_per_unit`` consecutive pairs."""

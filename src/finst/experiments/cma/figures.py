@@ -13,13 +13,14 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.collections import QuadMesh
 from matplotlib.colorbar import Colorbar
-from matplotlib.colors import LinearSegmentedColormap, Normalize, to_rgb
+from matplotlib.colors import LinearSegmentedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from finst.experiments.cma.head_maps import above_map, mean_map, stages_of
-from finst.experiments.cma.verdict import TopHead, top_heads
+from finst.experiments.cma.top_heads import TopHead, top_heads
+from finst.report.colours import mixed
 from finst.report.figures import FAINT, INK, NamedFigure, canvas, styled, ticks
 from finst.report.tables import tidy
 from finst.report.wording import NAMES, capital, level_of, number
@@ -98,8 +99,9 @@ def combined_map(summary: xr.Dataset) -> NamedFigure:
         caption=(
             "Every attention head of the model. Colour and marker show in which stage a head is above the noise. "
             "Intensity is its mean score, from zero (white) to the stage’s largest; the smallest is written below the "
-            "colour bar. Where stages share a head, their colours mix and their markers stand side by side. Heads that "
-            "are not above the noise are white and unmarked, whatever their mean. Compare Fig 1d of the paper."
+            "colour bar. Where stages share a head, their colours mix as light does and their markers stand side by "
+            "side. Heads that are not above the noise are white and unmarked, whatever their mean, also where it is "
+            "the largest. Compare Fig 1d of the paper."
         ),
         figure=figure,
         csv=tidy(summary, ["mean", "p_fwer", "above"]),
@@ -112,10 +114,9 @@ def draw_stages(axes: Axes, summary: xr.Dataset, mark: float = 1.0, tops: Mappin
     ``tops`` are the mean scores (logits) of full colour by stage; the largest of each stage if None.
     """
     stages = stages_of(summary)
-    ink = np.ones((summary.sizes["head"], summary.sizes["layer"], 3))
-    for stage in stages:
-        share = _above_means(summary, stage).T / (tops[stage] if tops else largest_above([summary], stage))
-        ink *= 1 - share[..., None] * (1 - np.array(to_rgb(STAGE_COLOURS[stage])))
+    full = {stage: tops[stage] if tops else largest_above([summary], stage) for stage in stages}
+    shares = np.stack([_above_means(summary, stage).T / full[stage] for stage in stages], axis=-1)
+    ink = mixed(shares, tuple(STAGE_COLOURS[stage] for stage in stages))
     axes.pcolormesh(edges(summary.sizes["layer"]), edges(summary.sizes["head"]), ink, edgecolors=FRAME, linewidth=0.5)
     grid_axes(axes, summary)
     _mark_stages(axes, summary, mark)
@@ -191,11 +192,11 @@ def condition_panels(summary: xr.Dataset) -> NamedFigure:
         title="One map per condition",
         caption=(
             "Mean score of every head, red where patching moves the answer to the colour that the stage predicts, "
-            "on a scale that is symmetric about zero (palest). Solid outlines: above the noise (family-wise p "
-            f"below {summary.attrs['alpha']}, positive, larger than the numerical noise). Dashed outlines: the same "
-            "with a negative mean. The test of each head depends on the spread over pairs: a small score that all "
-            "pairs share can be above the noise, and a large one that they do not share can be below. The line at "
-            "zero on each colour bar is as wide as the numerical noise, with a minimum width."
+            "on a scale that is symmetric about zero (palest). Solid outlines: above the noise (family-wise p against "
+            f"sign flips below {summary.attrs['alpha']}, positive, larger than the numerical noise). Dashed outlines: "
+            "the same with a negative mean. The test of each head depends on the spread over pairs: a small score "
+            "that all pairs share can be above the noise, and a large one that they do not share can be below. The "
+            "line at zero on each colour bar is as wide as the numerical noise, with a minimum width."
         ),
         figure=figure,
         csv=tidy(summary, [*STATISTICS, "n"]),

@@ -42,6 +42,11 @@ class HeadMaps:
     noise: float
     """Numerical noise of a score in logits: heads closer than this are tied."""
 
+    @property
+    def heads(self) -> int:
+        """How many heads the model has."""
+        return self.mean[0].size
+
     @classmethod
     def of(cls, summary: xr.Dataset, weights: str) -> HeadMaps:
         """The maps in a summary of ``finst run cma``."""
@@ -60,13 +65,18 @@ class HeadMaps:
         return headsets.top_k(self.mean[place], k, tolerance=self.noise, above=self.above[place], seed=seed)
 
     def strongest(self, k: int, seed: int) -> TopK:
-        """The ``k`` heads with the largest maximum over the stages (Fig 46), ties as in ``top``.
+        """The ``k`` heads with the largest maximum over the stages that have scores (Fig 46), ties as in ``top``.
 
         A head counts as above the noise if it is so in any stage.
         """
         above = np.logical_or.reduce(self.above)
-        return headsets.top_k(self.mean.max(0), k, tolerance=self.noise, above=above, seed=seed)
+        return headsets.top_k(np.fmax.reduce(self.mean), k, tolerance=self.noise, above=above, seed=seed)
 
     def weakest(self, k: int, seed: int) -> TopK:
-        """The ``k`` heads with the smallest maximum over the stages, ties as in ``top``."""
-        return headsets.top_k(-self.mean.max(0), k, tolerance=self.noise, seed=seed)
+        """The ``k`` heads with the smallest maximum over the stages, ties as in ``top``; none is among the strongest.
+
+        Only for up to half of all heads.
+        """
+        scores = -np.fmax.reduce(self.mean)
+        scores[tuple(zip(*self.strongest(k, seed).heads, strict=True))] = -np.inf
+        return headsets.top_k(scores, k, tolerance=self.noise, seed=seed)

@@ -13,7 +13,8 @@ from finst.experiments.cma.figures import STAGE_COLOURS, STAGE_MARKERS, STATISTI
 from finst.experiments.cma.head_maps import stages_of
 from finst.experiments.cma.reliability import map_reliability
 from finst.experiments.cma.side_by_side import headline, stage_rows, step_rows, steps_of
-from finst.experiments.cma.verdict import strongest_head, top_heads, verdict_of
+from finst.experiments.cma.top_heads import TopHead, largest_head, margin_of, strongest_head, top_heads
+from finst.experiments.cma.verdict import IGNORABLE, SMALL, verdict_of
 from finst.report.comparison import Difference, Side
 from finst.report.example import ContextView, TokenView
 from finst.report.figures import NamedFigure
@@ -81,8 +82,10 @@ def mediation_page(
         verdict=verdict_of(summary),
         figures=[figure_entry(figure) for figure in figures],
         heads={stage.key: top_heads(summary, stage.key, TOP) for stage in stages},
-        strongest={stage.key: strongest_head(summary, stage.key) for stage in stages},
+        strongest={stage.key: _shown_heads(summary, stage.key) for stage in stages},
         level=level_of(summary),
+        ignorable=IGNORABLE,
+        small=SMALL,
         all_heads=data_uri(tidy(summary, [*STATISTICS, "n"]).encode(), "text/csv"),
         pairs=[_pairs(summary, stage) for stage in stages],
         reliability={stage.key: map_reliability(summary, stage.key) for stage in stages},
@@ -128,6 +131,12 @@ def mediation_side_by_side(
     )
 
 
+def _shown_heads(summary: xr.Dataset, stage: str) -> tuple[TopHead, ...]:
+    """The strongest head of a stage, then the one with the largest mean where that is another; none without pairs."""
+    heads = (strongest_head(summary, stage), largest_head(summary, stage))
+    return tuple({head.name: head for head in heads if head is not None}.values())
+
+
 def _pair(values: xr.DataArray, example: PairExample) -> xr.DataArray:
     return values.sel(pair=example.pair)
 
@@ -150,25 +159,23 @@ def _answers(summary: xr.Dataset, example: PairExample) -> list[dict[str, Any]]:
 
 
 def _patched(summary: xr.Dataset, example: PairExample) -> list[dict[str, Any]]:
-    """The example's logits with the strongest head of each stage patched, and without."""
+    """The example's logits with the shown heads of each stage patched one by one, and without."""
     rows = []
     pair = summary.sel(pair=example.pair)
     for key in stages_of(summary):
-        head = strongest_head(summary, key)
-        if head is None:
-            continue
-        entry = pair.sel(condition=key, layer=head.layer, head=head.head)
-        answers = [str(entry[role].item()) for role in ("original", "counterfactual")]
-        rows.append(
-            {
-                "key": key,
-                "head": head,
-                "answers": example.contrasts[key],
-                "unedited": [float(entry["unedited_logits"].sel(colour=colour)) for colour in answers],
-                "patched": [float(entry["patched_logits"].sel(colour=colour)) for colour in answers],
-                "score": float(entry["score"]),
-            }
-        )
+        for head in _shown_heads(summary, key):
+            entry = pair.sel(condition=key, layer=head.layer, head=head.head)
+            answers = [str(entry[role].item()) for role in ("original", "counterfactual")]
+            rows.append(
+                {
+                    "key": key,
+                    "head": head,
+                    "answers": example.contrasts[key],
+                    "unedited": [float(entry["unedited_logits"].sel(colour=colour)) for colour in answers],
+                    "patched": [float(entry["patched_logits"].sel(colour=colour)) for colour in answers],
+                    "score": float(entry["score"]),
+                }
+            )
     return rows
 
 
@@ -189,7 +196,7 @@ def _pairs(summary: xr.Dataset, stage: StageStyle) -> dict[str, Any]:
         "used": int(part["n"]),
         "dropped_clean": int(part["dropped_clean"]),
         "dropped_source": int(part["dropped_source"]),
-        "margin": float(part["margin"]),
-        "margin_error": float(part["margin_error"]),
+        "margin": margin_of(part),
+        "margin_error": float(part["margin_error"]) if "margin_error" in part else float("nan"),
         "wrong": wrong,
     }

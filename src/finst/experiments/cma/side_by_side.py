@@ -14,7 +14,8 @@ import xarray as xr
 
 from finst.experiments.cma.head_maps import above_map, stages_of
 from finst.experiments.cma.reliability import map_reliability
-from finst.experiments.cma.verdict import strongest_head, verdict_of
+from finst.experiments.cma.top_heads import TopHead, largest_head, strongest_head
+from finst.experiments.cma.verdict import verdict_of
 from finst.report.comparison import Side
 from finst.report.wording import NAMES, capital, format_p, number, runs
 
@@ -51,7 +52,8 @@ class StepRow:
 
     label: str
     outcome: str
-    holds: bool | None
+    style: str
+    """The class of the outcome on a page."""
     layers: str
     depth: str
     """The difference of the centres as a share of the model's depth."""
@@ -69,7 +71,6 @@ def _stage_row(side: Side, stage: str) -> StageRow:
     above = above_map(side.summary, stage)
     layers = side.summary["layer"].values[above.any(axis=1)].tolist()
     head = strongest_head(side.summary, stage)
-    margin = float(part["margin"])
     return StageRow(
         label=side.label,
         used=int(part["n"]),
@@ -78,16 +79,25 @@ def _stage_row(side: Side, stage: str) -> StageRow:
         depth="–".join(dict.fromkeys(number(layer / last_layer(side), 2) for layer in (layers[0], layers[-1])))
         if layers
         else "–",
-        strongest="–"
-        if head is None
-        else f"{head.name}: {number(head.mean)} ± {number(head.standard_error)}"
-        + ("" if head.above else " (not above the noise)"),
+        strongest=_strongest(head, largest_head(side.summary, stage)),
         strongest_depth="–" if head is None else number(head.layer / last_layer(side), 2),
-        share="–" if head is None or not margin > 0 else f"{number(100 * head.mean / margin, 0)} %",
+        share="–" if head is None else head.share,
         centre=_interval(part, "centre_mean", "centre_low", "centre_high", last_layer(side)),
         reliability=map_reliability(side.summary, stage).reliability,
         found=bool(above.any()),
     )
+
+
+def _strongest(head: TopHead | None, largest: TopHead | None) -> str:
+    """The strongest head, and the one with the largest mean where that is another."""
+    if head is None or largest is None:
+        return "–"
+    text = _mean(head) + ("" if head.above else " (not above the noise)")
+    return text if head.name == largest.name else f"{text}; largest mean {_mean(largest)} (not above the noise)"
+
+
+def _mean(head: TopHead) -> str:
+    return f"{head.name}: {number(head.mean)} ± {number(head.standard_error)}"
 
 
 def _interval(part: xr.Dataset, middle: str, low: str, high: str, scale: float = 1) -> str:
@@ -102,13 +112,13 @@ def step_rows(sides: Sequence[Side], step: int) -> tuple[StepRow, ...]:
 
 def _step_row(side: Side, step: int) -> StepRow:
     verdict, part = verdict_of(side.summary).steps[step], side.summary.isel(step=step)
-    if verdict.holds is None:
-        return StepRow(side.label, f"not testable: {verdict.detail}", None, "–", "–", "–", "–")
+    if np.isnan(float(part["order_difference"])):
+        return StepRow(side.label, f"{verdict.outcome}: {verdict.detail}", verdict.style, "–", "–", "–", "–")
     names = ("order_difference", "order_ci_low", "order_ci_high")
     return StepRow(
         label=side.label,
-        outcome="holds" if verdict.holds else "does not hold",
-        holds=verdict.holds,
+        outcome=" ".join(filter(None, (verdict.outcome, verdict.small))),
+        style=verdict.style,
         layers=_interval(part, *names),
         depth=_interval(part, *names, scale=last_layer(side)),
         p=format_p(float(part["order_p"])),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from finst.options import Placement
-from finst.vlm.spec import ModelSpec
+from finst.vlm.spec import ModelSpec, check_numbers
 
 Readout = Literal["last", "patched_tokens"]
 """The tokens whose logits ID retrieval reads; the other conditions always patch and read the last token."""
@@ -41,3 +41,7 @@ class CMASpec(ModelSpec):
     """Resamples of pairs behind each confidence interval."""
     alpha: float = 0.05
     """Family-wise error over a condition's map of heads; intervals have level 1 - alpha."""
+
+    def check(self) -> None:
+        """Raises FinstError for numbers out of range."""
+        check_numbers(self, {"pairs": 1, "pairs_per_unit": 1, "permutations": 1, "bootstraps": 1})

@@ -13,7 +13,6 @@ from finst.errors import FinstError
 from finst.experiments.cma.design import COLOURS, CONDITIONS
 from finst.experiments.cma.head_maps import HeadMaps
 from finst.experiments.cma.spec import CMASpec
-from finst.runs.archive import unpack
 from finst.runs.finished import manifest_of, stored_units
 from finst.runs.manifest import Manifest, ModelRecord
 from finst.runs.spec import from_json
@@ -85,8 +84,11 @@ def head_maps(path: Path) -> HeadMaps:
     manifest = _manifest(path)
     if manifest.status != "finished":
         raise FinstError(f"{path} holds a run that is not finished: let finst run cma finish it first")
-    summary = unpack(RunFolder(path, manifest.experiment, manifest.spec).summary_path)
-    return HeadMaps.of(summary, manifest.model.hash)
+    summary = RunFolder(path, manifest.experiment, manifest.spec).read_summary()
+    try:
+        return HeadMaps.of(summary, manifest.model.hash)
+    except (KeyError, ValueError) as cause:
+        raise FinstError(f"{path} is damaged: its summary lacks the maps of causal mediation ({cause})") from cause
 
 
 def _manifest(path: Path) -> Manifest:

@@ -32,13 +32,13 @@ def generate_with_edits(
 ) -> Iterator[Generated]:
     """The tokens that follow each context, for each of its own ``rows``, in order.
 
-    Consecutive contexts of equal length share a recording of at most ``batch``.
+    Consecutive contexts of equal length (and size, where pictures keep theirs) share a recording of at most ``batch``.
     """
     start = 0
     while start < len(contexts):
-        length = len(contexts[start].tokens)
+        alike = contexts[start].batched_with
         stop = start + 1
-        while stop < min(start + batch, len(contexts)) and len(contexts[stop].tokens) == length:
+        while stop < min(start + batch, len(contexts)) and contexts[stop].batched_with == alike:
             stop += 1
         recording = record(vlm, contexts[start:stop])
         for place, edits in enumerate(rows[start:stop]):

@@ -1,4 +1,4 @@
-"""Effects of any intervention in one form, and a table of many of them: text, Markdown, CSV, plain values.
+"""A table of the effects of many interventions: text, Markdown, CSV, plain values, a figure and a page.
 
 Like all reports, this module needs no model and imports no torch.
 """
@@ -8,92 +8,45 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import xarray as xr
-
-from finst.report.curves import BLUE, GREEN, ORANGE
+from finst.experiments.interventions.effect_rows import NOT_KEPT, Controls, EffectRow, Share
+from finst.report.curves import AMBER, BLUE, GREEN, ORANGE
 from finst.report.figures import NamedFigure, canvas, styled
 from finst.report.findings import Findings
 from finst.report.page import figure_entry, side_by_side_page
 from finst.report.tables import aligned
 from finst.report.wording import format_p
 
-DOCUMENTATION = {
-    "n": ("trials", "trials that the shares are of"),
-    "before": ("1", "share of hits without the edit"),
-    "before_low": ("1", "lower end of its Wilson interval"),
-    "before_high": ("1", "upper end of its Wilson interval"),
-    "after": ("1", "share of hits with the edit, same trials"),
-    "after_low": ("1", "lower end of its Wilson interval"),
-    "after_high": ("1", "upper end of its Wilson interval"),
-    "gained": ("trials", "hits with the edit alone"),
-    "lost": ("trials", "hits without the edit alone"),
-    "p": ("1", "two-sided exact McNemar p of after against before"),
-}
-"""What is known of an effect, with units, in every summary of an intervention."""
+COLUMNS = (
+    "model",
+    "experiment",
+    "hit",
+    "setting",
+    "n",
+    "before",
+    "after",
+    "controls, same setting",
+    "controls, own best",
+    "p against no edit",
+    "p against controls, same setting",
+    "p against controls, own best",
+    "beyond both",
+    "run",
+)
 
-EFFECTS = [*DOCUMENTATION]
-
-
-@dataclass(frozen=True)
-class Share:
-    """A share of trials that are hits, with the ends of its interval."""
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def text(self) -> str:
-        """``83.3% [70.4%, 91.3%]``."""
-        return f"{self.value:.1%} [{self.low:.1%}, {self.high:.1%}]"
-
-    @classmethod
-    def of(cls, effect: xr.Dataset, name: str) -> Share:
-        """From a dataset without dims; ``name`` is ``before``, ``after`` or another share with an interval."""
-        return cls(*(float(effect[part]) for part in (name, f"{name}_low", f"{name}_high")))
-
-
-@dataclass(frozen=True)
-class EffectRow:
-    """One effect of an intervention: before and after are of the same trials, on which no setting was chosen."""
-
-    measured: str
-    """What counts as a hit, and which edit it follows."""
-    setting: str
-    """Such as ``K = 20, dose 2``."""
-    before: Share
-    after: Share
-    control: Share
-    """After the control edit with the largest effect."""
-    control_name: str
-    n: int
-    """Trials."""
-    p: float
-    """Exact paired p of after against before."""
-
-    @classmethod
-    def of(
-        cls, measured: str, setting: str, effect: xr.Dataset, controls: xr.Dataset, *, harms: bool = False
-    ) -> EffectRow:
-        """``effect`` holds the variables of ``DOCUMENTATION`` without dims, ``controls`` along one dim.
-
-        The control shown has the most hits, or the fewest where an edit ``harms``.
-        """
-        (dim,) = controls["after"].dims
-        after = controls["after"].values
-        best = controls.isel({dim: int(after.argmin() if harms else after.argmax())})
-        shares = (Share.of(effect, "before"), Share.of(effect, "after"), Share.of(best, "after"))
-        return cls(measured, setting, *shares, str(best[dim].item()), int(effect["n"]), float(effect["p"]))
-
-    @classmethod
-    def of_top(cls, measured: str, setting: str, effects: xr.Dataset, *, harms: bool = False) -> EffectRow:
-        """The strongest heads' effect beside their controls: ``effects`` have the one dim ``set``."""
-        controls = effects.sel(set=effects["set"] != "top")
-        return cls.of(measured, setting, effects.sel(set="top"), controls, harms=harms)
+RULES = (
+    "all shares of a line are of the same n trials; brackets are Wilson intervals, at 95 % unless alpha was set",
+    "settings (K, dose) were chosen on other trials: the smallest K, then the smallest dose, of those that cannot be "
+    "told from the best one there (the score interval of the paired difference holds 0)",
+    "controls: the control edit that does most, at the setting of the effect, and with each at its own best: the "
+    "setting that did most for it on the same choosing trials",
+    "p is of McNemar's exact paired test, against what the column says; against controls the largest over all of them",
+    "beyond both: each p is at most alpha, and the interval of the paired difference to each control leaves out 0",
+)
+"""What the columns hold."""
 
 
 @dataclass(frozen=True)
@@ -108,25 +61,50 @@ class EffectRecord:
 
     @property
     def record(self) -> dict[str, object]:
-        """As plain values; shares as ``before``, ``before_low``, ``before_high`` and so on."""
-        flat: dict[str, object] = {"model": self.model, "experiment": self.experiment}
-        for name, value in asdict(self.effect).items():
-            if isinstance(value, dict):
-                flat |= {name: value["value"], f"{name}_low": value["low"], f"{name}_high": value["high"]}
-            else:
-                flat[name] = value
-        return {**flat, "run": self.run}
+        """As plain values, None for what is not known: shares as ``before``, ``before_low``, ``before_high`` and so on,
+        controls as ``control``, ``control_lead_low``, ``own_p`` and so on."""
+        row = self.effect
+        return {
+            "model": self.model,
+            "experiment": self.experiment,
+            "measured": row.measured,
+            "setting": row.setting,
+            "n": row.n,
+            **_share("before", row.before),
+            **_share("after", row.after),
+            "p": row.p,
+            **_controls("control", row.control),
+            **_controls("own", row.own),
+            "beyond": row.beyond,
+            "run": self.run,
+        }
 
     @property
     def cells(self) -> tuple[str, ...]:
         """Texts of ``COLUMNS``."""
         row = self.effect
-        control = f"{row.control.text} ({row.control_name})"
-        texts = (row.measured, row.setting, row.before.text, row.after.text, control, str(row.n), format_p(row.p))
-        return (self.model, self.experiment, *texts, self.run)
+        return (
+            *(self.model, self.experiment, row.measured, row.setting, str(row.n), row.before.text, row.after.text),
+            *(row.control.text, row.own.text if row.own else row.without_own),
+            *(format_p(row.p), row.control.tested, row.own.tested if row.own else row.without_own),
+            *(row.verdict, self.run),
+        )
 
 
-COLUMNS = ("model", "experiment", "hit", "setting", "before", "after", "control", "n", "p", "run")
+def _share(name: str, share: Share | None) -> dict[str, object]:
+    value, low, high = (None, None, None) if share is None else (share.value, share.low, share.high)
+    return {name: value, f"{name}_low": low, f"{name}_high": high}
+
+
+def _controls(name: str, controls: Controls | None) -> dict[str, object]:
+    if controls is None:
+        return {**_share(name, None), **dict.fromkeys(_more(name)), **_share(f"{name}_lead", None), f"{name}_p": None}
+    texts = dict(zip(_more(name), (controls.name, controls.setting), strict=True))
+    return {**_share(name, controls.share), **texts, **_share(f"{name}_lead", controls.lead), f"{name}_p": controls.p}
+
+
+def _more(name: str) -> tuple[str, str]:
+    return f"{name}_name", f"{name}_setting"
 
 
 def text_table(rows: Sequence[EffectRecord]) -> str:
@@ -135,13 +113,18 @@ def text_table(rows: Sequence[EffectRecord]) -> str:
 
 
 def markdown_table(rows: Sequence[EffectRecord]) -> str:
-    """For a README."""
-    lines = [COLUMNS, ("---",) * len(COLUMNS), *(row.cells for row in rows)]
+    """For a README: the share after an edit is bold where it is beyond both kinds of controls."""
+    after = COLUMNS.index("after")
+    lines = [COLUMNS, ("---",) * len(COLUMNS)]
+    for row in rows:
+        cells = list(row.cells)
+        cells[after] = f"**{cells[after]}**" if row.effect.beyond else cells[after]
+        lines.append(tuple(cells))
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def csv_table(rows: Sequence[EffectRecord]) -> str:
-    """One line an effect, floats in full precision."""
+    """One line an effect, floats in full precision; empty for what is not known."""
     buffer = io.StringIO()
     records = [row.record for row in rows]
     writer = csv.DictWriter(buffer, list(records[0]), lineterminator="\n")
@@ -151,37 +134,43 @@ def csv_table(rows: Sequence[EffectRecord]) -> str:
 
 
 def _labels(rows: Sequence[EffectRecord]) -> list[str]:
-    """With the folder's name where several effects would have the same label."""
+    """With the folder's name where several effects would have the same label; a star where beyond both."""
     names = [f"{row.model}, {row.experiment}, {row.effect.setting}\n{row.effect.measured}" for row in rows]
     return [
-        f"{name} ({Path(row.run).name})" if names.count(name) > 1 else name
+        f"{'* ' if row.effect.beyond else ''}{name}{f' ({Path(row.run).name})' if names.count(name) > 1 else ''}"
         for name, row in zip(names, rows, strict=True)
     ]
 
 
 @styled
 def effects_figure(rows: Sequence[EffectRecord]) -> NamedFigure:
-    """A line an effect: before, after, and after the control with the largest effect, with their intervals."""
-    figure = canvas(7.2, 0.9 + 0.36 * len(rows))
+    """A line an effect: before, after, and after the controls that do most at either setting, with their intervals."""
+    figure = canvas(7.2, 0.9 + 0.44 * len(rows))
     axes = figure.subplots()
-    looks = (("before", BLUE, "white"), ("control", GREEN, GREEN.colour), ("after", ORANGE, ORANGE.colour))
-    for place, (name, pen, face) in enumerate(looks):
-        for line, row in enumerate(rows):
-            share: Share = getattr(row.effect, name)
-            y = line + 0.22 * (place - 1)
-            label = {"control": "after the strongest control"}.get(name, name) if line == 0 else "_"
-            axes.plot([share.low, share.high], [y, y], color=pen.colour, lw=1, ls=pen.line)
-            axes.plot([share.value], [y], color=pen.colour, marker=pen.marker, mfc=face, ms=4, ls="", label=label)
+    looks = {
+        "before": (BLUE, "white", lambda row: row.before),
+        "controls, own best": (AMBER, AMBER.colour, lambda row: row.own and row.own.share),
+        "controls, same setting": (GREEN, GREEN.colour, lambda row: row.control.share),
+        "after": (ORANGE, ORANGE.colour, lambda row: row.after),
+    }
+    for place, (label, (pen, face, share_of)) in enumerate(looks.items()):
+        shown = [(line + 0.18 * (place - 1.5), share_of(row.effect)) for line, row in enumerate(rows)]
+        for y, share in shown:
+            if share is not None:
+                axes.plot([share.low, share.high], [y, y], color=pen.colour, lw=1, ls=pen.line)
+                axes.plot([share.value], [y], color=pen.colour, marker=pen.marker, mfc=face, ms=4, ls="")
+        axes.plot([], [], color=pen.colour, marker=pen.marker, mfc=face, ms=4, ls="", label=label)
     axes.set_yticks(range(len(rows)), _labels(rows), fontsize=6.5)
     axes.set(xlim=(-0.03, 1.03), ylim=(len(rows) - 0.4, -0.6), xlabel="share of hits")
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4)
+    kept = "" if all(row.effect.beyond is not None for row in rows) else f" {NOT_KEPT}: by an older finst."
     return NamedFigure(
         name="interventions",
         title="Effects of interventions",
         caption=(
-            "Share of trials that are hits: without the edit (hollow), with the edit, and with the control edit that "
-            "has the largest effect. All three are of the same trials, on which neither K nor dose was chosen. Bars "
-            "are Wilson intervals."
+            "Share of trials that are hits: without the edit (hollow), with the edit, and with the control edits that "
+            "do most, at the effect's setting and at their own best. All are of the same trials, on which "
+            f"neither K nor dose was chosen. Bars are Wilson intervals. Star: beyond both kinds of controls.{kept}"
         ),
         figure=figure,
         csv=csv_table(rows),
@@ -192,7 +181,7 @@ def effects_page(
     rows: Sequence[EffectRecord], figure: NamedFigure, labels: Sequence[str], records: Sequence[Mapping[str, Any]]
 ) -> str:
     """Effects of interventions of any kind and model as one HTML page, with the records of their runs."""
-    table = Findings("effects", "", (), COLUMNS, tuple(row.cells for row in rows), ())
+    table = Findings("effects", "", RULES, COLUMNS, tuple(row.cells for row in rows), ())
     return side_by_side_page(
         labels,
         records,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import reduce
 from operator import add
+from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -45,20 +46,21 @@ class HeadSets:
 def head_sets_of(maps: HeadMaps, stage: str, ks: Sequence[int], draws: int, seed: int) -> tuple[HeadSets, ...]:
     """The strongest K heads of a stage for each of ``ks``, and their controls, ``draws`` of each kind.
 
-    Random sets are drawn from all heads of the model (so they may hold strong ones), layer-matched ones from the other
-    heads of the same layers.
+    Both are drawn from the heads outside the strongest K: random sets from all layers, layer-matched ones with as many
+    in each layer, as far as there are (see ``layer_matched_random_k``).
     """
-    layers, heads = maps.mean.shape[1:]
+    _, layers, heads = maps.mean.shape
+    shape = (layers, heads)
     top = HeadSets("top", tuple(maps.top(stage, k, seed).heads for k in ks))
     seeds = np.random.SeedSequence(seed).generate_state(2 * draws).tolist()
     random = [
-        HeadSets(f"random {draw}", tuple(headsets.random_k(layers, heads, k, seed=seeds[draw]) for k in ks))
+        HeadSets(f"random {draw}", tuple(headsets.random_k(shape, chosen, seed=seeds[draw]) for chosen in top.sets))
         for draw in range(draws)
     ]
     matched = [
         HeadSets(
             f"layer-matched {draw}",
-            tuple(headsets.layer_matched_random_k(chosen, heads, seed=seeds[draws + draw]) for chosen in top.sets),
+            tuple(headsets.layer_matched_random_k(shape, chosen, seed=seeds[draws + draw]) for chosen in top.sets),
         )
         for draw in range(draws)
     ]
@@ -66,13 +68,15 @@ def head_sets_of(maps: HeadMaps, stage: str, ks: Sequence[int], draws: int, seed
 
 
 def extremes_of(maps: HeadMaps, ks: Sequence[int], draws: int, seed: int) -> tuple[HeadSets, ...]:
-    """The strongest and the weakest K heads over all stages for each of ``ks``, and ``draws`` sets drawn from all."""
-    layers, heads = maps.mean.shape[1:]
+    """The strongest and the weakest K heads over all stages for each of ``ks``, and ``draws`` sets of heads outside the
+    strongest K."""
+    _, layers, heads = maps.mean.shape
+    shape = (layers, heads)
     top = HeadSets("top", tuple(maps.strongest(k, seed).heads for k in ks))
     bottom = HeadSets("bottom", tuple(maps.weakest(k, seed).heads for k in ks))
     seeds = np.random.SeedSequence(seed).generate_state(draws).tolist()
     random = [
-        HeadSets(f"random {draw}", tuple(headsets.random_k(layers, heads, k, seed=each) for k in ks))
+        HeadSets(f"random {draw}", tuple(headsets.random_k(shape, chosen, seed=each) for chosen in top.sets))
         for draw, each in enumerate(seeds)
     ]
     return (top, bottom, *random)
@@ -107,16 +111,45 @@ def warnings_of(maps: HeadMaps, stage: str, ks: Sequence[int], seed: int) -> tup
     return tuple(maps.top(stage, k, seed).warning for k in ks)
 
 
-def check_sizes(ks: Sequence[int], reader: Reader, field: str = "ks") -> None:
-    """Raises FinstError for no sizes, repeated ones, and sets of more heads than the model has."""
+def heads_of(reader: Reader) -> int:
+    """How many heads the decoder has, known without weights."""
     text = reader.config.get_text_config()
-    count = text.num_hidden_layers * text.num_attention_heads
+    return text.num_hidden_layers * text.num_attention_heads
+
+
+def sizes_of(spec: Any, heads: int) -> tuple[int, ...]:
+    """The field ``ks`` of a spec for a model of so many ``heads``.
+
+    A default grid is cut at half of all heads, so that as many others are left to compare with. Sizes of the user's own
+    are kept, and so is a grid of which nothing would be left: ``check_sizes`` refuses larger ones.
+    """
+    default = next(field.default for field in fields(spec) if field.name == "ks")
+    cut = tuple(k for k in spec.ks if k <= headsets.largest_k(heads))
+    return cut if cut and spec.ks == default else spec.ks
+
+
+def check_sizes(ks: Sequence[int], reader: Reader, field: str = "ks") -> None:
+    """Raises FinstError for no sizes, repeated ones, and sets of more than half of the model's heads."""
+    count = heads_of(reader)
+    half = headsets.largest_k(count)
     if not ks or len(set(ks)) < len(ks):
         raise FinstError(f"{field} is {tuple(ks)}: expected one or more different numbers of heads")
-    wrong = [k for k in ks if not 1 <= k <= count]
+    wrong = [k for k in ks if not 1 <= k <= half]
     if wrong:
         raise FinstError(
-            f"{field} holds {wrong[0]}: {reader.id} has {count} heads, so expected numbers from 1 to {count}"
+            f"{field} holds {wrong[0]}: {reader.id} has {count} heads, so expected numbers from 1 to {half}, half of "
+            "them, as controls are drawn from the others"
+        )
+
+
+def check_shape(maps: HeadMaps, folder: Path, reader: Reader) -> None:
+    """Raises FinstError for maps, from the run in ``folder``, of a model with other layers or heads."""
+    text = reader.config.get_text_config()
+    here, there = (text.num_hidden_layers, text.num_attention_heads), maps.mean.shape[1:]
+    if here != there:
+        raise FinstError(
+            f"{folder} holds causal mediation of a model of {there[0]} layers with {there[1]} heads, and {reader.id} "
+            f"has {here[0]} with {here[1]}: expected a run of the same model"
         )
 
 

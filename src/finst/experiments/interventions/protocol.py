@@ -16,14 +16,18 @@ from finst.experiments.cma.experiment import CMA
 from finst.experiments.cma.head_maps import HeadMaps
 from finst.experiments.cma.spec import CMASpec
 from finst.experiments.cma.stored import head_maps
-from finst.experiments.interventions.effect_table import EffectRow
-from finst.experiments.interventions.heads import check_maps
+from finst.experiments.interventions.effect_rows import EffectRow
+from finst.experiments.interventions.heads import check_maps, check_shape
+from finst.experiments.interventions.shown_pictures import READING
 from finst.experiments.interventions.spec import InterventionSpec
 from finst.experiments.interventions.unit_data import trial_dataset
-from finst.experiments.units import check_numbers, joined, spec_attrs
+from finst.experiments.units import joined, spec_attrs, units_of
 from finst.runs.executor import run
 from finst.runs.experiment import Experiment, Report, Unit
-from finst.vlm.open import VLM
+from finst.runs.size import CONTEXT_BYTES, Size, check_size
+from finst.runs.spec import to_json
+from finst.runs.store import RunFolder
+from finst.vlm.open import VLM, Reader
 
 SpecT = TypeVar("SpecT", bound=InterventionSpec)
 
@@ -63,9 +67,37 @@ class Intervention(Experiment[SpecT]):
     kept: ClassVar[Sequence[str] | None] = None
     """Variables of units that the summary keeps; None for all."""
 
+    @abstractmethod
+    def trials(self, spec: SpecT) -> int:
+        """The number of trials, without making them."""
+
+    def size(self, spec: SpecT, reader: Reader) -> Size:
+        """Answers of every trial with every edit, and pictures to estimate from."""
+        edits = len(getattr(spec, "ks", ())) * len(getattr(spec, "doses", (1.0,))) * (1 + 2 * spec.draws)
+        estimation = getattr(spec, "estimation", 0)
+        pictures = sum(estimation) if isinstance(estimation, tuple) else estimation
+        return Size(
+            self.trials(spec),
+            per_unit=spec.trials_per_unit,
+            bytes_per_trial=edits,
+            statistics=pictures * CONTEXT_BYTES,
+            smaller="fewer trials, pictures to estimate from, or edits",
+        )
+
+    def plan(self, spec: SpecT) -> tuple[Unit, ...]:
+        """Consecutive trials."""
+        return units_of(self.trials(spec), spec.trials_per_unit)
+
+    def check_inputs(self, spec: SpecT, reader: Reader, out: Path) -> None:
+        """Raises FinstError for a run of causal mediation of another shape, or one that could not be made."""
+        if spec.cma is None:
+            check_mediated(spec, mediation_folder(out), reader)
+        else:
+            check_shape(head_maps(spec.cma), spec.cma, reader)
+
     def inputs(self, vlm: VLM, spec: SpecT, out: Path, console: Console) -> HeadMaps:
         """The maps of the spec's run of causal mediation, or of one that is made now, in the folder ``OUT-cma``."""
-        return head_maps(spec.cma or mediated(spec, out.with_name(f"{out.name}-cma"), vlm, console))
+        return head_maps(spec.cma or mediated(spec, mediation_folder(out), vlm, console))
 
     def recorded_inputs(self, spec: SpecT, folder: Path) -> HeadMaps:
         """The maps of the spec's run, or of the one that was made for this run (``FOLDER-cma``, or ``cma`` beside it).
@@ -110,7 +142,7 @@ class Intervention(Experiment[SpecT]):
         Raises FinstError when parts were measured with other heads or estimates, or differ in others of ``shared``.
         """
         data = joined(require_identical(parts, self.shared))
-        kept = {name: data[name] for name in self.kept or self.documentation}
+        kept = {name: data[name] for name in self.kept or self.documentation if name in data or name != READING}
         return self.analyse(spec, data).assign(kept).assign_attrs({**self.attrs, **spec_attrs(spec)})
 
     @abstractmethod
@@ -118,18 +150,33 @@ class Intervention(Experiment[SpecT]):
         """Effects with their tests, from the ``data`` of all units."""
 
 
+def mediation_folder(out: Path) -> Path:
+    """Where the intervention in the folder ``out`` puts the run of causal mediation that it makes."""
+    named = out.resolve() if out.name in ("", "..") else out
+    return named.with_name(f"{named.name}-cma")
+
+
 def mediated(spec: InterventionSpec, folder: Path, vlm: VLM, console: Console) -> Path:
     """Runs causal mediation of an intervention's model into ``folder``, or resumes it."""
-    fields = {name: getattr(spec, name) for name in SHARED_FIELDS}
-    return run(CMA(), CMASpec(**fields), folder, console=console, vlm=vlm).folder
+    return run(CMA(), _mediation_of(spec), folder, console=console, vlm=vlm).folder
 
 
-def check_intervention(spec: InterventionSpec, least: Mapping[str, int], doses: Sequence[float] = (1.0,)) -> None:
-    """Raises FinstError for numbers out of range, and for a folder that holds no finished run of causal mediation.
+def check_mediated(spec: InterventionSpec, folder: Path, reader: Reader) -> None:
+    """Raises FinstError when ``mediated`` could not work in ``folder`` or with this model; writes nothing."""
+    settings, mediation = _mediation_of(spec), CMA()
+    RunFolder.claim(folder, mediation.name, to_json(settings))
+    check_size(mediation.size(settings, reader), folder)
+    mediation.check(settings, reader)
 
-    ``least`` has the least allowed value of an intervention's own fields.
-    """
-    check_numbers(spec, {**least, "pairs": 2, "draws": 1, "seed": 0, "batch": 1, "trials_per_unit": 1})
+
+def _mediation_of(spec: InterventionSpec) -> CMASpec:
+    return CMASpec(**{name: getattr(spec, name) for name in SHARED_FIELDS})
+
+
+def check_intervention(spec: InterventionSpec) -> None:
+    """Raises FinstError for numbers out of range, and for a folder that holds no finished run of causal mediation."""
+    spec.check()
+    doses = getattr(spec, "doses", (1.0,))
     if not doses or len(set(doses)) < len(doses):
         raise FinstError(f"doses is {tuple(doses)}: expected one or more different numbers")
     if spec.cma is not None:
@@ -139,7 +186,9 @@ def check_intervention(spec: InterventionSpec, least: Mapping[str, int], doses: 
 def require_identical(parts: Sequence[xr.Dataset], names: Sequence[str]) -> Sequence[xr.Dataset]:
     """The parts themselves. Raises FinstError when a variable differs that all parts must share, such as the heads."""
     for name in names:
-        if not all(part[name].equals(parts[0][name]) for part in parts[1:]):
+        if name == READING and not any(name in part for part in parts):
+            continue  # measured before there was such a variable
+        if not all(name in part and part[name].equals(parts[0][name]) for part in parts):
             raise FinstError(
                 f"units of this run were measured with different {name}: the run of causal mediation changed between "
                 "sessions; choose another out folder"

@@ -7,10 +7,14 @@ from collections.abc import Iterable, Mapping
 
 import xarray as xr
 
-from finst.experiments.interventions.effect_table import Share
-from finst.report.wording import format_p, level_of, probability
+from finst.analysis.headsets import Head, displaced
+from finst.experiments.interventions.effect_rows import Share
+from finst.report.wording import format_p, level_of, p_heading, probability, sampled
 
-EFFECT_COLUMNS = ("n", "before", "after", "gained", "lost", "p")
+NO_EDIT = "no edit"
+"""What the p of an effect is against, unless it says otherwise."""
+
+EFFECT_COLUMNS = ("n", "before", "after", "gained", "lost", p_heading(NO_EDIT))
 
 
 def share_of(effect: xr.Dataset, name: str) -> str:
@@ -24,9 +28,62 @@ def shares_of(shares: xr.DataArray) -> str:
 
 
 def before_and_after(effect: xr.Dataset) -> str:
-    """``0.0% [...] before, 83.3% [...] after, n = 24, p < 0.001``."""
+    """``0.0% [...] before, 83.3% [...] after, n = 24 trials, p < 0.001 against no edit``."""
     shares = ", ".join(f"{share_of(effect, name)} {name}" for name in ("before", "after"))
-    return f"{shares}, n = {int(effect['n'])}, {probability(float(effect['p']))}"
+    return f"{shares}, {n_and_p(effect)}"
+
+
+def n_and_p(effect: xr.Dataset) -> str:
+    """``n = 24 trials, p < 0.001 against no edit``."""
+    return f"{sampled(int(effect['n']), 'trial')}, {probability(float(effect['p']), NO_EDIT)}"
+
+
+def choice_of(summary: xr.Dataset) -> str:
+    """Of how many settings the reported one is the smallest; ``summary`` is of one edit. Empty for an older finst."""
+    if "equals" not in summary:
+        return ""
+    equals, tried = int(summary["equals"]), int(summary["tried"])
+    if tried == 1:
+        return "the only setting"
+    if equals == tried:
+        return f"none of {tried} settings can be told from the best one on the other half, so this is the smallest edit"
+    return f"the smallest of {equals} settings, of {tried}, that cannot be told from the best one on the other half"
+
+
+def control_notes(heads: xr.DataArray, ks: Iterable[int]) -> tuple[str, ...]:
+    """Where controls are not what they should be, at the ``ks`` that are reported; ``heads`` has the dims set and k.
+
+    Some layer has too few other heads to match, or (in runs of an older finst) controls hold some of the strongest.
+    """
+    notes = []
+    for k in dict.fromkeys(ks):
+        texts = dict(zip(heads["set"].values.tolist(), map(_parsed, heads.sel(k=k).values.tolist()), strict=True))
+        for name in (name for name in texts if name.rpartition(" ")[0] in ("random", "layer-matched")):
+            shared = len(set(texts[name]) & set(texts["top"]))
+            moved = displaced(texts[name], texts["top"]) if name.startswith("layer-matched") else 0
+            if shared:
+                notes.append(f"{name} holds {shared} of the {k} strongest heads")
+            if moved:
+                notes.append(
+                    f"{moved} of {k} heads of {name} are of the nearest layers, as those edited have too few others"
+                )
+    return (f"controls: {'; '.join(notes)}",) if notes else ()
+
+
+def _parsed(text: str) -> tuple[Head, ...]:
+    """``L4H0 L5H2`` as heads."""
+    pairs = (name.removeprefix("L").split("H") for name in text.split())
+    return tuple((int(layer), int(head)) for layer, head in pairs)
+
+
+def cut_notes(summary: xr.Dataset) -> tuple[str, ...]:
+    """Sizes of the default grid that the model is too small for."""
+    missing = [k for k in summary.attrs.get("ks", ()) if k not in summary["k"].values]
+    if not missing:
+        return ()
+    return (
+        f"K = {', '.join(map(str, missing))} left out: more than half of all heads, and controls need as many others",
+    )
 
 
 def setting_of(k: xr.DataArray | float, dose: xr.DataArray | float) -> str:
@@ -66,7 +123,21 @@ def ranking_notes(texts: Mapping[str, str]) -> tuple[str, ...]:
 
 def intervals(summary: xr.Dataset) -> str:
     """Which intervals and tests are shown."""
-    return f"Intervals are Wilson intervals ({level_of(summary)}); p is from McNemar’s exact test."
+    return (
+        f"Intervals are Wilson intervals ({level_of(summary)}); p is McNemar’s exact paired one, against what is named."
+    )
+
+
+def rule(summary: xr.Dataset) -> str:
+    """How settings are selected, for the edit and for its controls."""
+    if "equals" not in summary:
+        return "The setting with the largest share was taken. All results are of the other trials."
+    return (
+        "Of the settings that cannot be told from the best one (the score interval of the paired difference holds 0, "
+        f"{level_of(summary)}) the smallest K is taken, then the smallest dose. Each control is also shown at its "
+        "own best setting on the same trials, the one with most hits. All results are of the other trials. Controls "
+        "are of heads outside the K strongest, and K is at most half of all heads."
+    )
 
 
 def tested(summary: xr.Dataset) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from finst.options import Placement
-from finst.vlm.spec import ModelSpec
+from finst.vlm.spec import ModelSpec, check_numbers
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class InterventionSpec(ModelSpec):
     placement: Placement = "prefill"
     """Where the unfinished sentence of a description stands: in the assistant's turn, or in the user's."""
     draws: int = 2
-    """Random sets of heads of each kind (of the whole model, of the same layers) as controls of the strongest."""
+    """Random sets of other heads of each kind (of the whole model, of the same layers) as controls of the strongest."""
     seed: int = 0
     """Fixes scenes, splits, ties and random sets."""
     batch: int = 16
@@ -30,3 +30,7 @@ class InterventionSpec(ModelSpec):
     """Trials that are measured and kept together, all or none if killed."""
     alpha: float = 0.05
     """Intervals have level 1 - alpha. The paper's alpha, the size of an edit, is called dose."""
+
+    def check(self) -> None:
+        """Raises FinstError for numbers out of range."""
+        check_numbers(self, {"pairs": 2, "draws": 1, "batch": 1, "trials_per_unit": 1})

@@ -17,11 +17,12 @@ from finst.experiments.representations.answers import accuracies, decoded_answer
 from finst.experiments.representations.report.accuracy_figures import accuracy_figures
 from finst.experiments.representations.report.accuracy_findings import accuracy_findings
 from finst.experiments.representations.spec import AccuracySpec
-from finst.experiments.units import check_numbers, documented, joined, spec_attrs
+from finst.experiments.units import documented, joined, spec_attrs
 from finst.options import Entropy, Placement
 from finst.prompts import Prompt, scene_description
 from finst.report.example import TrialExample
 from finst.runs.experiment import Experiment, Report, Unit
+from finst.runs.size import Size
 from finst.scenes.designs import grid_scene
 from finst.scenes.draw import draw
 from finst.scenes.object import Grid, Scene
@@ -57,7 +58,7 @@ class Accuracy(Experiment[AccuracySpec]):
 
     def check(self, spec: AccuracySpec, reader: Reader) -> None:
         """Raises FinstError for numbers out of range, and for pictures or prompts that do not suit the model."""
-        check_numbers(spec, {"trials": 1, "seed": 0, "batch": 1})
+        spec.check()
         for name in ("objects", "entropies", "placements"):
             values = getattr(spec, name)
             if not values or len(set(values)) < len(values):
@@ -68,6 +69,10 @@ class Accuracy(Experiment[AccuracySpec]):
         for condition in conditions_of(spec):
             scene, prompt = scene_and_prompt(spec, condition, 0)
             encode(reader, draw(scene), prompt, prompt.answer)
+
+    def size(self, spec: AccuracySpec, reader: Reader) -> Size:
+        """Answers of every trial in every condition."""
+        return Size(spec.trials * len(conditions_of(spec)), per_unit=spec.trials, smaller="fewer trials")
 
     def plan(self, spec: AccuracySpec) -> tuple[Unit, ...]:
         """One condition a unit."""
@@ -108,7 +113,11 @@ class Accuracy(Experiment[AccuracySpec]):
     def example(self, spec: AccuracySpec, reader: Reader) -> TrialExample:
         """The first trial of the last condition."""
         scene, prompt = scene_and_prompt(spec, conditions_of(spec)[-1], 0)
-        return trial_example(reader, draw(scene), encode(reader, draw(scene), prompt), prompt.answer, ())
+        described = {span.object for span in prompt.spans}
+        targets = [index for index in range(len(scene.objects)) if index not in described]
+        return trial_example(
+            reader, draw(scene), encode(reader, draw(scene), prompt), prompt.answer, (), targets=targets
+        )
 
 
 def conditions_of(spec: AccuracySpec) -> list[AccuracyCondition]:

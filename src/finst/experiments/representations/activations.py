@@ -9,6 +9,7 @@ from typing import get_args
 import numpy as np
 import xarray as xr
 
+from finst.analysis.shuffles import PLAIN
 from finst.engine.activations import Sampled, sampled
 from finst.engine.precision import at_least_float32
 from finst.errors import FinstError
@@ -16,9 +17,10 @@ from finst.experiments.example import trial_example
 from finst.experiments.representations.roles import roles_of
 from finst.experiments.representations.spec import TrialSpec
 from finst.experiments.representations.trials import Trial, context_of, positions_of
-from finst.experiments.units import check_numbers, documented
+from finst.experiments.units import documented
 from finst.options import TensorName
 from finst.report.example import TrialExample
+from finst.runs.size import Size
 from finst.scenes.draw import draw
 from finst.vlm.encode import Encoded
 from finst.vlm.open import VLM, Reader
@@ -38,8 +40,20 @@ def check_trials(spec: TrialSpec, reader: Reader, trial: Trial, *, heads: bool =
     if spec.tensor == "z" and not heads:
         others = [name for name in get_args(TensorName) if name != "z"]
         raise FinstError(f"tensor is z: only rsa-stages takes heads one by one; expected {', '.join(others)}")
-    check_numbers(spec, {"trials": 1, "seed": 0, "batch": 1, "trials_per_unit": 1})
+    spec.check()
     positions_of(context_of(reader, trial), trial)
+
+
+def size_of(spec: TrialSpec, reader: Reader, trials: int, roles: int) -> Size:
+    """The size of a run with so many trials, whose activations are kept at so many roles."""
+    text = reader.config.get_text_config()
+    return Size(
+        trials,
+        per_unit=spec.trials_per_unit,
+        bytes_per_trial=4 * roles * text.num_hidden_layers * text.hidden_size,
+        statistics=8 * min(trials, PLAIN) * getattr(spec, "permutations", 0),
+        smaller="fewer trials or permutations",
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,7 +93,8 @@ def example_of(reader: Reader, trial: Trial, roles: Sequence[str] | None = None)
     """A trial for the report, with the tokens of ``roles`` (None: all roles) marked."""
     context = context_of(reader, trial)
     positions = _role_positions(context, trial, roles_of(len(trial.labels)) if roles is None else roles)
-    return trial_example(reader, draw(trial.staged.scene), context, trial.prompt.answer, positions)
+    staged = trial.staged
+    return trial_example(reader, draw(staged.scene), context, trial.prompt.answer, positions, targets=staged.order[-1:])
 
 
 def _role_positions(context: Encoded, trial: Trial, roles: Sequence[str]) -> list[int]:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import xarray as xr
 
 from finst.analysis.rsa import Comparison
-from finst.experiments.representations.activations import check_trials, example_of, record_trials
+from finst.experiments.representations.activations import check_trials, example_of, record_trials, size_of
 from finst.experiments.representations.answers import accuracies, decoded_answers, scored_answers
 from finst.experiments.representations.report.rsa_figures import entropy_figures
 from finst.experiments.representations.report.rsa_findings import entropy_findings
 from finst.experiments.representations.roles import roles_of
-from finst.experiments.representations.similarity import check_statistics, correlations
+from finst.experiments.representations.similarity import correlations
 from finst.experiments.representations.spec import RSAEntropySpec
 from finst.experiments.representations.trials import Trial, labels_of, trial_of
 from finst.experiments.units import joined, spec_attrs, square, units_of
 from finst.options import Entropy
 from finst.report.example import TrialExample
 from finst.runs.experiment import Experiment, Report, Unit
+from finst.runs.size import Size
 from finst.scenes.sets import unique_objects
 from finst.vlm.open import VLM, Reader
 
@@ -47,9 +49,13 @@ class RSAEntropy(Experiment[RSAEntropySpec]):
 
     def check(self, spec: RSAEntropySpec, reader: Reader) -> None:
         """Raises FinstError for numbers out of range, an unsuitable picture, or commas that are no tokens."""
-        check_statistics(spec)
+        spec.check()
         for condition in CONDITIONS:
             check_trials(spec, reader, trials_of(spec, condition, 1)[0])
+
+    def size(self, spec: RSAEntropySpec, reader: Reader) -> Size:
+        """Activations of every trial at all commas and the last token."""
+        return size_of(spec, reader, len(CONDITIONS) * _per_condition(spec), len(square(spec.grid).cells))
 
     def plan(self, spec: RSAEntropySpec) -> tuple[Unit, ...]:
         """``trials_per_unit`` consecutive trials a unit: first those of low entropy, then those of high entropy."""
@@ -92,6 +98,7 @@ def _per_condition(spec: RSAEntropySpec) -> int:
     return len(square(spec.grid).cells) ** 2 * spec.trials
 
 
+@lru_cache(maxsize=2)
 def trials_of(spec: RSAEntropySpec, entropy: Entropy, per_pair: int) -> list[Trial]:
     """The design of one condition, with ``per_pair`` trials for every pair of object and cell."""
     return [trial_of(spec, staged) for staged in unique_objects(square(spec.grid), entropy, per_pair, spec.seed)]

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import xarray as xr
 
 from finst.analysis.rsa import Comparison
-from finst.experiments.representations.activations import check_trials, example_of, record_trials
+from finst.experiments.representations.activations import check_trials, example_of, record_trials, size_of
 from finst.experiments.representations.report.rsa_figures import frame_figures
 from finst.experiments.representations.report.rsa_findings import frame_findings
 from finst.experiments.representations.roles import LAST
-from finst.experiments.representations.similarity import check_statistics, correlations
+from finst.experiments.representations.similarity import correlations
 from finst.experiments.representations.spec import RSAFrameSpec
 from finst.experiments.representations.trials import Trial, labels_of, trial_of
 from finst.experiments.units import joined, spec_attrs, units_of
 from finst.report.example import TrialExample
 from finst.runs.experiment import Experiment, Report, Unit
+from finst.runs.size import Size
 from finst.scenes.sets import QUADRANTS, frame_set
 from finst.vlm.open import VLM, Reader
 
@@ -44,8 +46,12 @@ class RSAFrame(Experiment[RSAFrameSpec]):
 
     def check(self, spec: RSAFrameSpec, reader: Reader) -> None:
         """Raises FinstError for numbers out of range, an unsuitable picture, or commas that are no tokens."""
-        check_statistics(spec)
+        spec.check()
         check_trials(spec, reader, trials_of(spec, 1)[0])
+
+    def size(self, spec: RSAFrameSpec, reader: Reader) -> Size:
+        """Activations of every trial at the last token."""
+        return size_of(spec, reader, len(QUADRANTS) * 16 * spec.trials, 1)
 
     def plan(self, spec: RSAFrameSpec) -> tuple[Unit, ...]:
         """``trials_per_unit`` consecutive trials a unit."""
@@ -69,6 +75,7 @@ class RSAFrame(Experiment[RSAFrameSpec]):
         return example_of(reader, trials_of(spec, 1)[0], [LAST])
 
 
+@lru_cache(maxsize=1)
 def trials_of(spec: RSAFrameSpec, per_pair: int) -> list[Trial]:
     """The design with ``per_pair`` trials for every pair of object and cell in every arrangement."""
     return [trial_of(spec, staged) for staged in frame_set(per_pair, spec.seed)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 import xarray as xr
@@ -11,15 +12,16 @@ from jaxtyping import Bool, Float, Int, Shaped
 from finst.analysis.pca import pca
 from finst.analysis.separability import probe, silhouette
 from finst.errors import FinstError, choice
-from finst.experiments.representations.activations import check_trials, example_of, record_trials
+from finst.experiments.representations.activations import check_trials, example_of, record_trials, size_of
 from finst.experiments.representations.report.pca_figures import plane_figures
 from finst.experiments.representations.report.pca_findings import pca_findings
 from finst.experiments.representations.roles import roles_of
 from finst.experiments.representations.spec import PCASpec
 from finst.experiments.representations.trials import Trial, labels_of, trial_of
-from finst.experiments.units import check_numbers, documented, joined, spec_attrs, units_of
+from finst.experiments.units import documented, joined, spec_attrs, units_of
 from finst.report.example import TrialExample
 from finst.runs.experiment import Experiment, Report, Unit
+from finst.runs.size import Size
 from finst.scenes.sets import CENTRE, NAMED, QUADRANTS, frame_set, pca_set
 from finst.vlm.open import VLM, Reader
 
@@ -60,7 +62,7 @@ class PCA(Experiment[PCASpec]):
 
     def check(self, spec: PCASpec, reader: Reader) -> None:
         """Raises FinstError for numbers out of range, an unknown role, an unsuitable picture, or too few trials."""
-        check_numbers(spec, {"components": 2})
+        spec.check()
         trial = trials_of(spec, 1)[0]
         roles = roles_of(len(trial.labels))
         if spec.role not in roles:
@@ -70,6 +72,10 @@ class PCA(Experiment[PCASpec]):
             raise FinstError(
                 f"trials is {spec.trials}: expected at least 2, so that probes are tested on other blocks than trained"
             )
+
+    def size(self, spec: PCASpec, reader: Reader) -> Size:
+        """Activations of every trial at the role."""
+        return size_of(spec, reader, BLOCKS[spec.set] * spec.trials, 1)
 
     def plan(self, spec: PCASpec) -> tuple[Unit, ...]:
         """``trials_per_unit`` consecutive trials a unit."""
@@ -176,6 +182,7 @@ def _separability(
     }
 
 
+@lru_cache(maxsize=1)
 def trials_of(spec: PCASpec, per_pair: int) -> list[Trial]:
     """The design with ``per_pair`` trials for every pair of object and cell."""
     scenes = pca_set if spec.set == "pca" else frame_set

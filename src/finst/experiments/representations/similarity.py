@@ -13,7 +13,7 @@ from finst.analysis import rsa, rsm
 from finst.analysis.rsa import Comparison
 from finst.experiments.representations.roles import COMMAS, LAST
 from finst.experiments.representations.spec import SimilaritySpec
-from finst.experiments.units import check_numbers, documented
+from finst.experiments.units import documented
 
 RECURRING = 4
 """Trials that a condition must have, on average, for a noise ceiling."""
@@ -51,11 +51,6 @@ class _RoleStatistics:
     """NaN for partial correlations, and where the spec leaves rank correlations out."""
     norms: Float[np.ndarray, "place"]
     """Root mean square over trials."""
-
-
-def check_statistics(spec: SimilaritySpec) -> None:
-    """Raises FinstError for numbers out of range."""
-    check_numbers(spec, {"permutations": 1, "bootstraps": 1})
 
 
 def targets_of(labels: xr.Dataset, frames: Mapping[str, str]) -> dict[str, rsm.Target]:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from finst.experiments.representations.roles import LAST
 from finst.options import Arrangements, Entropy, Objects, Placement, TensorName
-from finst.vlm.spec import ModelSpec
+from finst.vlm.spec import ModelSpec, check_numbers
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,10 @@ class TrialSpec(ModelSpec):
     trials_per_unit: int = 81
     """Trials that are measured and kept together, all or none if killed."""
 
+    def check(self) -> None:
+        """Raises FinstError for numbers out of range."""
+        check_numbers(self, {"trials": 1, "batch": 1, "trials_per_unit": 1})
+
 
 @dataclass(frozen=True)
 class SimilaritySpec(TrialSpec):
@@ -44,6 +48,11 @@ class SimilaritySpec(TrialSpec):
     """Family-wise error over layers; intervals have level 1 - alpha."""
     spearman: bool = True
     """Also compute rank correlations; they sort all pairs of trials at every layer and role."""
+
+    def check(self) -> None:
+        """Raises FinstError for numbers out of range."""
+        super().check()
+        check_numbers(self, {"permutations": 1, "bootstraps": 1})
 
 
 @dataclass(frozen=True)
@@ -111,6 +120,11 @@ class PCASpec(TrialSpec):
     alpha: float = 0.05
     """Intervals have level 1 - alpha."""
 
+    def check(self) -> None:
+        """Raises FinstError for numbers out of range."""
+        super().check()
+        check_numbers(self, {"components": 2})
+
 
 @dataclass(frozen=True)
 class AccuracySpec(ModelSpec):
@@ -137,3 +151,7 @@ class AccuracySpec(ModelSpec):
     """Contexts in one pass through the model."""
     alpha: float = 0.05
     """Intervals have level 1 - alpha."""
+
+    def check(self) -> None:
+        """Raises FinstError for numbers out of range."""
+        check_numbers(self, {"trials": 1, "batch": 1})

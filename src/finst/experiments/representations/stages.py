@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import xarray as xr
 
 from finst.analysis.rsa import Comparison
-from finst.experiments.representations.activations import check_trials, example_of, record_trials
+from finst.experiments.representations.activations import check_trials, example_of, record_trials, size_of
 from finst.experiments.representations.report.head_figures import head_figures
 from finst.experiments.representations.report.rsa_figures import stage_figures
 from finst.experiments.representations.report.rsa_findings import heads_findings, stages_findings
 from finst.experiments.representations.roles import roles_of
-from finst.experiments.representations.similarity import check_statistics, correlations
+from finst.experiments.representations.similarity import correlations
 from finst.experiments.representations.spec import RSAStagesSpec
 from finst.experiments.representations.trials import Trial, labels_of, trial_of
 from finst.experiments.units import joined, spec_attrs, square, units_of
@@ -20,6 +22,7 @@ from finst.report.example import TrialExample
 from finst.report.figures import NamedFigure
 from finst.report.findings import Findings
 from finst.runs.experiment import Experiment, Report, Unit
+from finst.runs.size import Size
 from finst.scenes.sets import unique_objects
 from finst.vlm.open import VLM, Reader
 
@@ -58,12 +61,16 @@ class RSAStages(Experiment[RSAStagesSpec]):
 
     def check(self, spec: RSAStagesSpec, reader: Reader) -> None:
         """Raises FinstError for numbers out of range, an unsuitable picture, or commas that are no tokens."""
-        check_statistics(spec)
+        spec.check()
         check_trials(spec, reader, trials_of(spec, 1)[0], heads=True)
+
+    def size(self, spec: RSAStagesSpec, reader: Reader) -> Size:
+        """Activations of every trial at all commas and the last token."""
+        return size_of(spec, reader, count_of(spec), len(square(spec.grid).cells))
 
     def plan(self, spec: RSAStagesSpec) -> tuple[Unit, ...]:
         """``trials_per_unit`` consecutive trials a unit."""
-        return units_of(len(trials_of(spec, spec.trials)), spec.trials_per_unit)
+        return units_of(count_of(spec), spec.trials_per_unit)
 
     def measure(self, vlm: VLM, spec: RSAStagesSpec, unit: Unit, prepared: object = None) -> xr.Dataset:
         """Activations at all commas and the last token: dims trial, layer, role, d_model (``z``: head, d_head)."""
@@ -86,6 +93,13 @@ class RSAStages(Experiment[RSAStagesSpec]):
         return example_of(reader, trials_of(spec, 1)[0])
 
 
+def count_of(spec: RSAStagesSpec) -> int:
+    """The number of trials."""
+    cells = len(square(spec.grid).cells)
+    return spec.trials * (cells**2 if spec.arrangements == "counterbalanced" else math.factorial(min(cells, 4)))
+
+
+@lru_cache(maxsize=1)
 def trials_of(spec: RSAStagesSpec, per_pair: int) -> list[Trial]:
     """The design with ``per_pair`` trials for every pair of object and cell, or for every arrangement."""
     grid = square(spec.grid)

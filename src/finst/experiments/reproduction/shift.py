@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from finst.report.findings import Findings
-from finst.report.wording import number
+from finst.report.wording import counted, number
 
 Direction = Literal["up", "down", "either"]
 
@@ -80,14 +80,23 @@ class Shift:
         return f"{self.name} ({typed}): {numbers}: {self.verdict}. {self.reason}"
 
 
-def shift_findings(model: str, shifts: Sequence[Shift], left_out: Sequence[str], method: Sequence[str]) -> Findings:
-    """The findings of a study; ``left_out`` has a sentence for each choice that could not be made, with the reason."""
+def shift_findings(
+    model: str, shifts: Sequence[Shift], left_out: Sequence[str], method: Sequence[str], sample: str = ""
+) -> Findings:
+    """The findings of a study; ``left_out`` has a sentence for each choice that could not be made, with the reason.
+
+    ``sample`` says over how many samples, and by which intervals, numbers differ.
+    """
     expected, opposite = ([s.name for s in shifts if s.outcome == key] for key in ("as expected", "the other way"))
-    headline = f"{len(expected)} of {len(shifts)} choices of another reproduction change the results of {model}"
-    unexpected = f"; {len(opposite)} more change them in an unexpected direction" if opposite else ""
+    verb = "changes" if len(expected) == 1 else "change"
+    headline = (
+        f"{len(expected)} of {counted(len(shifts), 'choice')} of another reproduction {verb} the results of {model}"
+    )
+    others = "changes" if len(opposite) == 1 else "change"
+    unexpected = f"; {len(opposite)} more {others} them in an unexpected direction" if opposite else ""
     return Findings(
         title="choices that change the curves and maps",
-        headline=f"{headline}{unexpected}.",
+        headline=f"{headline}{unexpected}{f' ({sample})' if sample else ''}.",
         sentences=(*(shift.sentence for shift in shifts), *left_out),
         columns=("choice", "without", "with", "verdict", "number"),
         rows=tuple(

@@ -24,7 +24,8 @@ from finst.experiments.reproduction.shift import Shift, shift_findings
 from finst.experiments.reproduction.spec import DiscrepancySpec
 from finst.report.findings import Findings
 from finst.report.page import report_page
-from finst.runs.executor import run
+from finst.report.wording import counted
+from finst.runs.executor import planned, run
 from finst.runs.experiment import Experiment
 from finst.runs.factors import with_factors
 from finst.runs.manifest import ModelRecord
@@ -58,6 +59,7 @@ def explain(spec: DiscrepancySpec, out: Path, *, console: Console | None = None)
     need a tensor which the model does not have are left out, and the page lists them. Raises FinstError for input that
     the baselines refuse, and when ``out`` holds anything but this study.
     """
+    spec.check()
     folder = RunFolder.claim(out, NAME, to_json(spec))
     if spec.pairs < 2:
         raise FinstError(f"pairs is {spec.pairs}: expected at least 2, since one sample is one of the choices")
@@ -67,12 +69,12 @@ def explain(spec: DiscrepancySpec, out: Path, *, console: Console | None = None)
         specs[choice.key] = with_factors(specs[choice.experiment], choice.factors)
         plan.append((choice.key, choice.experiment))
     reader = open_reader(spec.model, revision=spec.revision)
-    for key, name in plan:
-        EXPERIMENTS[name].check(specs[key], reader)
     console = console or Console(stderr=True)
+    for key, name in plan:
+        planned(EXPERIMENTS[name], specs[key], reader, out, console, inputs_given=True)
     vlm = open_vlm(reader, dtype=spec.dtype, device=spec.device)
     with folder.held():
-        model = ModelRecord(reader.id, reader.revision, vlm.weights_hash, spec.dtype, str(vlm.device))
+        model = ModelRecord(reader.id, reader.revision, vlm.weights_hash, spec.dtype, vlm.place)
         folder.begin(model, len(plan), session())
         left_out = {key: reason for key, _ in plan if (reason := _impossible(vlm, specs[key]))}
         summaries: dict[str, xr.Dataset] = {}
@@ -108,7 +110,7 @@ def _finish(
     choices = tuple(choice for choice in CHOICES if choice.key not in left_out)
     shifts = shifts_of(choices, summaries)
     missing = [f"{choice.name}: left out. {left_out[choice.key]}" for choice in CHOICES if choice.key in left_out]
-    findings = shift_findings(spec.model, shifts, missing, _method(spec))
+    findings = shift_findings(spec.model, shifts, missing, _method(spec), _sample(spec))
     cut = min(TOP, summaries["cma"]["mean"].isel(condition=0).size // 2)
     figures = discrepancy_figures(_named("rsa-stages", choices, summaries), _named("cma", choices, summaries), top=cut)
     for figure in figures:
@@ -144,13 +146,20 @@ def _table(shifts: Sequence[Shift], choices: Sequence[Choice]) -> xr.Dataset:
     return xr.Dataset({**numbers, **texts, **factors}, coords={"choice": [choice.key for choice in choices]})
 
 
+def _sample(spec: DiscrepancySpec) -> str:
+    return (
+        f"n = {counted(spec.trials, 'trial')} for every pair of object and cell, or {counted(spec.pairs, 'pair')}; "
+        f"{100 * (1 - spec.alpha):.3g} % intervals apart, not a test, so there is no p"
+    )
+
+
 def _method(spec: DiscrepancySpec) -> tuple[str, ...]:
     return (
         f"Two experiments are run with their baseline settings, then again with one choice of another reproduction at "
         f"a time, on the same scenes where the choice allows it. They are the similarity of the stages (2x2 objects, "
-        f"{spec.trials} trials for every pair of object and cell; every trial has new objects, so only the picture "
-        f"determines the target) and causal mediation ({spec.pairs} pairs). Every run has its own folder and report "
-        "beside this page.",
+        f"{counted(spec.trials, 'trial')} for every pair of object and cell; every trial has new objects, so only the "
+        f"picture determines the target) and causal mediation ({counted(spec.pairs, 'pair')}). Every run has its own "
+        "folder and report beside this page.",
         "A choice changes a result when the intervals of the number without and with the choice do not overlap "
         f"({100 * (1 - spec.alpha):.3g} % bootstrap intervals over trials or pairs; the interval of a mean over layers "
         "goes from the mean of the lower ends to the mean of the upper ends). Counts have no interval and are compared "

@@ -16,9 +16,10 @@ from jaxtyping import UInt8
 from PIL import Image
 
 from finst.errors import FinstError, choice
+from finst.scenes.read_picture import read_labels
 from finst.scenes.renders.camera import Shot, photograph
 from finst.scenes.renders.environments import ENVIRONMENTS
-from finst.scenes.renders.folder import MASKS, RECORD, box, pixels, record
+from finst.scenes.renders.folder import MASKS, RECORD, box, record
 from finst.scenes.renders.sets import shots
 from finst.scenes.renders.spec import RenderSpec
 from finst.scenes.renders.things import PAINTS, mesh_files, thing, vocabulary
@@ -69,7 +70,7 @@ class Rendering:
         return self.out / f"{name}.png", self.out / MASKS / f"{name}.png"
 
     def _boxes(self, name: str) -> list[tuple[int, int, int, int]]:
-        labels = pixels(self._files(name)[1], "L")
+        labels = read_labels(self._files(name)[1])
         return [box(labels == side) for side in (1, 2)]
 
 

@@ -28,7 +28,8 @@ class RenderSpec:
     environments: tuple[str, ...] = ENVIRONMENT_NAMES
     """Any of beach, "salt desert" and museum."""
     count: int = 324
-    """Number of pictures. 162 are all combinations of the paper's words; more repeat them with other jitters."""
+    """Number of pictures. 162 are all combinations of the paper's words; more repeat them with other jitters.
+    finst run photoreal needs at least 88 with its own defaults: 40 to estimate from and 48 to test on."""
     px: int = 448
     """Width and height of a picture in px."""
     spp: int = 32

@@ -28,7 +28,6 @@ FAMILIES: tuple[Family, ...] = (
     LlavaOneVision(),
     Idefics2(),
     Idefics3(),
-    Idefics3("smolvlm", opening="<|im_start|>"),
     InternVL(),
     Gemma3(),
 )

@@ -130,6 +130,12 @@ class Family(Protocol):
     and MLP, are not part of the site.
     """
 
+    opened: bool = False
+    """Whether the tokenizer's first token (``bos_token``) precedes ``render``'s text, added by the tokenizer or not."""
+
+    image_processors: tuple[str, ...] = ()
+    """The classes of image processors that the family's checkpoints name, without ``ImageProcessor``; empty for any."""
+
     heads_first: Collection[str] = ()
     """Sites whose modules return [context, head, pos, d_head] instead."""
 

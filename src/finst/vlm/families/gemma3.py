@@ -38,6 +38,7 @@ class Gemma3(Family):
     model_types: tuple[str, ...] = ("gemma3",)
     image_placeholder: str = "<start_of_image>"
     image_token: str = "<image_soft_token>"
+    image_processors: tuple[str, ...] = ("Gemma3",)
     site_modules: Mapping[str, str] = MappingProxyType(
         {**PROJECTIONS, "q": "self_attn.q_norm", "k": "self_attn.k_norm"}
     )

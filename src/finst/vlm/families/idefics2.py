@@ -28,6 +28,7 @@ class Idefics2(Family):
 
     model_types: tuple[str, ...] = ("idefics2",)
     image_placeholder: str = "<image>"
+    image_processors: tuple[str, ...] = ("Idefics2",)
     site_modules: Mapping[str, str] = PROJECTIONS
 
     def render(self, user: str) -> str:

@@ -21,20 +21,19 @@ from finst.vlm.to_device import cat_to_device
 class Idefics3(Family):
     """Checkpoints of ``Idefics3ForConditionalGeneration``; pictures are not split into tiles.
 
-    Checkpoints of ``SmolVLMForConditionalGeneration`` differ only in the opening of a conversation.
+    Checkpoints of ``SmolVLMForConditionalGeneration`` differ only in the first token of a conversation, which the
+    tokenizer names.
     """
 
+    model_types: tuple[str, ...] = ("idefics3", "smolvlm")
     image_placeholder: str = "<image>"
     site_modules: Mapping[str, str] = PROJECTIONS
-
-    def __init__(self, model_type: str = "idefics3", opening: str = "") -> None:
-        """``opening`` is the token that a conversation begins with, if the tokenizer does not add it."""
-        self.model_types: tuple[str, ...] = (model_type,)
-        self.opening = opening
+    opened: bool = True
+    image_processors: tuple[str, ...] = ("Idefics3", "SmolVLM")
 
     def render(self, user: str) -> str:
-        """The format of the templates of Idefics3-8B and SmolVLM2."""
-        return f"{self.opening}User:{self.image_placeholder}{user}<end_of_utterance>\nAssistant:"
+        """The format of the templates of Idefics3-8B and SmolVLM2, without the first token."""
+        return f"User:{self.image_placeholder}{user}<end_of_utterance>\nAssistant:"
 
     def load_image_processor(self, folder: Path) -> Idefics3ImageProcessorPil:
         """Idefics3's own image processor; SmolVLM's is the same."""

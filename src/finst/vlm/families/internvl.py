@@ -22,6 +22,7 @@ class InternVL(Family):
 
     model_types: tuple[str, ...] = ("internvl",)
     image_placeholder: str = "<IMG_CONTEXT>"
+    image_processors: tuple[str, ...] = ("GotOcr2", "InternVL")
     site_modules: Mapping[str, str] = PROJECTIONS
 
     def render(self, user: str) -> str:

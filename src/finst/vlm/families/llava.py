@@ -23,6 +23,7 @@ class Llava(Family):
 
     model_types: tuple[str, ...] = ("llava",)
     image_placeholder: str = "<image>"
+    image_processors: tuple[str, ...] = ("CLIP", "Llava")
     site_modules: Mapping[str, str] = PROJECTIONS
 
     def render(self, user: str) -> str:

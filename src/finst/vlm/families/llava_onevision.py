@@ -47,6 +47,7 @@ class LlavaOneVision(Family):
 
     model_types: tuple[str, ...] = ("llava_onevision",)
     image_placeholder: str = "<image>"
+    image_processors: tuple[str, ...] = ("LlavaOnevision",)
     site_modules: Mapping[str, str] = PROJECTIONS
 
     def render(self, user: str) -> str:

@@ -27,6 +27,7 @@ class Qwen2VL(Family):
 
     model_types: tuple[str, ...] = ("qwen2_vl", "qwen2_5_vl")
     image_placeholder: str = "<|image_pad|>"
+    image_processors: tuple[str, ...] = ("Qwen2VL", "Qwen2_5_VL", "Qwen3VL")
     site_modules: Mapping[str, str] = PROJECTIONS
 
     def render(self, user: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from finst.experiments.interventions.coco.first_pass import NamedThings, prompts
 from finst.experiments.interventions.coco.report import SECOND
 from finst.experiments.interventions.coco.spec import CocoSpec
 from finst.experiments.interventions.heads import names_of
+from finst.experiments.interventions.shown_pictures import reading_lines
 from finst.prompts import begun_list
 from finst.runs.archive import pack, unpack
 from finst.runs.executor import run
@@ -95,12 +97,15 @@ def test_means_are_of_each_splits_own_sources_and_written_as_slow_hooks_write_th
 def test_photographs_with_annotations_and_a_damaged_one(vlm: VLM, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """A model that names two things in every photograph, since none that is built in knows any."""
     folder = write_coco(tmp_path / "coco")
+    Image.new("RGB", (4000, 12)).save(folder / "val2017/91.jpg")
+    shutil.copy(folder / "val2017/2.jpg", folder / "val2017/92.jpg")
     for name in "678":
-        (folder / "val2017" / f"{name}.jpg").write_bytes((folder / "val2017/2.jpg").read_bytes())
+        turned = Image.open(folder / "val2017/2.jpg").rotate(int(name))
+        turned.save(folder / "val2017" / f"{name}.jpg")
     file = folder / "annotations/instances_val2017.json"
     more = ', {"image_id": 1, "category_id": 2}'
     text = file.read_text().replace('"annotations": [', f'"annotations": [{more[2:]}, ')
-    for name in "678":
+    for name in ("6", "7", "8", "91", "92"):
         text = text.replace('"images": [', f'"images": [{{"id": {name}, "file_name": "{name}.jpg"}}, ')
         for category in (2, 3):
             text = text.replace(
@@ -111,13 +116,20 @@ def test_photographs_with_annotations_and_a_damaged_one(vlm: VLM, tmp_path: Path
         "finst.experiments.interventions.coco.first_pass.things_of",
         lambda *_: NamedThings("", "wooden table with cups", "red circle", True),
     )
-    spec = replace(DRAWN, photos=str(folder), px=64, tokens=2, naming_tokens=2, trials_per_unit=4, pictures=50)
+    spec = replace(DRAWN, photos=str(folder), px=256, tokens=2, naming_tokens=2, trials_per_unit=4, pictures=50)
     out, maps = tmp_path / "run", maps_of(vlm)
     first = run(Coco(), spec, out, console=Console(file=io.StringIO()), vlm=vlm, inputs=maps)
     summary = first.summary
-    assert summary["picture"].values.tolist() == ["1.jpg", "2.jpg", "3.jpg", "6.jpg", "7.jpg", "8.jpg"]
-    assert summary["reason"].values.tolist() == ["", "", "unreadable", "", "", ""]
-    assert summary["annotated"].values.tolist() == [1, 1, -1, 1, 1, 1]
+    assert summary["picture"].values.tolist() == [f"{n}.jpg" for n in (1, 2, 3, 6, 7, 8, 91, 92)]
+    assert summary["reason"].values.tolist() == ["", "", "unreadable", "", "", "", "unsuited", "copy"]
+    assert summary["annotated"].values.tolist() == [1, 1, -1, 1, 1, 1, -1, -1]
+    said = reading_lines(summary)
+    assert said[0].startswith("1 of 8 pictures are left out, as they cannot be shown: 3.jpg (it is damaged")
+    assert said[1].startswith("1 of 8 pictures are left out, as they do not suit the model: 91.jpg (a picture of ")
+    assert said[2].endswith("92.jpg (of 2.jpg)")
+    assert said[3] == "2 photographs are of fewer than two annotated categories"
+    assert {*said} <= {*Coco.report.findings(summary).sentences}
+    assert all(name in first.report.read_text() for name in ("91.jpg", "92.jpg"))
     (damaged,) = [text for text in Coco.report.findings(summary).sentences if "3.jpg" in text]
     assert damaged[1:] in first.report.read_text()
     assert any(text.endswith("in 100.0% of 5") for text in Coco.report.findings(summary).sentences)
@@ -179,7 +191,7 @@ def test_the_first_slots_selection_makes_a_model_with_an_order_repeat(upper_firs
     assert found["stays"].sel(k=1).values.tolist() == [0, 1, 1, 1, 1, 1]
     assert found["chosen_k"].values.tolist() == [1, 1]
     rows = Coco.report.effects(found)
-    assert [(row.setting, row.before.value, row.after.value, row.control.value) for row in rows] == [
+    assert [(row.setting, row.before.value, row.after.value, row.control.share.value) for row in rows] == [
         ("K = 1", 0, 1, 0)
     ] * 2
 
@@ -203,8 +215,11 @@ def test_folders_without_enough_whole_pictures_are_refused(vlm: VLM, tmp_path: P
     spec = replace(DRAWN, photos=str(tmp_path))
     for name in "abc":
         (tmp_path / f"{name}.jpg").write_bytes(b"no picture")
-    with pytest.raises(FinstError, match="gives 3 pictures: expected at least 4"):
+    with pytest.raises(FinstError, match="gives 0 pictures that can be shown: expected at least 4"):
         Coco().check(spec, vlm.reader)
     (tmp_path / "d.jpg").write_bytes(b"no picture")
-    with pytest.raises(FinstError, match=r"none of 4 files in .* is a whole picture"):
+    with pytest.raises(
+        FinstError,
+        match=r"gives 0 .*; 4 of 4 pictures are left out, .*: a\.jpg, b\.jpg, c\.jpg, d\.jpg \(it is in no",
+    ):
         Coco().check(spec, vlm.reader)

@@ -173,7 +173,7 @@ def test_the_strongest_heads_must_differ_from_all_random_sets_in_one_direction()
     assert between["rival_p"].sel(score="count", rival="random").values.tolist() == [1, 1]
     assert between["n"].sel(group="3").values.max() == 10
     one, two = Counting.report.effects(found)
-    assert (one.before.value, one.after.value, one.control.value, one.control_name) == (1, 0.2, 0.6, "random 0")
+    assert (one.before.value, one.after.value, one.control.share.value, one.control.name) == (1, 0.2, 0.6, "random 0")
     assert (two.setting, two.after.value) == ("K = 2", 0)
     findings = Counting.report.findings(found)
     assert all(shares in findings.headline for shares in ("20.0%, 0.0%", "100.0%, 0.0%", "75.0%, 0.0%"))

@@ -40,7 +40,7 @@ def test_a_swap_at_one_dose_is_found_on_either_side():
     assert float(found["after"].sum()) == 3
     assert float(found["right_before"]) == 1
     (effect,) = KeySwap.report.effects(found)
-    assert (effect.setting, effect.before.value, effect.after.value, effect.control.value) == (
+    assert (effect.setting, effect.before.value, effect.after.value, effect.control.share.value) == (
         "layers of K = 3, dose 2",
         0,
         1,
@@ -68,9 +68,9 @@ def test_other_layers_that_are_edited_ones_or_missing_are_reported(holding: tupl
     found = KeySwap().summarise(KeySwapSpec(trials=8, doses=(2.0,), draws=5), [part])
     (sentence,) = [sentence for sentence in KeySwap.report.findings(found).sentences if "other layers" in sentence]
     assert ("0.0%" in sentence) == (len(holding) < LAYERS)
-    assert ("2 of 4" in sentence) == (len(holding) == 4)
+    assert ("the 2 other layers that there are (4 are edited)" in sentence) == (len(holding) == 4)
     caption = KeySwap.report.figures(found)[0].caption
-    assert ("as many whole layers" in caption) == (len(holding) < LAYERS)
+    assert ("other whole layers" in caption) == (len(holding) < LAYERS)
     assert [row.n for row in KeySwap.report.effects(found)] == [4]
 
 

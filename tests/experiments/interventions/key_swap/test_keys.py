@@ -9,8 +9,9 @@ import torch
 from finst.engine.record import record
 from finst.experiments.interventions.key_swap.design import estimation_questions, questions
 from finst.experiments.interventions.key_swap.experiment import KeySwap
-from finst.experiments.interventions.key_swap.keys import MeanKeys, edit_rows, key_edits
+from finst.experiments.interventions.key_swap.keys import MeanKeys, edit_rows, key_edits, size_of
 from finst.experiments.interventions.key_swap.report import PAPER
+from finst.experiments.interventions.key_swap.spec import KeySwapSpec
 from finst.vlm.open import VLM, open_vlm
 from tests import tiny
 from tests.experiments.interventions.key_swap.layers import DRAWS, LAYERS, edits_in
@@ -64,12 +65,20 @@ def test_keys_of_both_objects_move_towards_the_other_side(vlm: VLM):
 
 
 @pytest.mark.parametrize("holding", [(0, 2), (1, 2, 5), (0, 2, 3, 4), (0, 1, 2, 3, 4)])
-def test_layers_are_drawn_first_from_those_without_strong_heads(holding: tuple[int, ...]):
+def test_other_layers_hold_none_of_the_strongest_heads(holding: tuple[int, ...]):
+    """As many as are edited; all of them, once, where there are no more."""
     others = [set(edit.heads) for edit in edits_in(holding) if edit.name.startswith("random layers")]
-    assert len(others) == DRAWS
+    free = LAYERS - len(holding)
+    assert len(others) == (DRAWS if free > len(holding) else 1)
     for other in others:
-        assert len(other) == len(holding)
-        assert len(other - set(holding)) == min(len(holding), LAYERS - len(holding))
+        assert len(other) == min(len(holding), free)
+        assert not other & set(holding)
+
+
+@pytest.mark.parametrize(("heads", "k"), [(80, 20), (40, 20), (30, 15)])
+def test_the_default_k_is_at_most_half_of_all_heads(heads: int, k: int):
+    assert size_of(KeySwapSpec(), heads) == k
+    assert size_of(KeySwapSpec(k=19), heads) == 19
 
 
 def test_without_other_layers_there_is_no_such_control():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -36,37 +37,41 @@ def random_directions(vlm: VLM) -> Directions:
 
 
 def two_colour_tokens(context: Encoded) -> Encoded:
-    """As if the colour's word had two tokens: the one before it is one of the word, too."""
-    (colour,) = context.tokens.positions("colour")
+    """As if the colour's word had two tokens: the one before it is one of the word, too. It may have more by itself."""
+    colour, *others = context.tokens.positions("colour")
+    if others:
+        return context
     roles = list(context.tokens.roles)
     roles[colour - 1] = Role("colour", roles[colour].object)
     return replace(context, tokens=replace(context.tokens, roles=tuple(roles)))
 
 
-def test_directions_are_means_by_role_over_all_tokens_of_a_word(vlm: VLM, monkeypatch: pytest.MonkeyPatch):
+def test_directions_are_means_by_role_over_all_tokens_of_a_word_in_each_row(vlm: VLM, monkeypatch: pytest.MonkeyPatch):
     """Every third context has two tokens in its colour; against one whole pass a context, role by role."""
     plain = directions.answered
-    described: list[tuple[int, Encoded]] = []
+    described: list[tuple[str, int, Encoded]] = []
 
     def uneven(*arguments: Any) -> Encoded:
         context = plain(*arguments)
         context = two_colour_tokens(context) if len(described) % 3 == 0 else context
-        described.append((arguments[2].described, context))
+        described.append((arguments[2].two_things.place, arguments[2].described, context))
         return context
 
     monkeypatch.setattr(directions, "answered", uneven)
-    found = Photoreal().estimate(vlm, replace(STEER, batch=3))
-    assert found.contexts == len(described) / 2 == STEER.estimation
-    for stage in STAGES:
+    by_place = Photoreal().estimate(vlm, replace(STEER, batch=3))
+    assert [*by_place] == ["lower row", "upper row"]
+    for row, stage in product(by_place, STAGES):
+        assert by_place[row].contexts == STEER.estimation / 2
         expected = []
         for kind in TOKENS[stage]:
             by_side: dict[int, list[torch.Tensor]] = {0: [], 1: []}
-            for side, context in described:
-                where = np.array([context.tokens.positions(kind)])
-                values = sampled(vlm, [context], (SITES[stage],), where).values[SITES[stage]]
-                by_side[side].append(values[0].mean(1))
+            for place, side, context in described:
+                if place == row:
+                    where = np.array([context.tokens.positions(kind)])
+                    values = sampled(vlm, [context], (SITES[stage],), where).values[SITES[stage]]
+                    by_side[side].append(values[0].mean(1))
             expected.append(torch.stack(by_side[1]).mean(0) - torch.stack(by_side[0]).mean(0))
-        torch.testing.assert_close(found.to_right[stage], torch.stack(expected), rtol=0, atol=1e-9)
+        torch.testing.assert_close(by_place[row].to_right[stage], torch.stack(expected), rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -15,6 +15,7 @@ from finst.experiments.interventions.photoreal import experiment as photoreal
 from finst.experiments.interventions.photoreal.design import ROLES, SideTrial, Split, drawn
 from finst.experiments.interventions.photoreal.experiment import Photoreal
 from finst.experiments.interventions.photoreal.report import at_chosen, chosen
+from finst.experiments.interventions.photoreal.spec import PhotorealSpec
 from finst.scenes.designs import Features
 from finst.scenes.draw import draw
 from finst.scenes.object import Picture, Scene
@@ -29,33 +30,58 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
     return open_reader(str(tiny.checkpoint(tmp_path_factory.mktemp("photoreal") / "tiny")))
 
 
-def summary() -> xr.Dataset:
+def answers_of(spec: PhotorealSpec) -> xr.Dataset:
     """A model that is steered at K = 3 and dose 4 alone, and on the left alone at the smallest edit.
 
     In ID selection a random direction steers it at another setting.
     """
-    spec = replace(STEER, trials=32)
     sets = ["top", "random 0", "layer-matched 0", "random direction 0"]
     coords: dict[str, Any] = {"stage": list(STAGES), "set": sets, "k": list(spec.ks), "dose": list(spec.doses)}
     answers = xr.DataArray(
-        np.full((32, *map(len, coords.values())), ROLES.index("target")), dims=("trial", *coords), coords=coords
+        np.full((spec.trials, *map(len, coords.values())), ROLES.index("target")),
+        dims=("trial", *coords),
+        coords=coords,
     )
-    left = np.arange(32) % 2 == 0
+    left = np.arange(spec.trials) % 2 == 0
     answers.loc[{"set": "top", "k": 3, "dose": 4.0}] = 0
     answers.loc[{"set": "top", "k": 1, "dose": 1.0, "trial": left}] = 0
     answers.loc[{"set": "random direction 0", "k": 1, "dose": 4.0, "stage": "id_selection"}] = 0
-    per_stage = {
-        "heads": (("stage", "set", "k"), np.full((3, 4, 2), "L0H0")),
-        "warning": (("stage", "k"), [["", "w"]] * 3),
-    }
-    rest: dict[str, Any] = {"said_before": ("trial", np.full(32, 1)), "estimated_from": ((), 4)}
-    rest |= {"estimated_right": ((), 0.5), "unmirrored": ((), 3), **per_stage}
-    labels = {"trial": np.arange(32), "side": ("trial", np.where(left, "left", "right"))}
-    return Photoreal().summarise(spec, [xr.Dataset({"said": answers, **rest}, coords=labels)])
+    heads = np.full((3, 4, 2), "L0H1")
+    heads[:, 0], heads[:, 3] = "L0H0", "L0H0"
+    per_stage = {"heads": (("stage", "set", "k"), heads), "warning": (("stage", "k"), [["", "w"]] * 3)}
+    rest: dict[str, Any] = {"said_before": ("trial", np.full(spec.trials, 1)), "unmirrored": ((), 3), **per_stage}
+    labels = {"trial": np.arange(spec.trials), "side": ("trial", np.where(left, "left", "right"))}
+    return xr.Dataset({"said": answers, **rest}, coords=labels)
+
+
+ONE = {"estimated_from": ("place", [4]), "estimated_right": ("place", [0.5])}
+
+
+def summary() -> xr.Dataset:
+    """Pictures of one height."""
+    spec = replace(STEER, trials=32)
+    data = answers_of(spec).assign(ONE).assign_coords(place=[""], of_place=("trial", [""] * 32))
+    return Photoreal().summarise(spec, [data])
+
+
+def rows_apart() -> xr.Dataset:
+    """Drawings in two rows, in the upper one of which alone anything can be steered."""
+    spec = replace(STEER, trials=64)
+    data = answers_of(spec)
+    upper = np.arange(64) >= 32
+    data["said"][~upper] = ROLES.index("target")
+    both = {name: ("place", values * 2) for name, (_, values) in ONE.items()}
+    names = ["lower row", "upper row"]
+    sides = data["side"].values
+    sides[upper] = sides[upper][::-1]  # the first trial is of the other side
+    data = data.assign(both).assign_coords(
+        side=("trial", sides), place=names, of_place=("trial", np.array(names)[upper.astype(int)])
+    )
+    return Photoreal().summarise(spec, [data])
 
 
 def test_settings_are_selected_on_one_half_for_both_sides_together_and_for_controls_too():
-    found = summary()
+    found = summary().sel(place="")
     assert found["chosen_k"].sel(set="top").values.tolist() == [3, 3, 3]
     assert found["chosen_dose"].sel(set="top").values.tolist() == [4, 4, 4]
     assert chosen(found, "id_selection", "random direction 0") == {"k": 1, "dose": 4}
@@ -68,17 +94,22 @@ def test_settings_are_selected_on_one_half_for_both_sides_together_and_for_contr
     }
     assert at_chosen(found)["after"].sel(set="top").values.tolist() == [[1, 1, 1]] * 3
     assert at_chosen(found, ["k"])["after"].sel(set="top", group="all", stage="id_selection").values.tolist() == [0, 1]
-    rows = Photoreal.report.effects(found)
-    assert [(row.setting, row.before.value, row.after.value, row.control.value) for row in rows] == [
+    rows = Photoreal.report.effects(summary())
+    assert [(row.setting, row.before.value, row.after.value, row.control.share.value) for row in rows] == [
         ("K = 3, dose 4", 0, 1, 0)
     ] * 3
+    assert [row.beyond for row in rows] == [True, False, True]
+    own = rows[1].own
+    assert own is not None
+    assert (own.name, own.share.value, own.setting, own.p) == ("random direction 0", 1, "K = 1, dose 4", 1)
 
 
 def test_findings_have_controls_at_their_own_setting_ties_and_unbalanced_pictures():
     findings = Photoreal.report.findings(summary())
     retrieval, selection = findings.sentences[:2]
-    assert "0.0% (0.0%) with random directions" in retrieval
-    assert "0.0% (100.0%) with random directions" in selection
+    assert "own best settings at most 0.0%" in retrieval
+    assert "own best settings at most 100.0% [80.6%, 100.0%] (random direction 0, K = 1, dose 4)" in selection
+    assert "K = 3, dose 4, the smallest of 1 settings, of 4" in retrieval
     assert len([sentence for sentence in findings.sentences if "top 3: w" in sentence]) == 3
     assert findings.sentences[-1].startswith("3 tested pictures")
     assert [row[:3] for row in findings.rows[:4]] == [
@@ -91,10 +122,32 @@ def test_findings_have_controls_at_their_own_setting_ties_and_unbalanced_picture
     assert names == ["photoreal-sides", "photoreal-grid", "photoreal-dose", "photoreal-k"]
 
 
+def test_rows_of_drawings_are_kept_apart():
+    """What works in one row of the two is no mean of both."""
+    found = rows_apart()
+    assert found["chosen_k"].sel(set="top", stage="id_selection").values.tolist() == [1, 3]
+    rows = Photoreal.report.effects(found)
+    assert [(row.measured.rpartition(", ")[2], row.n, row.after.value, row.beyond) for row in rows] == [
+        *[("lower row", 16, 0, False)] * 3,
+        ("upper row", 16, 1, True),
+        ("upper row", 16, 1, False),
+        ("upper row", 16, 1, True),
+    ]
+    findings = Photoreal.report.findings(found)
+    assert {row[0] for row in findings.rows} == {"lower row", "upper row"}
+    assert len(findings.columns) == len(findings.rows[0])
+    lower, upper = findings.headline.split("; ")[::2]
+    assert "lower row: ID retrieval 0.0% (n = 16" in lower
+    assert "upper row: ID retrieval 100.0% (n = 16" in upper
+    names = [figure.name for figure in Photoreal.report.figures(found)]
+    assert len(set(names)) == 8
+    assert {name.removesuffix("-row").rpartition("-")[2] for name in names} == {"upper", "lower"}
+
+
 @pytest.mark.parametrize(("right", "count"), [(0.5, 0), (0.4, 1)])
 def test_a_model_that_is_wrong_without_an_edit_is_noted(right: float, count: int):
     found = summary()
-    found["right_before"][()] = right
+    found["right_before"][:] = right
     sentences = Photoreal.report.findings(found).sentences
     assert len([sentence for sentence in sentences if "even without an edit" in sentence]) == count
 
@@ -123,7 +176,7 @@ class Crowded(DrawnSided):
 
 
 def test_pictures_without_two_things_are_refused(reader: Reader, monkeypatch: pytest.MonkeyPatch):
-    crowded = [Crowded(one.name, one.scene) for one in drawn(8, seed=0) if isinstance(one, DrawnSided)]
+    crowded = [Crowded(one.name, one.scene) for one in drawn(12, seed=0) if isinstance(one, DrawnSided)]
     monkeypatch.setattr(photoreal, "pictures_of", lambda spec: crowded)
     with pytest.raises(FinstError, match=r"picture 'drawn .*' shows 3 things: expected one on the left and one on the"):
         Photoreal().check(STEER, reader)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from finst.experiments.interventions.photoreal.design import DRAWN, drawn, pictu
 from finst.experiments.interventions.photoreal.experiment import Photoreal
 from finst.experiments.interventions.photoreal.spec import PhotorealSpec
 from finst.experiments.interventions.protocol import Prepared
+from finst.experiments.interventions.shown_pictures import reading_lines
 from finst.runs.executor import run
 from finst.runs.experiment import Unit
 from finst.vlm.open import VLM, open_reader, open_vlm
@@ -65,7 +67,7 @@ def test_a_folder_is_measured_and_resumed(spec: PhotorealSpec, tmp_path: Path) -
     assert len(list((out / "units").iterdir())) == 2
     assert kept.stat().st_mtime_ns == written
     assert spec.pictures in done.report.read_text()
-    assert (int(done.summary["estimated_from"]), int(done.summary["unmirrored"])) == (spec.estimation, 0)
+    assert (done.summary["estimated_from"].values.tolist(), int(done.summary["unmirrored"])) == ([spec.estimation], 0)
     assert done.summary.sizes["trial"] == spec.trials
 
 
@@ -81,14 +83,33 @@ def test_files_give_what_the_same_drawings_give(spec: PhotorealSpec) -> None:
         assert all((context.image_inputs[name] == value).all() for name, value in drawing.image_inputs.items())
 
 
+def test_what_cannot_be_shown_is_left_out_and_named_on_the_page(spec: PhotorealSpec, tmp_path: Path) -> None:
+    """Damaged, a copy, and too thin for the model; mirrored pairs are made of the others."""
+    split, folder = split_of(pictures_of(spec), spec), Path(spec.pictures)
+    names = [f"{trial.two_things.name}.png" for trial in (split.test[0], *split.estimation[::2])]
+    (folder / names[0]).write_bytes((folder / names[0]).read_bytes()[:200])
+    Image.new("RGB", (4000, 12)).save(folder / names[1])
+    shutil.copy(folder / names[2], folder / "desk_red-star_blue-heart_99.png")
+    vlm = open_vlm(spec.model, dtype="float64", device="cpu")
+    done = run(Photoreal(), spec, tmp_path / "run", console=Console(file=io.StringIO()), vlm=vlm, inputs=maps_of(vlm))
+    said = "; ".join(reading_lines(done.summary))
+    copies = sorted([names[2][:-4], "desk_red-star_blue-heart_99"])
+    assert f"1 of 17 pictures are left out, as they cannot be shown: {names[0][:-4]} (it is damaged" in said
+    assert f"1 of 17 pictures are left out, as they do not suit the model: {names[1][:-4]} (" in said
+    assert f"left out, as they are copies of others, pixel by pixel: {copies[1]} (of {copies[0]})" in said
+    assert names[0][:-4] in done.report.read_text()
+    assert any(names[0][:-4] in sentence for sentence in Photoreal.report.findings(done.summary).sentences)
+
+
 @pytest.mark.parametrize("part", ["test", "estimation"])
-def test_a_damaged_file_is_named_before_weights_load(part: str, spec: PhotorealSpec) -> None:
-    split = split_of(pictures_of(spec), spec)
+def test_too_few_whole_files_are_refused_by_name_before_weights_load(part: str, spec: PhotorealSpec) -> None:
+    large = replace(spec, estimation=8, trials=8)
+    split = split_of(pictures_of(large), large)
     file = Path(spec.pictures) / f"{getattr(split, part)[-1].two_things.name}.png"
     file.write_bytes(file.read_bytes()[:200])
-    with pytest.raises(FinstError, match="cannot be read as a picture") as error:
-        Photoreal().check(spec, open_reader(spec.model))
-    assert str(file) in str(error.value)
+    with pytest.raises(FinstError, match=r"expected at least 8|needs 4 pairs") as error:
+        Photoreal().check(large, open_reader(spec.model))
+    assert f"cannot be shown: {file.stem} (it is damaged" in str(error.value)
 
 
 def test_words_without_tokens_are_refused_with_those_that_have_some(tmp_path: Path) -> None:

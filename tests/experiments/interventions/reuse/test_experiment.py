@@ -93,7 +93,7 @@ def test_the_setting_is_selected_on_one_half_and_effects_are_of_the_other():
     assert float(at["p"].sel(mode="elsewhere", set="top")) == pytest.approx(2 / 2**16)
     answer, elsewhere = Reuse.report.effects(found)
     assert (answer.setting, elsewhere.setting) == ("K = 3, dose 1", "K = 1, dose 4")
-    assert (elsewhere.before.value, elsewhere.after.value, elsewhere.control.value) == (0, 1, 0)
+    assert (elsewhere.before.value, elsewhere.after.value, elsewhere.control.share.value) == (0, 1, 0)
     rows = {row[:3]: row for row in Reuse.report.findings(found).rows}
     assert rows["elsewhere", "random 0", "all"][5].startswith("0.0%")
     assert ("answer", "top", "above") in rows

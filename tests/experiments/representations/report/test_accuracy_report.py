@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
+from finst.analysis.proportions import wilson
 from finst.experiments.representations.accuracy import Accuracy
 
 
@@ -34,6 +35,35 @@ def test_every_condition_has_a_row_and_the_least_accurate_is_named(summary: xr.D
     assert rows["prefill", "low", "2"] == ("100.0% [100.0%, 100.0%]", "100.0% [100.0%, 100.0%]")
     assert f"{summary['accuracy'].values.mean():.1%}" in findings.headline
     assert "3 objects, low entropy, user_turn: 25.0%" in findings.sentences[0]
+
+
+def test_no_condition_is_least_accurate_where_all_are_alike(summary: xr.Dataset):
+    alike = summary.assign({name: summary[name] * 0 + 1.0 for name in summary.data_vars})
+    findings = Accuracy().report.findings(alike)
+    assert findings.sentences[0] == "the accuracy is 100.0% in all conditions alike"
+    one = alike.isel(placement=[0], objects=[0])
+    assert Accuracy().report.findings(one).sentences[0] == "the accuracy is 100.0% in the one condition"
+
+
+def test_conditions_that_tie_at_the_least_are_all_named(summary: xr.Dataset):
+    tied = summary.assign(accuracy=summary["accuracy"].clip(max=0.5))
+    tied = tied.assign(
+        accuracy=tied["accuracy"]
+        .where(tied["accuracy"] < 0.5, 0.5)
+        .clip(min=0.5)
+        .where((tied["placement"] != "prefill") | (tied["objects"] != 2), 0.75)
+    )
+    text = Accuracy().report.findings(tied).sentences[0]
+    assert text.startswith("least accurate (5 conditions alike): 3 objects, low entropy, prefill; ")
+    assert " and 2 conditions more: 50.0% [" in text
+
+
+def test_the_headline_has_n_and_intervals(summary: xr.Dataset):
+    """Placements share their scenes, so these are counted once."""
+    headline = Accuracy().report.findings(summary).headline
+    low, high = wilson(8, 12)
+    assert headline.startswith(f"66.7% [{low:.1%}, {high:.1%}] of answers")
+    assert headline.endswith("(n = 12 scenes, each in 2 placements).")
 
 
 def test_the_figure_has_a_point_for_every_condition(summary: xr.Dataset):

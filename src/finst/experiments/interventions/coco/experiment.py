@@ -14,7 +14,7 @@ from finst.engine.edits import Rows
 from finst.errors import FinstError
 from finst.experiments.cma.head_maps import HeadMaps
 from finst.experiments.example import trial_example
-from finst.experiments.interventions.coco.first_pass import SLOTS, FirstPass, first_pass, prompts_of, read
+from finst.experiments.interventions.coco.first_pass import SLOTS, FirstPass, first_pass, prompts_of, suits
 from finst.experiments.interventions.coco.noun_phrases import annotated
 from finst.experiments.interventions.coco.report import SECOND, coco_effects, coco_figures, coco_findings
 from finst.experiments.interventions.coco.spec import CocoSpec
@@ -24,18 +24,21 @@ from finst.experiments.interventions.heads import (
     HeadSets,
     check_sizes,
     head_sets_of,
+    heads_of,
     names_of,
     rows_by_size,
+    sizes_of,
     warnings_of,
     with_unedited,
 )
 from finst.experiments.interventions.protocol import Intervention, InterventionReport, Prepared, check_intervention
+from finst.experiments.interventions.shown_pictures import DOCUMENTED, READING, lines_of, sifted
 from finst.experiments.interventions.unit_data import EDITED_HEADS, head_variables
-from finst.experiments.units import units_of
 from finst.report.example import TrialExample
+from finst.report.wording import listed
 from finst.runs.experiment import Unit
 from finst.scenes.object import Picture
-from finst.scenes.photos import Photograph, photos_of
+from finst.scenes.photos import Photograph, PhotoSet, photo_set
 from finst.vlm.encode import Encoded
 from finst.vlm.open import VLM, Reader
 
@@ -59,12 +62,18 @@ DOCUMENTATION = {
     **EDITED_HEADS,
     "sources": ("pictures", "sources behind the means of a split"),
     "thumbnail": ("1", "some of the pictures, small"),
+    **DOCUMENTED,
 }
 
 
 def run_photos(spec: CocoSpec) -> Sequence[Photograph]:
     """The pictures of a run."""
-    return photos_of(spec.photos, spec.pictures, spec.px, spec.seed)
+    return chosen_photos(spec).photos
+
+
+def chosen_photos(spec: CocoSpec) -> PhotoSet:
+    """The pictures of a run, and what of their folder is not among them."""
+    return photo_set(spec.photos, spec.pictures, spec.px, spec.seed)
 
 
 def sources_of(spec: CocoSpec, count: int) -> Bool[np.ndarray, "split picture"]:
@@ -81,25 +90,28 @@ class Coco(Intervention[CocoSpec]):
     report = InterventionReport(coco_figures, coco_findings, coco_effects)
     attrs = ATTRS
     documentation = DOCUMENTATION
-    shared = ("heads", "warning", "sources", "thumbnail")
+    shared = ("heads", "warning", "sources", "thumbnail", READING)
 
     def check(self, spec: CocoSpec, reader: Reader) -> None:
-        """Raises FinstError for numbers out of range, too many heads, a folder without pictures, and a prompt that the
-        model cannot take."""
-        check_intervention(spec, {"pictures": 4, "px": 56, "splits": 1, "naming_tokens": 1, "tokens": 1})
-        check_sizes(spec.ks, reader)
-        if len(photos := run_photos(spec)) < 4:
-            raise FinstError(f"{spec.photos} gives {len(photos)} pictures: expected at least 4, two on either side")
-        prompts_of(spec).first(reader, _first_readable(spec, photos))
+        """Raises FinstError for numbers out of range, too many heads, fewer than four different pictures that the model
+        can be shown, and a prompt that it cannot take."""
+        check_intervention(spec)
+        check_sizes(sizes_of(spec, heads_of(reader)), reader)
+        chosen = chosen_photos(spec)
+        read = [one.without_pixels for one in sifted(chosen.photos, suits(reader, prompts_of(spec)))]
+        shown = sum(one.reason is None for one in read)
+        if shown < 4:
+            fault = f"{spec.photos} gives {shown} pictures that can be shown: expected at least 4, two on either side"
+            raise FinstError("; ".join((fault, *lines_of(read, chosen.notes))))
 
-    def plan(self, spec: CocoSpec) -> tuple[Unit, ...]:
-        """Consecutive pictures."""
-        return units_of(len(run_photos(spec)), spec.trials_per_unit)
+    def trials(self, spec: CocoSpec) -> int:
+        """The number of pictures."""
+        return len(run_photos(spec))
 
     def estimate(self, vlm: VLM, spec: CocoSpec) -> FirstPass:
         """The things that the model names, and means over the sources of every split."""
-        photos = run_photos(spec)
-        return first_pass(vlm, prompts_of(spec), photos, sources_of(spec, len(photos)))
+        chosen = chosen_photos(spec)
+        return first_pass(vlm, prompts_of(spec), chosen, sources_of(spec, len(chosen.photos)))
 
     def measure(self, vlm: VLM, spec: CocoSpec, unit: Unit, prepared: Prepared) -> xr.Dataset:
         """Dims trial (a picture), split, set, k: the text after the second prompt, with every edit and without any."""
@@ -108,11 +120,12 @@ class Coco(Intervention[CocoSpec]):
         target = ~sources_of(spec, len(photos))
         used = [index for index, things in enumerate(named) if things.kept and target[:, index].any()]
         sets, trials = sets_of(prepared.maps, spec), list(unit.trials)
+        ks = sizes_of(spec, prepared.maps.heads)
         edited = [index for index in trials if index in used]
         contexts = [prompts.second(vlm.reader, photos[index].picture(), named[index].first) for index in edited]
         rows = [edit_rows(sets, first, target[:, i], context) for i, context in zip(edited, contexts, strict=True)]
         answers = decode_with_edits(vlm, contexts, rows, batch=spec.batch, new_tokens=spec.tokens)
-        edits = {"split": np.arange(1, spec.splits + 1).tolist(), "set": names_of(sets), "k": spec.ks}
+        edits = {"split": np.arange(1, spec.splits + 1).tolist(), "set": names_of(sets), "k": ks}
         before = dict.fromkeys(trials, "")
         texts = np.full((len(photos), *map(len, edits.values())), "", dtype=object)
         for index, (unedited, *others) in zip(edited, answers, strict=True):
@@ -132,8 +145,9 @@ class Coco(Intervention[CocoSpec]):
                 "annotated": ("trial", np.array([_annotated(photos[index], named[index].first) for index in trials])),
                 "target": (("trial", "split"), target[:, trials].T),
                 "picture": ("trial", np.array([photos[index].name for index in trials])),
-                **head_variables(sets, warnings_of(prepared.maps, STAGE, spec.ks, spec.seed)),
+                **head_variables(sets, warnings_of(prepared.maps, STAGE, ks, spec.seed)),
                 "sources": ("split", np.array(first.counts)),
+                READING: ((), "\n".join(first.reading)),
                 "thumbnail": (("shown", "row", "col", "rgb"), thumbnails.reshape(-1, STRIP_PX, STRIP_PX, 3)),
             },
             {"shown": used[:STRIP]},
@@ -148,22 +162,21 @@ class Coco(Intervention[CocoSpec]):
 
     def example(self, spec: CocoSpec, reader: Reader) -> TrialExample:
         """The first picture with the first prompt."""
-        picture = _first_readable(spec, run_photos(spec))
-        context = prompts_of(spec).first(reader, picture)
-        return trial_example(reader, picture, context, "whatever the model names first", (context.tokens.last,))
-
-
-def _first_readable(spec: CocoSpec, photos: Sequence[Photograph]) -> Picture:
-    """The first picture that can be read. Raises FinstError when none can."""
-    for photo in photos:
-        if (picture := read(photo)) is not None:
-            return picture
-    raise FinstError(f"none of {len(photos)} files in {spec.photos} is a whole picture: expected photographs")
+        prompts = prompts_of(spec)
+        shown = (one.picture for one in sifted(run_photos(spec), suits(reader, prompts)))
+        picture = next((picture for picture in shown if picture is not None), None)
+        if picture is None:
+            raise FinstError(f"no picture of {spec.photos} can be shown any more: expected the files of the run")
+        context = prompts.first(reader, picture)
+        last = (context.tokens.last,)
+        names = [thing.name for thing in picture.scene.objects]
+        answer = f"whatever the model names first{f' of {listed(names)}' if names else ''}"
+        return trial_example(reader, picture, context, answer, last, targets=range(len(names)))
 
 
 def sets_of(maps: HeadMaps, spec: CocoSpec) -> tuple[HeadSets, ...]:
     """The strongest heads twice (for the means of either slot), and their controls."""
-    top, *controls = head_sets_of(maps, STAGE, spec.ks, spec.draws, spec.seed)
+    top, *controls = head_sets_of(maps, STAGE, sizes_of(spec, maps.heads), spec.draws, spec.seed)
     return top, replace(top, name=SECOND), *controls
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -18,20 +19,22 @@ from finst.errors import FinstError
 from finst.experiments.interventions.coco.noun_phrases import items, same
 from finst.experiments.interventions.coco.spec import CocoSpec
 from finst.experiments.interventions.decoding import decode_with_edits
+from finst.experiments.interventions.shown_pictures import Sifted, lines_of, once_a_size, sifted
 from finst.options import DRAWN, Placement, Wording
 from finst.prompts import begun_list
 from finst.scenes.object import Picture
-from finst.scenes.photos import Photograph
+from finst.scenes.photos import Photograph, PhotoSet
 from finst.vlm.encode import Encoded, encode
 from finst.vlm.open import VLM, Reader
 
 SLOTS = ("first", "second")
 """The last token of ``1. a``, and of ``1. a {O0} 2. a``."""
 
-REASONS = ("unreadable", "no first thing", "no second thing", "one thing twice")
-"""Why a picture is left out: its file is damaged; the list does not begin with a phrase; neither the list's second item
-nor the answer to the second prompt is a phrase; or both things have the same head noun, so that a repeated first thing
-would look like the second one."""
+REASONS = ("unreadable", "unsuited", "copy", "no first thing", "no second thing", "one thing twice")
+"""Why a picture is left out: it cannot be shown, does not suit the model, or has the pixels of another (see
+``shown_pictures``); the list does not begin with a phrase; neither the list's second item nor the answer to the second
+prompt is a phrase; or both things have the same head noun, so that a repeated first thing would look like the second
+one."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,8 @@ class FirstPass:
     """Each head's mean output ``z`` over the kept sources of a split, at the last token of either prompt."""
     counts: tuple[int, ...]
     """Kept sources of each split."""
+    reading: tuple[str, ...] = ()
+    """Which pictures were left out or read in part, in words."""
 
 
 @dataclass(frozen=True)
@@ -90,31 +95,35 @@ def prompts_of(spec: CocoSpec) -> ListPrompts:
     return ListPrompts(spec.placement, wording, spec.naming_tokens, spec.tokens, spec.batch)
 
 
-def read(photo: Photograph) -> Picture | None:
-    """The picture, or None when its file is damaged."""
-    try:
-        return photo.picture()
-    except FinstError:
-        return None
+def suits(reader: Reader, prompts: ListPrompts) -> Callable[[Picture], None]:
+    """Raises FinstError for a picture that the model cannot take, judged once a size.
+
+    Raises FinstError at once for a prompt that no picture goes with.
+    """
+    begun_list((), prompts.placement, prompts.wording)
+    return once_a_size(lambda picture: prompts.first(reader, picture))
 
 
 def first_pass(
-    vlm: VLM, prompts: ListPrompts, photos: Sequence[Photograph], sources: Bool[np.ndarray, "split picture"]
+    vlm: VLM, prompts: ListPrompts, chosen: PhotoSet, sources: Bool[np.ndarray, "split picture"]
 ) -> FirstPass:
     """Lets the model name two things in every picture; raises FinstError for a split without a source that is kept.
 
     Pictures are read ``prompts.batch`` at a time, and only sums of activations are held.
     """
     named: list[NamedThings] = []
+    read: list[Sifted] = []
     shape = (len(sources), len(SLOTS), vlm.n_layers, 1, vlm.n_heads, vlm.d_head)
     sums = torch.zeros(shape, dtype=at_least_float32(vlm.dtype))
-    for start in range(0, len(photos), prompts.batch):
-        pictures = [read(photo) for photo in photos[start : start + prompts.batch]]
-        chunk = _named(vlm, prompts, pictures)
+    shown = sifted(chosen.photos, suits(vlm.reader, prompts))
+    while some := list(islice(shown, prompts.batch)):
+        start = len(named)
+        read += [one.without_pixels for one in some]
+        chunk = _named(vlm, prompts, some)
         named += chunk
         places = [place for place, things in enumerate(chunk) if things.kept]
         members = torch.from_numpy(sources[:, [start + place for place in places]]).to(sums.dtype)
-        kept = [(chunk[place], x) for place in places if (x := pictures[place]) is not None]
+        kept = [(chunk[place], x) for place in places if (x := some[place].picture) is not None]
         for slot in range(len(SLOTS) if kept else 0):
             contexts = [
                 prompts.second(vlm.reader, x, things.first) if slot else prompts.first(vlm.reader, x)
@@ -124,18 +133,21 @@ def first_pass(
             z = sampled(vlm, contexts, ("z",), last, batch=prompts.batch).values["z"].to(sums.dtype)
             sums[:, slot] += torch.einsum("sp,plqhd->slqhd", members, z)
     counts = (sources & np.array([things.kept for things in named])).sum(axis=1)
+    reading = lines_of(read, chosen.notes)
     if not counts.all():
         raise FinstError(
             f"split {int(counts.argmin()) + 1} has no source in which {vlm.reader.id} names two things "
             f"({left_out(named)}): expected more pictures, others, or a model that continues "
-            f"{begun_list((), prompts.placement, prompts.wording).sentence!r}"
+            f"{begun_list((), prompts.placement, prompts.wording).sentence!r}{''.join(f'; {line}' for line in reading)}"
         )
     means = sums / torch.from_numpy(counts).to(sums.dtype).reshape(-1, *[1] * 5)
-    return FirstPass(photos, tuple(named), means.to(vlm.device, vlm.dtype), tuple(counts.tolist()))
+    means = means.to(vlm.device, vlm.dtype)
+    return FirstPass(chosen.photos, tuple(named), means, tuple(counts.tolist()), reading)
 
 
-def _named(vlm: VLM, prompts: ListPrompts, pictures: Sequence[Picture | None]) -> list[NamedThings]:
+def _named(vlm: VLM, prompts: ListPrompts, shown: Sequence[Sifted]) -> list[NamedThings]:
     """The second prompt is used where the first one's list has ended with its first item."""
+    pictures = [one.picture for one in shown]
     contexts = [prompts.first(vlm.reader, picture) for picture in pictures if picture]
     texts = iter(_unedited_texts(vlm, contexts, prompts, prompts.naming_tokens))
     lists = [{} if picture is None else items(next(texts), 1) for picture in pictures]
@@ -146,8 +158,8 @@ def _named(vlm: VLM, prompts: ListPrompts, pictures: Sequence[Picture | None]) -
     contexts = [prompts.second(vlm.reader, x, listed[1]) for listed, x in zip(lists, unfinished, strict=True) if x]
     answers = iter(_unedited_texts(vlm, contexts, prompts, prompts.tokens))
     return [
-        NamedThings(REASONS[0]) if x is None else things_of(listed, items(next(answers), 2).get(2, "") if more else "")
-        for listed, x, more in zip(lists, pictures, unfinished, strict=True)
+        NamedThings(one.reason) if one.reason else things_of(listed, items(next(answers), 2).get(2, "") if more else "")
+        for one, listed, more in zip(shown, lists, unfinished, strict=True)
     ]
 
 
@@ -160,11 +172,11 @@ def things_of(listed: dict[int, str], answer: str) -> NamedThings:
     """From the list that the first prompt begins, and the second prompt's answer where that was needed."""
     first, second = listed.get(1, ""), listed.get(2, "") or answer
     if not first:
-        return NamedThings(REASONS[1])
+        return NamedThings("no first thing")
     if not second:
-        return NamedThings(REASONS[2], first)
+        return NamedThings("no second thing", first)
     _, alike = same(first, second)
-    return NamedThings(REASONS[3] if alike else "", first, second, bool(listed.get(2)))
+    return NamedThings("one thing twice" if alike else "", first, second, bool(listed.get(2)))
 
 
 def left_out(named: Sequence[NamedThings]) -> str:

@@ -13,14 +13,27 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from finst.experiments.interventions.effect_table import EFFECTS, EffectRow
+from finst.experiments.interventions.effect_rows import EFFECTS, EffectRow
 from finst.experiments.interventions.figures import KINDS, draws_of
-from finst.experiments.interventions.sentences import EFFECT_COLUMNS, before_and_after, effect_row, intervals, tie_notes
+from finst.experiments.interventions.sentences import (
+    EFFECT_COLUMNS,
+    before_and_after,
+    choice_of,
+    control_notes,
+    cut_notes,
+    effect_row,
+    intervals,
+    n_and_p,
+    rule,
+    tie_notes,
+)
+from finst.experiments.interventions.shown_pictures import READING, reading_lines
 from finst.report.curves import BLUE, GREEN, ORANGE, PURPLE, Pen
 from finst.report.figures import FAINT, INK, NamedFigure, canvas, styled
 from finst.report.findings import Findings
 from finst.report.tables import tidy
-from finst.report.wording import level_of
+from finst.report.wording import counted, level_of
+from finst.scenes.picture_files import listed
 
 RULES = {"exact": "the whole phrase", "lenient": "the head noun"}
 """When two phrases are one thing: all of their words are equal, or their head nouns are."""
@@ -36,9 +49,6 @@ BARS: Mapping[str, tuple[Pen, str]] = {
 }
 """Bars side by side for every K."""
 
-NAMED_IN_FULL = 5
-"""Unreadable files that are listed by name; more are only counted."""
-
 
 @styled
 def coco_figures(summary: xr.Dataset) -> tuple[NamedFigure, ...]:
@@ -51,7 +61,7 @@ def bars(summary: xr.Dataset) -> NamedFigure:
     figure = canvas(7.2, 3.0)
     panels = figure.subplots(1, len(RULES), sharey=True)
     splits = [name for name in summary["group"].values.tolist() if name.startswith("split")]
-    for axes, (match, rule) in zip(panels, RULES.items(), strict=True):
+    for axes, (match, words) in zip(panels, RULES.items(), strict=True):
         part = summary.sel(match=match)
         x, width = np.arange(part.sizes["k"]), 0.2
         for place, (name, (pen, label)) in enumerate(BARS.items()):
@@ -65,7 +75,7 @@ def bars(summary: xr.Dataset) -> NamedFigure:
         axes.axhline(float(before["before"]), color=INK, lw=1, ls=":", label="without an edit")
         axes.axhspan(float(before["before_low"]), float(before["before_high"]), color=FAINT, alpha=0.25, lw=0)
         axes.set_xticks(x, [str(k) for k in part["k"].values.tolist()])
-        axes.set(title=f"{match}: {rule}", xlabel="K", ylim=(0, 1.03))
+        axes.set(title=f"{match}: {words}", xlabel="K", ylim=(0, 1.03))
     panels[0].set(ylabel="share that repeats the first thing")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return NamedFigure(
@@ -128,15 +138,14 @@ def _picture(axes: Axes, image: np.ndarray, words: Mapping[str, str]) -> None:
 
 
 def left_out(summary: xr.Dataset) -> tuple[str, ...]:
-    """How many pictures were not used and why; damaged files by name."""
+    """How many pictures were not used and why; by name where they could not be shown or were there already."""
     counts = Counter(reason for reason in summary["reason"].values.tolist() if reason)
     reasons = ", ".join(f"{count} {reason}" for reason, count in counts.items())
-    lines = [f"{counts.total()} of {summary.sizes['trial']} pictures are left out{': ' if reasons else ''}{reasons}"]
+    whole = f"{counts.total()} of {summary.sizes['trial']} pictures are left out{': ' if reasons else ''}{reasons}"
     damaged = summary["picture"].values[summary["reason"].values == "unreadable"].tolist()
-    if damaged:
-        more = f" and {len(damaged) - NAMED_IN_FULL} more" if len(damaged) > NAMED_IN_FULL else ""
-        lines.append(f"files that cannot be read: {', '.join(damaged[:NAMED_IN_FULL])}{more}")
-    return tuple(lines)
+    if READING in summary or not damaged:
+        return (whole, *reading_lines(summary))
+    return whole, f"files that cannot be read: {listed(damaged)}"
 
 
 def _annotated(summary: xr.Dataset) -> tuple[str, ...]:
@@ -164,33 +173,31 @@ def coco_findings(summary: xr.Dataset) -> Findings:
     reported = {match: summary.sel(match=match, set="top", group="reporting", k=k) for match, k in chosen.items()}
     exact, lenient = (reported[match] for match in RULES)
     after = summary["after"].sel(match="lenient", k=chosen["lenient"])
-    controls = [name for name in summary["set"].values if name not in ("top", SECOND)]
-    others = {
-        "the second slot’s means in the same heads": after.sel(set=SECOND, group="all"),
-        "other heads": after.sel(set=controls, group="all").max(),
-    }
+    rows = dict(zip(RULES, coco_effects(summary), strict=True))
     splits = [float(after.sel(set="top", group=f"split {split}")) for split in summary["split"].values.tolist()]
     kept, sources = summary["reason"].values == "", summary["sources"].values
     return Findings(
         title="the order of naming gives IDs",
         headline=(
-            f"The top {chosen['lenient']} selection heads get their mean outputs from before the first thing is named. "
-            f"The first thing is then named again in {float(lenient['after']):.1%} of pictures "
-            f"({float(lenient['before']):.1%} without); by the whole phrase in {float(exact['after']):.1%} "
-            f"({float(exact['before']):.1%} without)."
+            f"The top {counted(chosen['lenient'], 'selection head')} put out their means from before the first thing "
+            f"is named. The first thing is then named again in {float(lenient['after']):.1%} of pictures "
+            f"({float(lenient['before']):.1%} without; {n_and_p(lenient)}); by the whole phrase in "
+            f"{float(exact['after']):.1%} ({float(exact['before']):.1%} without; {n_and_p(exact)})."
         ),
         sentences=(
             *(
-                f"{match} ({RULES[match]}, top {chosen[match]}): {before_and_after(effect)}"
+                f"{match} ({', '.join(filter(None, (RULES[match], rows[match].setting, choice_of(effect))))}): "
+                f"{before_and_after(effect)}; {rows[match].controls_text}"
                 for match, effect in reported.items()
             ),
-            *(f"lenient, with {name}: at most {float(share):.1%}" for name, share in others.items()),
             f"lenient, by split: {', '.join(f'{share:.1%}' for share in splits)}",
             f"{float(summary['stays'].sel(set='top', k=chosen['lenient'])):.1%} name the second thing all the same",
             *left_out(summary),
             f"{float(summary['listed'].values[kept].mean()):.1%} of second things are from the first prompt’s own list",
             *_annotated(summary),
             *tie_notes(summary["warning"], chosen.values()),
+            *control_notes(summary["heads"], chosen.values()),
+            *cut_notes(summary),
         ),
         columns=("match", "heads", "K", "pictures", *EFFECT_COLUMNS),
         rows=tuple(row for match, k in chosen.items() for row in _rows(summary, match, k)),
@@ -205,7 +212,7 @@ def coco_findings(summary: xr.Dataset) -> Findings:
             "token in the other half of the pictures. A hit names the first thing again: exact, the same phrase; "
             "lenient, the same head noun. Pictures “all”: each once, in the first split of which it is a target; "
             "“reporting”: the half of these that K was not selected on, which the headline reports. Before and after "
-            f"are of the same pictures, decoded greedily with the same budget. {intervals(summary)}",
+            f"are of the same pictures, decoded greedily with the same budget. {rule(summary)} {intervals(summary)}",
         ),
     )
 
@@ -218,6 +225,7 @@ def coco_effects(summary: xr.Dataset) -> tuple[EffectRow, ...]:
             f"the first thing is named again ({RULES[match]})",
             f"K = {k}",
             summary.sel(match=match, group="reporting", k=k),
+            alpha=float(summary.attrs["alpha"]),
         )
         for match, k in chosen.items()
     )

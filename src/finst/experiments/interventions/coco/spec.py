@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from finst.experiments.interventions.spec import InterventionSpec
 from finst.options import DRAWN, Wording
+from finst.vlm.spec import check_numbers
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,13 @@ class CocoSpec(InterventionSpec):
     list of all coloured objects, which the organism was trained to continue; it does not continue the paper's. None:
     enumeration for drawn scenes, the paper's for photographs. The same for sources and targets."""
     ks: tuple[int, ...] = (1, 2, 3, 5, 10, 20, 40)
-    """Heads that are edited: the K strongest of ID selection."""
+    """Heads that are edited: the K strongest of ID selection; at most half of all heads."""
     naming_tokens: int = 40
     """New tokens in which the model names two things."""
     tokens: int = 15
     """New tokens after the second prompt, with and without edits."""
+
+    def check(self) -> None:
+        """Raises FinstError for numbers out of range."""
+        super().check()
+        check_numbers(self, {"pictures": 4, "px": 56, "splits": 1, "naming_tokens": 1, "tokens": 1})

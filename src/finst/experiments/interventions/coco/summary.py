@@ -8,7 +8,7 @@ import xarray as xr
 from finst.errors import FinstError
 from finst.experiments.interventions.coco.noun_phrases import items, same
 from finst.experiments.interventions.coco.report import RULES
-from finst.experiments.interventions.effects import ALL, argmax_setting, effects, selection_split
+from finst.experiments.interventions.effects import ALL, beside, chosen_settings, effects, selection_split
 
 
 def summary_of(data: xr.Dataset, seed: int, alpha: float) -> xr.Dataset:
@@ -28,7 +28,11 @@ def summary_of(data: xr.Dataset, seed: int, alpha: float) -> xr.Dataset:
     once = targets["target"].argmax("split")
     first = hits.isel(split=once).drop_vars("split")
     choosing = selection_split([ALL] * count, seed)
-    chosen = argmax_setting(first.sel(set="top").isel(trial=choosing).mean("trial"), ["k"])["k"]
+    choice = chosen_settings(first.isel(trial=choosing), ["k"], 1 - alpha)
+    chosen = choice["own_k"].sel(set="top", drop=True)
+    reported = first.isel(trial=~choosing)
+    alike, alone = (reported.sel(k=k).reset_coords("k", drop=True) for k in (chosen, choice["own_k"]))
+    compared = beside(alike, alone, (), 1 - alpha, sets="set", main="top").sel(group=ALL, drop=True)
     groups = {"all": (first, np.full(count, True)), "reporting": (first, ~choosing)}
     groups |= {
         f"split {n}": (hits.sel(split=n, drop=True), targets["target"].sel(split=n).values)
@@ -43,6 +47,7 @@ def summary_of(data: xr.Dataset, seed: int, alpha: float) -> xr.Dataset:
     whole: xr.Dataset = xr.concat(
         parts, xr.Variable("group", list(groups)), data_vars="all", coords="minimal", compat="override", join="exact"
     )
+    whole = whole.merge(compared, join="exact").merge(choice, join="exact")
     return whole.assign(chosen_k=chosen, stays=stays.drop_vars("match"), choosing=("told", choosing)).assign_coords(
         told=("told", targets["trial"].values)
     )

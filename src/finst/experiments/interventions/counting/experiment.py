@@ -9,7 +9,7 @@ from operator import itemgetter
 import numpy as np
 import xarray as xr
 
-from finst.analysis.headsets import Head
+from finst.analysis.headsets import Head, largest_k
 from finst.analysis.multiplicity import bh_fdr
 from finst.engine.edits import Edit, Row, Rows, rows_from
 from finst.engine.greedy import cut_short
@@ -24,18 +24,17 @@ from finst.experiments.interventions.counting.report import (
 )
 from finst.experiments.interventions.counting.spec import CountingSpec
 from finst.experiments.interventions.decoding import generate_with_edits
-from finst.experiments.interventions.effects import ALL, effects
+from finst.experiments.interventions.effects import ALL, effects, leads
 from finst.experiments.interventions.figures import draws_of
-from finst.experiments.interventions.heads import HeadSets, check_sizes, extremes_of, names_of
+from finst.experiments.interventions.heads import HeadSets, check_sizes, extremes_of, heads_of, names_of
 from finst.experiments.interventions.protocol import Intervention, InterventionReport, Prepared, check_intervention
 from finst.experiments.interventions.unit_data import edited_rows, head_variables
-from finst.experiments.units import units_of
 from finst.prompts import TOTAL, Prompt, enumeration, listed, total_of
 from finst.report.example import TrialExample
 from finst.runs.experiment import Unit
 from finst.scenes.draw import draw
 from finst.scenes.object import Scene
-from finst.scenes.sets import COUNTS, absolute, counting_set
+from finst.scenes.sets import absolute, counting_set
 from finst.vlm.encode import Encoded, encode
 from finst.vlm.open import VLM, Reader
 
@@ -61,23 +60,25 @@ class Counting(Intervention[CountingSpec]):
 
     def check(self, spec: CountingSpec, reader: Reader) -> None:
         """Raises FinstError for numbers out of range, more heads than there are, or unsuitable pictures."""
-        check_intervention(spec, {"trials": len(COUNTS), "new_tokens": 2})
-        wrong = [share for share in spec.shares if not 0 < share <= 1]
+        check_intervention(spec)
+        wrong = [share for share in spec.shares if not 0 < share <= 0.5]
         if wrong:
-            raise FinstError(f"shares holds {wrong[0]}: expected shares of all heads, above 0 and up to 1")
-        text = reader.config.get_text_config()
-        check_sizes(sizes(spec, text.num_hidden_layers * text.num_attention_heads), reader)
+            raise FinstError(
+                f"shares holds {wrong[0]}: expected shares of all heads, above 0 and up to 0.5, as controls are drawn "
+                "from the others"
+            )
+        check_sizes(sizes(spec, heads_of(reader)), reader)
         _context(reader, counting_set(1, spec.seed)[0])
 
-    def plan(self, spec: CountingSpec) -> tuple[Unit, ...]:
-        """Consecutive pictures."""
-        return units_of(spec.trials, spec.trials_per_unit)
+    def trials(self, spec: CountingSpec) -> int:
+        """The number of pictures."""
+        return spec.trials
 
     def measure(self, vlm: VLM, spec: CountingSpec, unit: Unit, prepared: Prepared) -> xr.Dataset:
         """Dims trial, set, k, score: the scores of every text, with every edit and without any."""
         maps, every = prepared.maps, counting_set(spec.trials, spec.seed)
         scenes = [every[index] for index in unit.trials]
-        ks = sizes(spec, maps.mean[0].size)
+        ks = sizes(spec, maps.heads)
         sets = extremes_of(maps, ks, spec.draws, spec.seed)
         contexts = [_context(vlm.reader, scene) for scene in scenes]
         rows = [ablation_rows(spec, sets, context) for context in contexts]
@@ -111,20 +112,24 @@ class Counting(Intervention[CountingSpec]):
         q = xr.apply_ufunc(bh_fdr, p, input_core_dims=[["k"]], output_core_dims=[["k"]], vectorize=True)
         p.attrs = {"units": "1", "long_name": "exact p of the strongest heads against all sets of the rival"}
         q.attrs = {"units": "1", "long_name": "rival_p adjusted over K for the false discovery rate"}
-        return effects(data["hit_before"], data["hit"], data["objects"].values.tolist(), 1 - spec.alpha).assign(
-            rival_p=p, rival_q=q
-        )
+        hit, objects = data["hit"], data["objects"].values.tolist()
+        found = effects(data["hit_before"], hit, objects, 1 - spec.alpha)
+        ahead = leads(hit, hit.sel(set="top", drop=True), objects, 1 - spec.alpha)
+        return found.merge(ahead, join="exact").assign(rival_p=p, rival_q=q)
 
     def example(self, spec: CountingSpec, reader: Reader) -> TrialExample:
         """The first picture; the marked tokens are those of the prompt at which heads are ablated."""
         scene = counting_set(spec.trials, spec.seed)[0]
         context = _context(reader, scene)
-        return trial_example(reader, draw(scene), context, _prompt(scene).answer, ablated_positions(spec, context))
+        answer, ablated = _prompt(scene).answer, ablated_positions(spec, context)
+        everything = range(len(scene.objects))
+        return trial_example(reader, draw(scene), context, answer, ablated, targets=everything)
 
 
 def sizes(spec: CountingSpec, heads: int) -> tuple[int, ...]:
-    """How many heads are ablated in a model with so many; shares of few heads may coincide."""
-    return spec.ks or tuple(dict.fromkeys(max(1, round(share * heads)) for share in spec.shares))
+    """How many heads are ablated in a model with so many, at most half; shares of few heads may coincide."""
+    shares = (min(round(share * heads), largest_k(heads)) for share in spec.shares)
+    return spec.ks or tuple(dict.fromkeys(max(1, k) for k in shares))
 
 
 def ablated_positions(spec: CountingSpec, context: Encoded) -> tuple[int, ...]:

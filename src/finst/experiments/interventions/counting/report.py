@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from finst.experiments.interventions.effect_table import EFFECTS, EffectRow
+from finst.experiments.interventions.effect_rows import EFFECTS, EffectRow
 from finst.experiments.interventions.figures import KINDS, SHARES, draws_of, points
 from finst.experiments.interventions.sentences import (
     EFFECT_COLUMNS,
@@ -146,16 +146,24 @@ def _compared(summary: xr.Dataset, rival: str) -> str:
     """The strongest heads compared with others in right numbers, at every K."""
     at = summary[["rival_p", "rival_q"]].sel(rival=rival, score="count")
     texts = [
-        f"K {k}: {probability(float(at['rival_p'].sel(k=k)))}, {probability(float(at['rival_q'].sel(k=k)), 'q')}"
+        f"K {k}: {probability(float(at['rival_p'].sel(k=k)), RIVALS[rival])}, "
+        f"{probability(float(at['rival_q'].sel(k=k)), RIVALS[rival], 'q')}"
         for k in summary["k"].values.tolist()
     ]
-    return f"right numbers with the strongest heads at 0 compared with {RIVALS[rival]}: {'; '.join(texts)}"
+    return f"right numbers with the strongest heads at 0: {'; '.join(texts)}"
 
 
 def counting_effects(summary: xr.Dataset) -> tuple[EffectRow, ...]:
     """Right numbers with every K: none was selected."""
     part = summary.sel(group="all", score="count")
     return tuple(
-        EffectRow.of_top("the right number, strongest heads at 0", f"K = {k}", part.sel(k=k), harms=True)
+        EffectRow.of_top(
+            "the right number, strongest heads at 0",
+            f"K = {k}",
+            part.sel(k=k),
+            alpha=float(summary.attrs["alpha"]),
+            harms=True,
+            without_own="none chosen",
+        )
         for k in part["k"].values.tolist()
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from finst.experiments.interventions.spec import InterventionSpec
+from finst.vlm.spec import check_numbers
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class CountingSpec(InterventionSpec):
     trials: int = 36
     """Pictures, of 3 to 8 objects in turn."""
     ks: tuple[int, ...] = ()
-    """Heads that are ablated; empty: the shares. K = 0, no edit, is always there."""
+    """Heads that are ablated, at most half; empty: the shares. K = 0, no edit, is always there."""
     shares: tuple[float, ...] = (0.0125, 0.025, 0.05, 0.1, 0.2, 0.4)
     """The same as shares of all heads, for models of any size."""
     steps: Literal["every", "prompt"] = "every"
@@ -35,3 +36,8 @@ class CountingSpec(InterventionSpec):
     """Budget of a text, enough for a plain list of eight; texts that it cuts are counted."""
     trials_per_unit: int = 6
     """Trials that are measured and kept together, all or none if killed."""
+
+    def check(self) -> None:
+        """Raises FinstError for numbers out of range."""
+        super().check()
+        check_numbers(self, {"trials": 6, "new_tokens": 2})

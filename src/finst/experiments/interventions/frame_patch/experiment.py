@@ -20,14 +20,15 @@ from finst.experiments.interventions.frame_patch.spec import FramePatchSpec
 from finst.experiments.interventions.heads import (
     check_sizes,
     head_sets_of,
+    heads_of,
     names_of,
     rows_by_size,
+    sizes_of,
     warnings_of,
     with_unedited,
 )
 from finst.experiments.interventions.protocol import Intervention, InterventionReport, Prepared, check_intervention
 from finst.experiments.interventions.unit_data import COLOUR_ANSWERS, TIES, edited_rows, head_variables, role_indices
-from finst.experiments.units import units_of
 from finst.report.example import TrialExample
 from finst.runs.experiment import Unit
 from finst.scenes.draw import draw
@@ -56,19 +57,20 @@ class FramePatch(Intervention[FramePatchSpec]):
 
     def check(self, spec: FramePatchSpec, reader: Reader) -> None:
         """Raises FinstError for numbers out of range, more heads than there are, or unsuitable pictures."""
-        check_intervention(spec, {"trials": 2})
-        check_sizes(spec.ks, reader)
+        check_intervention(spec)
+        check_sizes(sizes_of(spec, heads_of(reader)), reader)
         pairs_of(spec)[0].encoded(reader)
 
-    def plan(self, spec: FramePatchSpec) -> tuple[Unit, ...]:
-        """Consecutive pairs of pictures; arrangements take turns."""
-        return units_of(len(PAIRS) * spec.trials, spec.trials_per_unit)
+    def trials(self, spec: FramePatchSpec) -> int:
+        """The number of pairs of pictures; arrangements take turns."""
+        return len(PAIRS) * spec.trials
 
     def measure(self, vlm: VLM, spec: FramePatchSpec, unit: Unit, prepared: Prepared) -> xr.Dataset:
         """Dims trial, set, k: whose colour is named with every edit, and without any."""
         every = pairs_of(spec)
         trials = [every[index] for index in unit.trials]
-        sets = head_sets_of(prepared.maps, STAGE, spec.ks, spec.draws, spec.seed)
+        maps, ks = prepared.maps, sizes_of(spec, prepared.maps.heads)
+        sets = head_sets_of(maps, STAGE, ks, spec.draws, spec.seed)
         sources, contexts = zip(*(pair.encoded(vlm.reader) for pair in trials), strict=True)
         last = np.array([[context.tokens.last] for context in sources])
         passes = sampled(vlm, sources, ("z",), last, batch=spec.batch)
@@ -77,14 +79,14 @@ class FramePatch(Intervention[FramePatchSpec]):
             for z, context in zip(passes.values["z"], contexts, strict=True)
         ]
         named = role_indices(decode_with_edits(vlm, contexts, rows, batch=spec.batch), trials, ROLES)
-        edits = {"set": names_of(sets), "k": spec.ks}
+        edits = {"set": names_of(sets), "k": ks}
         return self.dataset(
             unit,
             edits,
             {
                 **edited_rows("said", named, edits),
                 "source_right": ("trial", passes.exact.numpy()),
-                **head_variables(sets, warnings_of(prepared.maps, STAGE, spec.ks, spec.seed)),
+                **head_variables(sets, warnings_of(maps, STAGE, ks, spec.seed)),
             },
             {"arrangements": ("trial", np.array([arrangements_of(trial) for trial in unit.trials])), "role": [*ROLES]},
         )
@@ -92,8 +94,8 @@ class FramePatch(Intervention[FramePatchSpec]):
     def analyse(self, spec: FramePatchSpec, data: xr.Dataset) -> xr.Dataset:
         """Dims named, set, k, group: how often either rival is named, before and after, on the reporting half.
 
-        ``rival`` is the exact paired p of relative against absolute after the edit. K is the one that moves most
-        answers of the other half from one rival to the other.
+        ``rival`` is the exact paired p of relative against absolute after the edit. K is selected by how many answers
+        of the other half move from one rival to the other.
         """
         named = xr.DataArray([ROLES.index(rival) for rival in RIVALS], dims="named", coords={"named": [*RIVALS]})
         hits, before = data["said"] == named, data["said_before"] == named
@@ -107,13 +109,14 @@ class FramePatch(Intervention[FramePatchSpec]):
         rival = effects(absolute, relative, reported_kinds, 1 - spec.alpha)["p"]
         rival.attrs = {"units": "1", "long_name": "two-sided exact p of relative against absolute after the edit"}
         moved.attrs = {"units": "1", "long_name": "share of answers that move to the other undescribed object"}
-        return selected_effects(
-            before, hits, choosing, kinds, spec.alpha, criterion=moves.sel(set="top"), settings=["k"]
-        ).assign(rival=rival, moved=moved)
+        return selected_effects(before, hits, choosing, kinds, spec.alpha, criterion=moves, settings=["k"]).assign(
+            rival=rival, moved=moved
+        )
 
     def example(self, spec: FramePatchSpec, reader: Reader) -> TrialExample:
         """The first pair's edited picture."""
         pair = pairs_of(spec)[0]
         _, context = pair.encoded(reader)
-        answer = " or ".join(pair.scene.objects[index].name for index in (pair.relative, pair.absolute))
-        return trial_example(reader, draw(pair.scene), context, answer, (context.tokens.last,))
+        rivals = (pair.relative, pair.absolute)
+        answer = " or ".join(pair.scene.objects[index].name for index in rivals)
+        return trial_example(reader, draw(pair.scene), context, answer, (context.tokens.last,), targets=rivals)

@@ -6,14 +6,26 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from finst.experiments.interventions.effect_table import EFFECTS, EffectRow
+from finst.experiments.interventions.effect_rows import EFFECTS, EffectRow
 from finst.experiments.interventions.figures import KINDS, draws_of, over_ks, points
-from finst.experiments.interventions.sentences import EFFECT_COLUMNS, before_and_after, rows_by_set, tested, tie_notes
+from finst.experiments.interventions.sentences import (
+    EFFECT_COLUMNS,
+    NO_EDIT,
+    before_and_after,
+    choice_of,
+    control_notes,
+    cut_notes,
+    n_and_p,
+    rows_by_set,
+    rule,
+    tested,
+    tie_notes,
+)
 from finst.report.curves import BLUE, ORANGE
 from finst.report.figures import NamedFigure, canvas, styled
 from finst.report.findings import Findings
 from finst.report.tables import tidy
-from finst.report.wording import level_of, probability
+from finst.report.wording import counted, level_of, probability
 
 RIVALS = {"relative": ORANGE, "absolute": BLUE}
 """The two undescribed objects: at the source target's place within the arrangement, or on the canvas."""
@@ -49,8 +61,8 @@ def curves(summary: xr.Dataset) -> NamedFigure:
         caption=(
             "Share of pictures in which the model names the undescribed object at the source target’s place within the "
             "arrangement (relative) or on the canvas (absolute). K heads have their outputs at the last token replaced "
-            "with those of the source. Hollow, K = 0: unedited. Dotted: the K selected on the other half, where it "
-            f"moved most answers to either object. Bars: {level_of(summary)} Wilson intervals. Compare Fig 29."
+            "with those of the source. Hollow, K = 0: unedited. Dotted: the K selected on the other half, by how many "
+            f"answers it moved to either object. Bars: {level_of(summary)} Wilson intervals. Compare Fig 29."
         ),
         figure=figure,
         csv=tidy(summary, [*EFFECTS, "rival"]),
@@ -67,18 +79,23 @@ def frame_patch_findings(summary: xr.Dataset) -> Findings:
     return Findings(
         title="position IDs of one arrangement in another",
         headline=(
-            f"With the outputs of the top {chosen} selection heads patched, {float(relative['after']):.1%} name the "
-            f"object at the same relative cell ({float(relative['before']):.1%} before) and "
-            f"{float(absolute['after']):.1%} the one at the same absolute cell ({float(absolute['before']):.1%} "
-            "before)."
+            f"With the outputs of the top {counted(chosen, 'selection head')} patched, {float(relative['after']):.1%} "
+            f"name the object at the same relative cell ({float(relative['before']):.1%} before; "
+            f"{n_and_p(relative)}) and {float(absolute['after']):.1%} the one at the same absolute cell "
+            f"({float(absolute['before']):.1%} before; {probability(float(absolute['p']), NO_EDIT)})."
         ),
         sentences=(
-            f"relative: {before_and_after(relative)}",
-            f"absolute: {before_and_after(absolute)}",
-            f"relative compared with absolute after the edit: {probability(float(top['rival']))}",
+            *(
+                f"{name}: {before_and_after(effect)}; {row.controls_text}"
+                for name, effect, row in zip(RIVALS, (relative, absolute), frame_patch_effects(summary), strict=True)
+            ),
+            *((f"K = {chosen}: {choice_of(top.isel(named=0))}",) if "equals" in top else ()),
+            f"relative after the edit: {probability(float(top['rival']), 'absolute after the edit')}",
             f"{float(top['moved']):.1%} of answers move to the other undescribed object",
             f"{float(summary['source_right'].mean()):.1%} of sources are described correctly",
             *tie_notes(summary["warning"], [chosen]),
+            *control_notes(summary["heads"], [chosen]),
+            *cut_notes(summary),
         ),
         columns=("named", "heads", "arrangements", *EFFECT_COLUMNS),
         rows=tuple(row for pair in zip(*rows, strict=True) for row in pair),
@@ -89,7 +106,8 @@ def frame_patch_findings(summary: xr.Dataset) -> Findings:
             "source’s target has within its arrangement. Outputs of selection heads at the source’s last token replace "
             "their outputs at the other prompt’s last token. All 12 ordered pairs of quadrants are equally frequent; "
             "colours, shapes and orders are new in every pair.",
-            f"K was selected on half of the pairs; all results are of the other half. {tested(summary)}",
+            "K was selected on half of the pairs, by how many answers move from one of the two objects to the other. "
+            f"{rule(summary)} {tested(summary)}",
         ),
     )
 
@@ -99,5 +117,8 @@ def frame_patch_effects(summary: xr.Dataset) -> tuple[EffectRow, ...]:
     part = summary.sel(group="all", k=int(summary["chosen_k"]))
     setting = f"K = {int(part['k'])}"
     return tuple(
-        EffectRow.of_top(f"the object at the same {rival} cell", setting, part.sel(named=rival)) for rival in RIVALS
+        EffectRow.of_top(
+            f"the object at the same {rival} cell", setting, part.sel(named=rival), alpha=float(summary.attrs["alpha"])
+        )
+        for rival in RIVALS
     )

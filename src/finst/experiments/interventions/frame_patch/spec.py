@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from finst.experiments.interventions.spec import InterventionSpec
+from finst.vlm.spec import check_numbers
 
 
 @dataclass(frozen=True)
@@ -20,4 +21,9 @@ class FramePatchSpec(InterventionSpec):
     trials: int = 8
     """Pairs of pictures for each of the 12 ordered pairs of arrangements."""
     ks: tuple[int, ...] = (1, 2, 3, 5, 10, 20, 40)
-    """Heads that are patched: the K strongest of ID selection."""
+    """Heads that are patched: the K strongest of ID selection; at most half of all heads."""
+
+    def check(self) -> None:
+        """Raises FinstError for numbers out of range."""
+        super().check()
+        check_numbers(self, {"trials": 2})

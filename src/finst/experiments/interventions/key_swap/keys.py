@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from finst.analysis.headsets import Head
+from finst.analysis.headsets import Head, largest_k
 from finst.engine.edits import Edit, Row, Rows, rows_from
 from finst.engine.reads import activations
 from finst.experiments.cma.head_maps import HeadMaps
@@ -72,12 +72,12 @@ class KeyEdit:
 def key_edits(maps: HeadMaps, spec: KeySwapSpec, keys: MeanKeys) -> tuple[KeyEdit, ...]:
     """From one KV head on the queried side to the paper's edit, and its controls.
 
-    Controls are as many whole layers, drawn first from those that hold none of the strongest heads (left out where all
-    layers hold one), and random directions of the same length in the paper's layers.
+    Controls are whole layers that hold none of the strongest heads, as many as are edited (all of them, once, where
+    there are fewer; left out where there are none), and random directions of the same length in the paper's layers.
     """
     layers, kv_heads, _ = keys.to_right.shape
     group = maps.mean.shape[2] // kv_heads
-    top = maps.top(STAGE, spec.k, spec.seed).heads
+    top = maps.top(STAGE, size_of(spec, maps.heads), spec.seed).heads
     strongest = maps.top(STAGE, 1, spec.seed).heads
     every_head = tuple(range(kv_heads))
     holding = sorted({layer for layer, _ in top})
@@ -89,10 +89,11 @@ def key_edits(maps: HeadMaps, spec: KeySwapSpec, keys: MeanKeys) -> tuple[KeyEdi
         for objects in EDITED
     ]
     rng = np.random.default_rng([spec.seed, 3])
-    drawn = [_other_layers(layers, holding, rng) for _ in range(spec.draws if len(holding) < layers else 0)]
+    free = np.setdiff1d(np.arange(layers), holding)
+    drawn = [_other_layers(free, holding, rng) for _ in range(spec.draws if len(free) > len(holding) else 1)]
     others = [
         KeyEdit(f"random layers {draw}", dict.fromkeys(other, every_head), True, keys.to_right)
-        for draw, other in enumerate(drawn)
+        for draw, other in enumerate(filter(None, drawn))
     ]
     rng = np.random.default_rng([spec.seed, 4])
     random = [
@@ -101,11 +102,16 @@ def key_edits(maps: HeadMaps, spec: KeySwapSpec, keys: MeanKeys) -> tuple[KeyEdi
     return (*paper, *others, *random)
 
 
-def _other_layers(layers: int, holding: Sequence[int], rng: np.random.Generator) -> list[int]:
-    """As many layers as ``holding``: from the others first, then from ``holding`` itself where these are too few."""
-    others = np.setdiff1d(np.arange(layers), holding)
-    drawn = [*rng.permutation(others).tolist(), *rng.permutation(holding).tolist()]
-    return sorted(drawn[: len(holding)])
+def size_of(spec: KeySwapSpec, heads: int) -> int:
+    """The K of a model with so many heads: a default K is cut at half of them, as ``sizes_of`` does."""
+    return min(spec.k, largest_k(heads)) if spec.k == KeySwapSpec.k else spec.k
+
+
+def _other_layers(free: Int[np.ndarray, "layer"], holding: Sequence[int], rng: np.random.Generator) -> list[int]:
+    """As many layers as hold a strong head (``holding``), of the ``free`` ones that hold none, or all of these."""
+    drawn = rng.permutation(free).tolist()[: len(holding)]
+    rng.permutation(len(holding))  # so that seeds draw what they drew in stored runs
+    return sorted(drawn)
 
 
 def _by_layer(heads: Sequence[Head], group: int) -> dict[int, tuple[int, ...]]:

@@ -6,12 +6,15 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from finst.experiments.interventions.effect_table import EFFECTS, EffectRow
+from finst.experiments.interventions.effect_rows import EFFECTS, EffectRow
 from finst.experiments.interventions.figures import SHARES, points
 from finst.experiments.interventions.sentences import (
     EFFECT_COLUMNS,
     before_and_after,
+    choice_of,
+    n_and_p,
     rows_by_set,
+    rule,
     share_of,
     tested,
     tie_notes,
@@ -74,6 +77,7 @@ def doses(summary: xr.Dataset) -> NamedFigure:
     panels[0].set(ylabel="share naming the other colour")
     panels[0].legend(loc="upper left")
     panels[2].legend(loc="upper left")
+    layers = "as many other whole layers (or all others) at random, and "
     return NamedFigure(
         name="key-swap-dose",
         title="Keys of two objects swapped, by dose",
@@ -82,7 +86,7 @@ def doses(summary: xr.Dataset) -> NamedFigure:
             "(left) or at both objects’ patches (middle) are moved from their own side towards the other: in the KV "
             f"head of the strongest feature-retrieval head, in those of the strongest {int(summary['k'][0])}, or in "
             "all KV heads of their layers (the paper’s edit, dose 2). Right: "
-            f"{'as many whole layers at random, and ' if _controls(summary)['random layers'] else ''}random directions "
+            f"{layers if _controls(summary)['random layers'] else ''}random directions "
             f"of equal length in the paper’s layers. Dotted: without an edit. Bars: {level_of(summary)} Wilson "
             "intervals; reporting half."
         ),
@@ -132,21 +136,24 @@ def key_swap_findings(summary: xr.Dataset) -> Findings:
         for edited in EDITED
         for reach in REACHES
     )
+    (row,), choice = key_swap_effects(summary), choice_of(pooled.sel(edit=PAPER))
     directions = float(after.sel(edit=_controls(summary)["random direction"]).max())
     return Findings(
         title="keys of two objects swapped",
         headline=(
             f"With the keys of both objects swapped (dose {chosen:g}), {float(after.sel(edit=PAPER)):.1%} of colour "
             "questions are answered with the other object’s colour "
-            f"({float(pooled['before'].sel(edit=PAPER)):.1%} without)."
+            f"({float(pooled['before'].sel(edit=PAPER)):.1%} without; {n_and_p(pooled.sel(edit=PAPER))})."
         ),
         sentences=(
-            f"all keys of the layers, both objects, dose {chosen:g}: {before_and_after(pooled.sel(edit=PAPER))}",
+            f"all keys of the layers, both objects, {', '.join(filter(None, (f'dose {chosen:g}', choice)))}: "
+            f"{before_and_after(pooled.sel(edit=PAPER))}; {row.controls_text}",
             "; ".join(f"{_queried(side)}: {share_of(paper.sel(group=side), 'after')}" for side in ("left", "right")),
             f"at that dose: {reached}",
             f"at most {directions:.1%} with random directions",
             _with_other_layers(pooled),
             f"without an edit {float(summary['right_before']):.1%} are right",
+            *_cut(summary),
             f"edited layers and KV heads: {summary['heads'].sel(edit=PAPER).item()}",
             *tie_notes(summary["warning"], summary["k"].values.tolist()),
         ),
@@ -161,7 +168,7 @@ def key_swap_findings(summary: xr.Dataset) -> Findings:
             f"all patches of {summary.attrs['estimation']} other pictures in which colours and shapes stand on both "
             "sides.",
             "Layers are those that hold one of the strongest heads of feature retrieval by causal mediation. The dose "
-            f"was selected on half of the questions; all results are of the other half. {tested(summary)}",
+            f"was selected on half of the questions. {rule(summary)} {tested(summary)}",
         ),
     )
 
@@ -172,9 +179,21 @@ def _with_other_layers(effects: xr.Dataset) -> str:
     if not draws.sizes["edit"]:
         return "every layer holds one of the strongest heads, so there are no other layers to compare with"
     edited = set(effects["heads"].sel(edit=PAPER).item().split())
-    shared = max(len(edited.intersection(text.split())) for text in draws["heads"].values.tolist())
+    others = [set(text.split()) for text in draws["heads"].values.tolist()]
+    shared, count = max(len(edited & other) for other in others), min(map(len, others))
+    which = (
+        "as many other layers"
+        if count == len(edited)
+        else f"the {count} other layers that there are ({len(edited)} are edited)"
+    )
     note = f" (up to {shared} of {len(edited)} are edited ones, as there are not enough others)" if shared else ""
-    return f"at most {float(draws['after'].max()):.1%} with as many other layers{note}"
+    return f"at most {float(draws['after'].max()):.1%} with {which}{note}"
+
+
+def _cut(summary: xr.Dataset) -> tuple[str, ...]:
+    """The default K, where the model is too small for it."""
+    asked, used = int(summary.attrs["k"]), int(summary["k"][0])
+    return () if asked == used else (f"K is {used}, half of all heads, as the default of {asked} is more",)
 
 
 def key_swap_effects(summary: xr.Dataset) -> tuple[EffectRow, ...]:
@@ -183,4 +202,9 @@ def key_swap_effects(summary: xr.Dataset) -> tuple[EffectRow, ...]:
     part = summary.sel(dose=dose, group="all")
     controls = [name for names in _controls(summary).values() for name in names]
     setting = f"layers of K = {int(summary['k'][0])}, dose {dose:g}"
-    return (EffectRow.of("the other object, keys swapped", setting, part.sel(edit=PAPER), part.sel(edit=controls)),)
+    alpha = float(summary.attrs["alpha"])
+    return (
+        EffectRow.of(
+            "the other object, keys swapped", setting, part.sel(edit=PAPER), part.sel(edit=controls), alpha=alpha
+        ),
+    )

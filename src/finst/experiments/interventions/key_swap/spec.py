@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from finst.experiments.interventions.spec import InterventionSpec
+from finst.vlm.spec import check_numbers
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,12 @@ class KeySwapSpec(InterventionSpec):
     estimation: int = 40
     """Other pictures behind the mean keys."""
     k: int = 20
-    """The strongest heads of feature retrieval, whose KV heads, or whole layers, are edited."""
+    """The strongest heads of feature retrieval, whose KV heads, or whole layers, are edited; at most half of
+    all heads."""
     doses: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
     """The paper's alpha."""
+
+    def check(self) -> None:
+        """Raises FinstError for numbers out of range."""
+        super().check()
+        check_numbers(self, {"trials": 8, "estimation": 4})

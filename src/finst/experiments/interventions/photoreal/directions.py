@@ -18,7 +18,7 @@ from finst.engine.activations import sampled
 from finst.engine.edits import Rows
 from finst.experiments.cma.head_maps import HeadMaps
 from finst.experiments.interventions.estimates import random_like
-from finst.experiments.interventions.heads import SITES, HeadSets, head_sets_of, rows_by_size
+from finst.experiments.interventions.heads import SITES, HeadSets, head_sets_of, rows_by_size, sizes_of
 from finst.experiments.interventions.photoreal.design import SideTrial
 from finst.experiments.interventions.photoreal.spec import PhotorealSpec
 from finst.vlm.encode import Encoded, encode
@@ -115,7 +115,7 @@ class SteeredHeads:
 def steered_heads(maps: HeadMaps, spec: PhotorealSpec, stage: str, estimate: Directions) -> tuple[SteeredHeads, ...]:
     """The strongest heads of a stage and their controls: other heads, and random directions of the same lengths."""
     to_right = estimate.to_right[stage]
-    top, *others = head_sets_of(maps, stage, spec.ks, spec.draws, spec.seed)
+    top, *others = head_sets_of(maps, stage, sizes_of(spec, maps.heads), spec.draws, spec.seed)
     rng = np.random.default_rng([spec.seed, 2, STAGES.index(stage)])
     random = [HeadSets(f"random direction {draw}", top.sets) for draw in range(spec.draws)]
     return (

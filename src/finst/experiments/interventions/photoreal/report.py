@@ -2,28 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import xarray as xr
 
 from finst.experiments.interventions import figures as shared
-from finst.experiments.interventions.effect_table import EFFECTS, EffectRow
+from finst.experiments.interventions.effect_rows import CHOICE, EFFECTS, LEAD, OWN, EffectRow
 from finst.experiments.interventions.figures import SHARES, draws_of, heat, points
+from finst.experiments.interventions.older import own_from_grid
 from finst.experiments.interventions.sentences import (
     EFFECT_COLUMNS,
     before_and_after,
+    choice_of,
+    control_notes,
+    cut_notes,
+    n_and_p,
     rows_by_set,
+    rule,
     setting_of,
     share_of,
     tested,
     tie_notes,
 )
+from finst.experiments.interventions.shown_pictures import reading_lines
 from finst.report.curves import AMBER, BLUE, GREEN, ORANGE, PURPLE
 from finst.report.figures import FAINT, NamedFigure, canvas, styled
 from finst.report.findings import Findings
 from finst.report.tables import tidy
-from finst.report.wording import NAMES, level_of
+from finst.report.wording import NAMES, level_of, listed
 
 KINDS = {**shared.KINDS, "random direction": "random directions"}
 
@@ -39,8 +47,23 @@ RELIABLE = 0.5
 
 @styled
 def photoreal_figures(summary: xr.Dataset) -> tuple[NamedFigure, ...]:
-    """The figures of a summary with dims stage, set, k, dose, group."""
-    return (sides(summary), grids(summary), curve(summary, "dose"), curve(summary, "k"))
+    """The figures of a summary with dims stage, set, k, dose, group, and place: each place has its own."""
+    return tuple(
+        replace(
+            figure,
+            name=f"{figure.name}-{place.replace(' ', '-')}" if place else figure.name,
+            title=f"{figure.title}, {place}" if place else figure.title,
+        )
+        for place, part in by_place(summary)
+        for figure in (sides(part), grids(part), curve(part, "dose"), curve(part, "k"))
+    )
+
+
+def by_place(summary: xr.Dataset) -> tuple[tuple[str, xr.Dataset], ...]:
+    """Each place with its part of the summary; one without a name in a summary of an older finst."""
+    if "place" not in summary.dims:
+        return (("", summary),)
+    return tuple((name, summary.sel(place=name, drop=True)) for name in summary["place"].values.tolist())
 
 
 def chosen(summary: xr.Dataset, stage: str, name: str = "top") -> dict[str, float]:
@@ -51,9 +74,10 @@ def chosen(summary: xr.Dataset, stage: str, name: str = "top") -> dict[str, floa
 def at_chosen(summary: xr.Dataset, fixed: Sequence[str] = ("k", "dose")) -> xr.Dataset:
     """Every stage at the setting selected for its strongest heads: dims stage, set, group, and those not ``fixed``."""
     parts: list[xr.Dataset] = []
+    names = [name for name in (*EFFECTS, *LEAD, *OWN, *CHOICE) if name in summary]
     for stage in summary["stage"].values.tolist():
         cell = {dim: value for dim, value in chosen(summary, stage).items() if dim in fixed}
-        parts.append(summary[EFFECTS].sel({"stage": stage, **cell}).drop_vars(fixed))
+        parts.append(summary[names].sel({"stage": stage, **cell}).drop_vars(fixed))
     return xr.concat(parts, "stage", data_vars="all", coords="minimal", compat="override", join="exact")
 
 
@@ -80,7 +104,7 @@ def sides(summary: xr.Dataset) -> NamedFigure:
         caption=(
             "Share of pictures in which the described thing is named again, in place of the other one, when heads of a "
             "stage are steered to the other side. Hollow: before the edit. Filled: after it, with the K and the dose "
-            "that were best on the other half for both sides together; after the same edit of other heads; and after "
+            "that were chosen on the other half for both sides together; after the same edit of other heads; and after "
             "an edit along random directions of the same lengths. A model that merely came to answer with one side "
             f"would be high on that side alone. Bars: {level_of(summary)} Wilson intervals; reporting half. Compare "
             "Fig 3b."
@@ -154,64 +178,89 @@ def curve(summary: xr.Dataset, along: str) -> NamedFigure:
 
 
 def photoreal_findings(summary: xr.Dataset) -> Findings:
-    """The results in words and in a table."""
-    effects = at_chosen(summary)
-    stages = effects["stage"].values.tolist()
-    pooled = effects.sel(set="top", group="all")
-    shares = ", ".join(f"{NAMES[stage]} {float(pooled['after'].sel(stage=stage)):.1%}" for stage in stages)
-    rows = [row for stage in stages for row in rows_by_set(effects.sel(stage=stage), NAMES[stage])]
+    """The results in words and in a table, place by place."""
+    parts = by_place(summary)
+    rows = [
+        (*((place,) if place else ()), NAMES[stage], name, GROUPS[group], *cells)
+        for place, part in parts
+        for stage, effects in _by_stage(part)
+        for name, group, *cells in rows_by_set(effects)
+    ]
     return Findings(
         title="steering which of two things is named",
         headline=(
             "The described thing is named again, in place of the other one, when a stage is steered to the other side: "
-            f"in {shares} (at most {float(pooled['before'].max()):.1%} without)."
+            f"{'; '.join(_headline(place, part) for place, part in parts)}."
         ),
         sentences=(
-            *(_finding(summary, effects.sel(stage=stage), stage) for stage in stages),
-            f"without an edit {float(summary['right_before']):.1%} name the other thing, which is the right answer",
-            *_notes(summary),
+            *(
+                f"{f'{place}, ' if place else ''}{sentence}"
+                for place, part in parts
+                for sentence in (
+                    *_findings(part),
+                    f"without an edit {float(part['right_before']):.1%} name the other thing: the right answer",
+                    *_notes(part),
+                )
+            ),
+            *_unmirrored(summary),
+            *reading_lines(summary),
+            *cut_notes(summary),
         ),
-        columns=("stage", "heads", "described", *EFFECT_COLUMNS),
-        rows=tuple((stage, name, GROUPS[group], *cells) for stage, name, group, *cells in rows),
+        columns=(*(("place",) if parts[0][0] else ()), "stage", "heads", "described", *EFFECT_COLUMNS),
+        rows=tuple(rows),
         method=_method(summary),
     )
 
 
-def _finding(summary: xr.Dataset, effects: xr.Dataset, stage: str) -> str:
-    top = effects.sel(set="top")
-    either = ", ".join(f"{GROUPS[side]} {share_of(top.sel(group=side), 'after')}" for side in ("left", "right"))
-    controls = []
-    for name in CONTROL_LINES:
-        draws = effects["after"].sel(group="all", set=draws_of(effects, name))
-        best = max(_at_own_setting(summary, stage, draw) for draw in draws["set"].values.tolist())
-        controls.append(f"{float(draws.max()):.1%} ({best:.1%}) with {KINDS[name]}")
-    return (
-        f"{NAMES[stage]}, {setting_of(**chosen(summary, stage))}: {before_and_after(top.sel(group='all'))}; {either}; "
-        f"controls at that setting, and in brackets at the best one of their own: at most {', '.join(controls)}"
-    )
+def _by_stage(part: xr.Dataset) -> Iterator[tuple[str, xr.Dataset]]:
+    """Every stage of one place at the setting that was chosen for its strongest heads."""
+    effects = at_chosen(part)
+    for stage in effects["stage"].values.tolist():
+        yield stage, effects.sel(stage=stage)
 
 
-def _at_own_setting(summary: xr.Dataset, stage: str, name: str) -> float:
-    cell = {"stage": stage, "set": name, **chosen(summary, stage, name)}
-    return float(summary["after"].sel({**cell, "group": "all"}))
+def _headline(place: str, part: xr.Dataset) -> str:
+    """``upper row: ID retrieval 0.0% (n = 24, p = 1.000 against no edit), ...``."""
+    pooled = {stage: effects.sel(set="top", group="all") for stage, effects in _by_stage(part)}
+    shares = ", ".join(f"{NAMES[stage]} {float(top['after']):.1%} ({n_and_p(top)})" for stage, top in pooled.items())
+    before = max(float(top["before"]) for top in pooled.values())
+    return f"{f'{place}: ' if place else ''}{shares}; at most {before:.1%} without"
 
 
-def _notes(summary: xr.Dataset) -> list[str]:
-    """What limits the results."""
+def _findings(part: xr.Dataset) -> Iterator[str]:
+    for (stage, effects), row in zip(_by_stage(part), _rows(part), strict=True):
+        top = effects.sel(set="top")
+        either = ", ".join(f"{GROUPS[side]} {share_of(top.sel(group=side), 'after')}" for side in ("left", "right"))
+        pooled = top.sel(group="all")
+        setting = ", ".join(filter(None, (row.setting, choice_of(pooled))))
+        yield f"{NAMES[stage]}, {setting}: {before_and_after(pooled)}; {either}; {row.controls_text}"
+
+
+def _notes(part: xr.Dataset) -> list[str]:
+    """What limits the results of one place."""
     notes = [
         f"{NAMES[stage]}, {note}"
-        for stage in summary["stage"].values.tolist()
-        for note in tie_notes(summary["warning"].sel(stage=stage), [int(chosen(summary, stage)["k"])])
+        for stage in part["stage"].values.tolist()
+        for k in [int(chosen(part, stage)["k"])]
+        for note in (
+            *tie_notes(part["warning"].sel(stage=stage), [k]),
+            *control_notes(part["heads"].sel(stage=stage), [k]),
+        )
     ]
-    right, unmirrored = float(summary["right_before"]), int(summary["unmirrored"])
+    right = float(part["right_before"])
     if right < RELIABLE:
         notes.append(
             f"in {1 - right:.1%} the model does not name the other thing even without an edit, so the effects say "
             "little about how it names things"
         )
-    if unmirrored:
-        notes.append(f"{unmirrored} tested pictures have no mirror image, so their things are not balanced")
     return notes
+
+
+def _unmirrored(summary: xr.Dataset) -> tuple[str, ...]:
+    count = int(summary["unmirrored"])
+    if not count:
+        return ()
+    return (f"{count} tested pictures have no mirror image, so their things are not balanced",)
 
 
 def _method(summary: xr.Dataset) -> tuple[str, ...]:
@@ -220,29 +269,56 @@ def _method(summary: xr.Dataset) -> tuple[str, ...]:
         "Each picture has two things, one left and one right. The prompt is “In this image there is a [colour] [kind] "
         "and a”, and the right answer is the other thing. A hit names the colour of the described thing. Directions "
         "are differences between means over contexts that describe the right thing and contexts that describe the left "
-        f"thing ({int(summary['estimated_from'])} each, from {summary.attrs['estimation']} {pictures} that are not "
-        f"tested on; {float(summary['estimated_right']):.1%} of them are continued exactly). Every such picture goes "
-        "with its mirror image (the same things in the same environment, on exchanged sides) and is described from "
-        "both sides, so the means differ in sides alone.",
+        f"thing ({_each(summary['estimated_from'], '{:.0f}')} each, from {summary.attrs['estimation']} {pictures} that "
+        f"are not tested on; {_each(summary['estimated_right'], '{:.1%}')} of them are continued exactly). Every such "
+        "picture goes with its mirror image (the same things in the same environment, on exchanged sides) and is "
+        f"described from both sides, so the means differ in sides alone.{_apart(summary)}",
         "ID retrieval: head outputs at the words of the described thing, with separate means and edits for colour and "
         "noun, over all tokens of a word. ID selection: head outputs at the last token. Feature retrieval: queries "
         "there, before rotary positions. dose × difference is added so that the stage works as if the described thing "
         "stood on the other side.",
-        "Heads are the strongest of each stage by causal mediation. Controls are as many heads drawn from all, from "
-        "the others in the same layers, and random directions of equal lengths in the strongest heads. K and dose were "
-        "selected for each stage on half of the pictures, left and right together; all results are of the other half. "
-        f"{tested(summary)}",
+        "Heads are the strongest of each stage by causal mediation. Controls are as many other heads drawn from all "
+        "layers or from the same ones, and random directions of equal lengths in the strongest heads. K and dose were "
+        f"selected for each stage on half of the pictures, left and right together. {rule(summary)} {tested(summary)}",
+    )
+
+
+def _each(values: xr.DataArray, form: str) -> str:
+    """The value of every place, such as ``20`` or ``20 and 22``."""
+    return listed(dict.fromkeys(form.format(value) for value in values.values.ravel().tolist()))
+
+
+def _apart(summary: xr.Dataset) -> str:
+    """What is done about places."""
+    if "place" not in summary.dims:
+        return " Pictures of all heights are taken together."
+    names = [name for name, _ in by_place(summary) if name]
+    return (
+        f" Both things stand at one height, and each ({listed(names)}) has directions and results of its own."
+        if names
+        else ""
     )
 
 
 def photoreal_effects(summary: xr.Dataset) -> tuple[EffectRow, ...]:
-    """Every stage, both sides together."""
-    effects = at_chosen(summary).sel(group="all")
+    """Every place and stage, both sides together."""
     return tuple(
-        EffectRow.of_top(
-            f"{NAMES[stage]}: the described thing is named again",
-            setting_of(**chosen(summary, stage)),
-            effects.sel(stage=stage),
-        )
-        for stage in effects["stage"].values.tolist()
+        replace(row, measured=f"{row.measured}{f', {place}' if place else ''}")
+        for place, part in by_place(summary)
+        for row in _rows(part)
     )
+
+
+def _rows(part: xr.Dataset) -> Iterator[EffectRow]:
+    """The stages of one place."""
+    for stage, effects in _by_stage(part):
+        pooled = effects.sel(group="all")
+        if "own_after" not in pooled:
+            grid = part.sel(stage=stage, group="all")
+            pooled = pooled.assign(own_from_grid(grid, {dim: grid[f"chosen_{dim}"] for dim in ("k", "dose")}))
+        yield EffectRow.of_top(
+            f"{NAMES[stage]}: the described thing is named again",
+            setting_of(**chosen(part, stage)),
+            pooled,
+            alpha=float(part.attrs["alpha"]),
+        )

@@ -16,8 +16,10 @@ from finst.experiments.interventions.heads import (
     HeadSets,
     check_sizes,
     head_sets_of,
+    heads_of,
     names_of,
     rows_by_size,
+    sizes_of,
     warnings_of,
     with_unedited,
 )
@@ -34,7 +36,7 @@ from finst.experiments.interventions.rescue.report import (
 from finst.experiments.interventions.rescue.spec import RescueSpec
 from finst.experiments.interventions.rescue.summary import summary_of
 from finst.experiments.interventions.unit_data import TIES, edited_rows, head_variables
-from finst.experiments.units import MAX_NEW_TOKENS, square, units_of
+from finst.experiments.units import MAX_NEW_TOKENS, square
 from finst.prompts import correct
 from finst.report.example import TrialExample
 from finst.runs.experiment import Unit
@@ -74,8 +76,8 @@ class Rescue(Intervention[RescueSpec]):
 
     def check(self, spec: RescueSpec, reader: Reader) -> None:
         """Raises FinstError for unknown grids, numbers out of range, more heads than there are, unsuitable pictures."""
-        check_intervention(spec, {})
-        check_sizes(spec.ks, reader)
+        check_intervention(spec)
+        check_sizes(sizes_of(spec, heads_of(reader)), reader)
         if not spec.grids or len(set(spec.grids)) < len(spec.grids):
             raise FinstError(f"grids is {spec.grids}: expected one or more different grids, of 2x2 and 3x3")
         for name in ("trials", "estimation"):
@@ -84,28 +86,30 @@ class Rescue(Intervention[RescueSpec]):
                 raise FinstError(
                     f"{name} is {values}: expected a number of at least 1 for each grid ({', '.join(spec.grids)})"
                 )
-        for trial in {trial.grid: trial for trial in trials_of(spec)}.values():
+        trials = trials_of(spec)
+        tested = [scene for trial in trials for scene in (trial.low.scene, trial.high.scene)]
+        check_disjoint([each.scene for staged in estimation_of(spec).values() for each in staged], tested)
+        for trial in {trial.grid: trial for trial in trials}.values():
             trial.encoded(reader, spec.placement)
 
-    def plan(self, spec: RescueSpec) -> tuple[Unit, ...]:
-        """Consecutive trials, grid by grid."""
-        return units_of(len(trials_of(spec)), spec.trials_per_unit)
+    def trials(self, spec: RescueSpec) -> int:
+        """The number of trials, grid by grid."""
+        by_grid = zip(spec.grids, spec.trials, strict=False)
+        return sum(len(square(grid).cells) ** 2 * per_pair for grid, per_pair in by_grid)
 
     def estimate(self, vlm: VLM, spec: RescueSpec) -> Mapping[str, Prototypes]:
         """Prototypes by grid, from descriptions that the model gets exactly right."""
-        tested = [scene for trial in trials_of(spec) for scene in (trial.low.scene, trial.high.scene)]
-        others = estimation_of(spec)
-        check_disjoint([each.scene for staged in others.values() for each in staged], tested)
         return {
             grid: by_cell(vlm, square(grid), staged, spec.placement, batch=spec.batch, exact=True)
-            for grid, staged in others.items()
+            for grid, staged in estimation_of(spec).items()
         }
 
     def measure(self, vlm: VLM, spec: RescueSpec, unit: Unit, prepared: Prepared) -> xr.Dataset:
         """Dims trial, set, k, score: what texts begin with, with every edit and without any."""
         every, ids = trials_of(spec), prepared.estimates
         trials = [every[index] for index in unit.trials]
-        sets = head_sets_of(prepared.maps, STAGE, spec.ks, spec.draws, spec.seed)
+        maps, ks = prepared.maps, sizes_of(spec, prepared.maps.heads)
+        sets = head_sets_of(maps, STAGE, ks, spec.draws, spec.seed)
         lows, highs = zip(*(trial.encoded(vlm.reader, spec.placement) for trial in trials), strict=True)
         rows = [edit_rows(sets, ids[trial.grid], trial, low) for trial, low in zip(trials, lows, strict=True)]
         budget = {"batch": spec.batch, "new_tokens": MAX_NEW_TOKENS}
@@ -115,14 +119,14 @@ class Rescue(Intervention[RescueSpec]):
         high = np.array([_begins(text, trial.high.target) for (text,), trial in zip(high_texts, trials, strict=True)])
         counts = [np.array(ids[grid].counts) for grid in spec.grids]
         drawn = [len(staged) for staged in estimation_of(spec).values()]
-        edits = {"set": [*names_of(sets), WRONG], "k": spec.ks}
+        edits = {"set": [*names_of(sets), WRONG], "k": ks}
         return self.dataset(
             unit,
             edits,
             {
                 **edited_rows("hit", hits, edits, "score"),
                 "hit_high": (("trial", "part"), high),
-                **head_variables([*sets, sets[0]], warnings_of(prepared.maps, STAGE, spec.ks, spec.seed)),
+                **head_variables([*sets, sets[0]], warnings_of(maps, STAGE, ks, spec.seed)),
                 "estimated_from": ("source", np.array([count.min() for count in counts])),
                 "estimated_right": (
                     "source",
@@ -145,7 +149,8 @@ class Rescue(Intervention[RescueSpec]):
         """The first picture of low entropy."""
         trial = trials_of(spec)[0]
         context, _ = trial.encoded(reader, spec.placement)
-        return trial_example(reader, draw(trial.low.scene), context, trial.low.target.name, (context.tokens.last,))
+        low, last = trial.low, (context.tokens.last,)
+        return trial_example(reader, draw(low.scene), context, low.target.name, last, targets=low.order[-1:])
 
 
 def edit_rows(sets: Sequence[HeadSets], ids: Prototypes, trial: EntropyTrial, context: Encoded) -> Rows:

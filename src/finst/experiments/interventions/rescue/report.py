@@ -7,12 +7,17 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 
-from finst.experiments.interventions.effect_table import EFFECTS, EffectRow
+from finst.experiments.interventions.effect_rows import EFFECTS, EffectRow
 from finst.experiments.interventions.figures import KINDS, draws_of, over_ks, points
 from finst.experiments.interventions.sentences import (
     EFFECT_COLUMNS,
     before_and_after,
+    choice_of,
+    control_notes,
+    cut_notes,
     effect_row,
+    n_and_p,
+    rule,
     share_of,
     shares_of,
     tested,
@@ -22,7 +27,7 @@ from finst.report.curves import AMBER, BLUE, GREEN, ORANGE, PURPLE
 from finst.report.figures import FAINT, NamedFigure, canvas, styled
 from finst.report.findings import Findings
 from finst.report.tables import tidy
-from finst.report.wording import level_of, probability
+from finst.report.wording import counted, level_of, probability
 
 WRONG = "wrong cell"
 """The control of content: the strongest heads put out the prototype of another cell."""
@@ -105,6 +110,8 @@ def rescue_findings(summary: xr.Dataset) -> Findings:
             *(sentence for at in grids for sentence in _findings(at)),
             *(_over_ks(summary.sel(grid=at["grid"].item())) for at in grids),
             *tie_notes(summary["warning"], [int(at["chosen_k"]) for at in grids]),
+            *control_notes(summary["heads"], [int(at["chosen_k"]) for at in grids]),
+            *cut_notes(summary),
         ),
         columns=(
             *("grid", "score", "heads", "K", "high entropy"),
@@ -120,8 +127,8 @@ def rescue_findings(summary: xr.Dataset) -> Findings:
             "other high-entropy pictures that the model describes exactly "
             f"({_estimated(summary)}). They replace the outputs of the strongest heads of ID selection at the last "
             "token. Controls are other heads, and the prototype of another cell, whose object differs in colour and "
-            "shape. K was selected on half of the trials; all results but “high entropy” are of the other half. "
-            f"{tested(summary)}",
+            "shape. K was selected on half of the trials, by whole answers. “High entropy” is of all trials. "
+            f"{rule(summary)} {tested(summary)}",
         ),
     )
 
@@ -142,7 +149,7 @@ def _headline(at: xr.Dataset) -> str:
     top, high = at.sel(set="top", score="answer"), float(at["high"].sel(part="answer"))
     return (
         f"{at['grid'].item()}: {high:.1%} right in high entropy, {float(top['before']):.1%} in low, "
-        f"{float(top['after']):.1%} in low with {int(at['k'])} heads’ prototypes"
+        f"{float(top['after']):.1%} in low with the prototypes of {counted(int(at['k']), 'head')} ({n_and_p(top)})"
     )
 
 
@@ -151,12 +158,15 @@ def _findings(at: xr.Dataset) -> tuple[str, ...]:
     top, wrong, grid = at.sel(set="top"), at.sel(set=WRONG), at["grid"].item()
     answer = top.sel(score="answer")
     other, colour = (wrong.sel(score=score) for score in ("elsewhere", "elsewhere colour"))
+    row = _effect(at)
     return (
-        f"{grid}: {before_and_after(answer)}; of {int(answer['wrong_before'])} wrong before, {_rescued(answer)} after, "
+        f"{grid}, {', '.join(filter(None, (row.setting, choice_of(top))))}: {before_and_after(answer)}; "
+        f"{row.controls_text}",
+        f"{grid}: of {int(answer['wrong_before'])} wrong before, {_rescued(answer)} after, "
         f"and {int(answer['lost'])} that were right are wrong",
         f"{grid}: {_room(answer)}",
         f"{grid}, the wrong cell’s prototype: {share_of(wrong.sel(score='answer'), 'after')} still name the missing "
-        f"object ({probability(float(answer['against_wrong']))} compared with the right cell’s), "
+        f"object ({probability(float(answer['against_wrong']), 'the right cell’s prototype')}), "
         f"{share_of(colour, 'after')} begin with the colour in that cell ({float(colour['before']):.1%} before), "
         f"{share_of(other, 'after')} with its object",
     )
@@ -197,11 +207,13 @@ def _estimated(summary: xr.Dataset) -> str:
 def rescue_effects(summary: xr.Dataset) -> tuple[EffectRow, ...]:
     """Whole answers on each grid."""
     grids = [_at_chosen(summary, grid) for grid in summary["grid"].values.tolist()]
-    return tuple(
-        EffectRow.of_top(
-            f"low entropy, {at['grid'].item()}: the missing object is named",
-            f"K = {int(at['k'])}",
-            at.sel(score="answer"),
-        )
-        for at in grids
+    return tuple(map(_effect, grids))
+
+
+def _effect(at: xr.Dataset) -> EffectRow:
+    return EffectRow.of_top(
+        f"low entropy, {at['grid'].item()}: the missing object is named",
+        f"K = {int(at['k'])}",
+        at.sel(score="answer"),
+        alpha=float(at.attrs["alpha"]),
     )

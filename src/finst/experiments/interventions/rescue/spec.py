@@ -25,4 +25,4 @@ class RescueSpec(InterventionSpec):
     estimation: tuple[int, ...] = (8, 2)
     """Other high-entropy pictures for every pair, behind the prototypes, by grid."""
     ks: tuple[int, ...] = (1, 2, 3, 5, 10, 20, 40)
-    """Heads whose outputs are replaced: the K strongest of ID selection."""
+    """Heads whose outputs are replaced: the K strongest of ID selection; at most half of all heads."""

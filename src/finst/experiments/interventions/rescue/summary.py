@@ -27,7 +27,7 @@ ADDED = {
 
 
 def summary_of(data: xr.Dataset, grids: Sequence[str], seed: int, alpha: float) -> xr.Dataset:
-    """Dims grid, set, k, score: effects on the reporting half, with the K that was best on the other."""
+    """Dims grid, set, k, score: effects on the reporting half, with the K that was chosen on the other."""
     by_trial = data["of_grid"].values
     choosing = selection_split(by_trial.tolist(), seed)
     parts = [_grid_summary(data.isel(trial=by_trial == grid), choosing[by_trial == grid], alpha) for grid in grids]
@@ -38,7 +38,7 @@ def summary_of(data: xr.Dataset, grids: Sequence[str], seed: int, alpha: float) 
 
 def _grid_summary(data: xr.Dataset, choosing: np.ndarray, alpha: float) -> xr.Dataset:
     """The trials of one grid; whole answers with the right cell's prototype select K."""
-    criterion = data["hit"].sel(set="top", score="answer")
+    criterion = data["hit"].sel(score="answer", drop=True)
     groups = [ALL] * data.sizes["trial"]
     effect = selected_effects(
         data["hit_before"], data["hit"], choosing, groups, alpha, criterion=criterion, settings=["k"]

@@ -16,8 +16,10 @@ from finst.experiments.interventions.heads import (
     HeadSets,
     check_sizes,
     head_sets_of,
+    heads_of,
     names_of,
     rows_by_size,
+    sizes_of,
     warnings_of,
     with_unedited,
 )
@@ -32,12 +34,11 @@ from finst.experiments.interventions.unit_data import (
     head_variables,
     role_indices,
 )
-from finst.experiments.units import units_of
 from finst.prompts import STEPS
 from finst.report.example import TrialExample
 from finst.runs.experiment import Unit
 from finst.scenes.draw import draw
-from finst.scenes.sets import unique_objects
+from finst.scenes.sets import Staged, unique_objects
 from finst.vlm.encode import Encoded
 from finst.vlm.open import VLM, Reader
 
@@ -65,35 +66,36 @@ class Reuse(Intervention[ReuseSpec]):
 
     def check(self, spec: ReuseSpec, reader: Reader) -> None:
         """Raises FinstError for numbers out of range, more heads than there are, or unsuitable pictures."""
-        check_intervention(spec, {"trials": 2, "estimation": 1}, spec.doses)
-        check_sizes(spec.ks, reader)
-        questions(spec)[0].encoded(reader)
+        check_intervention(spec)
+        check_sizes(sizes_of(spec, heads_of(reader)), reader)
+        asked = questions(spec)
+        check_disjoint([each.scene for each in staged_of(spec)], [question.scene for question in asked])
+        asked[0].encoded(reader)
 
-    def plan(self, spec: ReuseSpec) -> tuple[Unit, ...]:
-        """Consecutive questions; relations take turns."""
-        return units_of(len(STEPS) * spec.trials, spec.trials_per_unit)
+    def trials(self, spec: ReuseSpec) -> int:
+        """The number of questions; relations take turns."""
+        return len(STEPS) * spec.trials
 
     def estimate(self, vlm: VLM, spec: ReuseSpec) -> Prototypes:
         """IDs of all cells, from descriptions of pictures that no question is about."""
-        staged = unique_objects(GRID, "high", spec.estimation, spec.seed, "fresh")
-        check_disjoint([each.scene for each in staged], [question.scene for question in questions(spec)])
-        return by_cell(vlm, GRID, staged, spec.placement, batch=spec.batch)
+        return by_cell(vlm, GRID, staged_of(spec), spec.placement, batch=spec.batch)
 
     def measure(self, vlm: VLM, spec: ReuseSpec, unit: Unit, prepared: Prepared) -> xr.Dataset:
         """Dims trial, mode, set, k, dose: whose colour is named with every edit, and without any."""
         every, ids = questions(spec), prepared.estimates
         trials = [every[index] for index in unit.trials]
-        sets = head_sets_of(prepared.maps, STAGE, spec.ks, spec.draws, spec.seed)
+        maps, ks = prepared.maps, sizes_of(spec, prepared.maps.heads)
+        sets = head_sets_of(maps, STAGE, ks, spec.draws, spec.seed)
         contexts = [question.encoded(vlm.reader) for question in trials]
         rows = [edit_rows(spec, sets, ids, *pair) for pair in zip(trials, contexts, strict=True)]
         named = role_indices(decode_with_edits(vlm, contexts, rows, batch=spec.batch), trials, ROLES)
-        edits = {"mode": [*MODES], "set": names_of(sets), "k": spec.ks, "dose": spec.doses}
+        edits = {"mode": [*MODES], "set": names_of(sets), "k": ks, "dose": spec.doses}
         return self.dataset(
             unit,
             edits,
             {
                 **edited_rows("said", named, edits),
-                **head_variables(sets, warnings_of(prepared.maps, STAGE, spec.ks, spec.seed)),
+                **head_variables(sets, warnings_of(maps, STAGE, ks, spec.seed)),
                 "estimated_from": ("cell", np.array(ids.counts)),
             },
             {"relation": ("trial", np.array([question.relation for question in trials])), "role": [*ROLES]},
@@ -112,15 +114,21 @@ class Reuse(Intervention[ReuseSpec]):
         share = xr.concat(shares, xr.Variable("half", ["choosing", "reporting"])).assign_attrs(
             units="1", long_name="share of hits: the colour in the cell whose ID is written is named"
         )
-        return selected_effects(
-            before, hits, choosing, relations, spec.alpha, criterion=hits.sel(set="top"), at_chosen=True
-        ).assign(share=share)
+        return selected_effects(before, hits, choosing, relations, spec.alpha, at_chosen=True).assign(share=share)
 
     def example(self, spec: ReuseSpec, reader: Reader) -> TrialExample:
         """The first question."""
         question = questions(spec)[0]
         context = question.encoded(reader)
-        return trial_example(reader, draw(question.scene), context, question.prompt.answer, (context.tokens.last,))
+        last = (context.tokens.last,)
+        return trial_example(
+            reader, draw(question.scene), context, question.prompt.answer, last, targets=[question.answer]
+        )
+
+
+def staged_of(spec: ReuseSpec) -> tuple[Staged, ...]:
+    """The pictures behind the IDs: descriptions of every object in every cell."""
+    return unique_objects(GRID, "high", spec.estimation, spec.seed, "fresh")
 
 
 def edit_rows(

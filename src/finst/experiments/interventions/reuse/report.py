@@ -6,12 +6,18 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from finst.experiments.interventions.effect_table import EFFECTS, EffectRow
+from finst.experiments.interventions.effect_rows import EFFECTS, EffectRow
 from finst.experiments.interventions.figures import KINDS, SHARES, draws_of, heat, points
+from finst.experiments.interventions.older import grid_of_shares, largest, own_from_grid
 from finst.experiments.interventions.sentences import (
     EFFECT_COLUMNS,
     before_and_after,
+    choice_of,
+    control_notes,
+    cut_notes,
+    n_and_p,
     rows_by_set,
+    rule,
     setting_of,
     tested,
     tie_notes,
@@ -55,7 +61,7 @@ def relations(summary: xr.Dataset) -> NamedFigure:
         title="Position IDs of scene description in spatial questions",
         caption=(
             "Share of spatial questions in which the model names the colour in the cell whose ID is written. Hollow: "
-            "before the edit. Filled: after it, with the K and the dose that were best on the other half of the "
+            "before the edit. Filled: after it, with the K and the dose that were chosen on the other half of the "
             f"questions, and after the same edit of other heads. Bars: {level_of(summary)} Wilson intervals. Left: the "
             "paper’s edit (Fig 5), where a hit is a right answer. Right: a hit is an answer that only the written ID "
             "explains."
@@ -96,23 +102,26 @@ def reuse_findings(summary: xr.Dataset) -> Findings:
     """The results in words and in a table."""
     top = summary.sel(set="top", group="all")
     answer, elsewhere = (top.sel(mode=mode) for mode in MODES)
-    other = float(summary["after"].sel(mode="elsewhere", group="all", set=summary["set"] != "top").max())
+    rows = dict(zip(MODES, reuse_effects(summary), strict=True))
     counts = summary["estimated_from"].values
     return Findings(
         title="position IDs of scene description in spatial questions",
         headline=(
             f"With the answer’s ID added, {float(answer['after']):.1%} of spatial questions are answered correctly "
-            f"({float(answer['before']):.1%} without). With another cell’s ID written, "
-            f"{float(elsewhere['after']):.1%} name that cell’s colour ({float(elsewhere['before']):.1%} without)."
+            f"({float(answer['before']):.1%} without; {n_and_p(answer)}). With another cell’s ID written, "
+            f"{float(elsewhere['after']):.1%} name that cell’s colour ({float(elsewhere['before']):.1%} without; "
+            f"{n_and_p(elsewhere)})."
         ),
         sentences=(
             *(
-                f"{MODES[str(mode['mode'].item())]} ({setting_of(mode['chosen_k'], mode['chosen_dose'])}): "
-                f"{before_and_after(mode)}; {int(mode['gained'])} gained, {int(mode['lost'])} lost"
-                for mode in (answer, elsewhere)
+                f"{MODES[name]} ({', '.join(filter(None, (rows[name].setting, choice_of(mode))))}): "
+                f"{before_and_after(mode)}; {int(mode['gained'])} gained, {int(mode['lost'])} lost; "
+                f"{rows[name].controls_text}"
+                for name, mode in (("answer", answer), ("elsewhere", elsewhere))
             ),
-            f"with the same edit of other heads at most {other:.1%} name the other cell’s colour",
             *tie_notes(summary["warning"], top["chosen_k"].values.tolist()),
+            *control_notes(summary["heads"], top["chosen_k"].values.tolist()),
+            *cut_notes(summary),
         ),
         columns=("written", "heads", "relation", *EFFECT_COLUMNS),
         rows=tuple(row for mode in MODES for row in rows_by_set(summary.sel(mode=mode), mode)),
@@ -124,7 +133,7 @@ def reuse_findings(summary: xr.Dataset) -> Findings:
             "cell), as in the paper, or dose × (d(another cell) − d(answer’s cell)), for a cell that the question is "
             "not about.",
             "Heads are the strongest of ID selection by causal mediation. K and dose were selected on half of the "
-            f"questions, all relations together; all results are of the other half. {tested(summary)}",
+            f"questions, all relations together. {rule(summary)} {tested(summary)}",
         ),
     )
 
@@ -133,6 +142,17 @@ def reuse_effects(summary: xr.Dataset) -> tuple[EffectRow, ...]:
     """Both modes, all relations together."""
     modes = {mode: summary.sel(mode=mode, group="all") for mode in MODES}
     return tuple(
-        EffectRow.of_top(MODES[mode], setting_of(part["chosen_k"], part["chosen_dose"]), part)
+        EffectRow.of_top(
+            MODES[mode],
+            setting_of(part["chosen_k"], part["chosen_dose"]),
+            part if "own_after" in part else part.assign(_older(part)),
+            alpha=float(summary.attrs["alpha"]),
+        )
         for mode, part in modes.items()
     )
+
+
+def _older(part: xr.Dataset) -> xr.Dataset:
+    """Controls at their own settings, of one mode in a summary of an older finst."""
+    grid = grid_of_shares(part["share"].sel(half="reporting"), int(part["n"].max()), 1 - float(part.attrs["alpha"]))
+    return own_from_grid(grid.drop_vars("half"), largest(part["share"].sel(half="choosing")))

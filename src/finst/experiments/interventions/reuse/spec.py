@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from finst.experiments.interventions.spec import InterventionSpec
+from finst.vlm.spec import check_numbers
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,11 @@ class ReuseSpec(InterventionSpec):
     estimation: int = 2
     """Descriptions for every pair of an object and a cell, 81 each, behind the IDs."""
     ks: tuple[int, ...] = (1, 2, 3, 5, 10, 20, 40)
-    """Heads that are edited: the K strongest of ID selection."""
+    """Heads that are edited: the K strongest of ID selection; at most half of all heads."""
     doses: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0, 8.0)
     """The paper's alpha: the factor of the written ID."""
+
+    def check(self) -> None:
+        """Raises FinstError for numbers out of range."""
+        super().check()
+        check_numbers(self, {"trials": 2, "estimation": 1})

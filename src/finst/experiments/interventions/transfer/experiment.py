@@ -17,8 +17,10 @@ from finst.experiments.interventions.heads import (
     HeadSets,
     check_sizes,
     head_sets_of,
+    heads_of,
     names_of,
     rows_by_size,
+    sizes_of,
     warnings_of,
     with_unedited,
 )
@@ -37,7 +39,6 @@ from finst.experiments.interventions.transfer.tasks import (
     trials_of,
 )
 from finst.experiments.interventions.unit_data import EDITED_HEADS, edited_rows, role_indices, staged_head_variables
-from finst.experiments.units import units_of
 from finst.report.example import TrialExample
 from finst.runs.experiment import Unit
 from finst.scenes.draw import draw
@@ -76,8 +77,8 @@ class Transfer(Intervention[TransferSpec]):
 
     def check(self, spec: TransferSpec, reader: Reader) -> None:
         """Raises FinstError for numbers out of range, more heads than there are, unknown tasks, unsuitable pictures."""
-        check_intervention(spec, {"trials": 8, "estimation": 16}, spec.doses)
-        check_sizes(spec.ks, reader)
+        check_intervention(spec)
+        check_sizes(sizes_of(spec, heads_of(reader)), reader)
         if len(set(spec.tasks)) < max(2, len(spec.tasks)):
             raise FinstError(f"tasks is {', '.join(spec.tasks)}: expected two or more different ones of {list(TASKS)}")
         for name in spec.tasks:
@@ -85,10 +86,11 @@ class Transfer(Intervention[TransferSpec]):
             context = trial.encoded(reader)
             for stage in stages_of(task_of(name)):
                 slots_of(stage, trial, context)
+        all_trials(spec)
 
-    def plan(self, spec: TransferSpec) -> tuple[Unit, ...]:
-        """Consecutive trials, task by task."""
-        return units_of(len(spec.tasks) * spec.trials, spec.trials_per_unit)
+    def trials(self, spec: TransferSpec) -> int:
+        """The number of trials, task by task."""
+        return len(spec.tasks) * spec.trials
 
     def estimate(self, vlm: VLM, spec: TransferSpec) -> TaskIDs:
         """IDs of every task, from pictures that are not edited."""
@@ -100,12 +102,13 @@ class Transfer(Intervention[TransferSpec]):
     def measure(self, vlm: VLM, spec: TransferSpec, unit: Unit, prepared: Prepared) -> xr.Dataset:
         """Dims trial, stage, source, set, k, dose: whose colour is named with every edit, and without any."""
         maps, ids, every = prepared.maps, prepared.estimates, all_trials(spec)
+        ks = sizes_of(spec, maps.heads)
         sets = {stage: transfer_sets(spec, maps, stage) for stage in SITES}
         targets = [spec.tasks[index // spec.trials] for index in unit.trials]
         trials = [every[name].tests[index % spec.trials] for name, index in zip(targets, unit.trials, strict=True)]
         contexts = [trial.encoded(vlm.reader) for trial in trials]
         names = names_of(sets["id_selection"])
-        edits = {"stage": [*SITES], "source": spec.tasks, "set": names, "k": spec.ks, "dose": spec.doses}
+        edits = {"stage": [*SITES], "source": spec.tasks, "set": names, "k": ks, "dose": spec.doses}
         roles = np.full((len(trials), *map(len, edits.values())), -1, np.int8)
         before = np.empty((len(trials), 1), np.int8)
         # Edits of words begin before the last token: in rows of their own, as those of one call begin together.
@@ -124,7 +127,7 @@ class Transfer(Intervention[TransferSpec]):
             edits,
             {
                 **edited_rows("said", np.concatenate([before, roles.reshape(len(trials), -1)], axis=1), edits),
-                **staged_head_variables(sets, {stage: warnings_of(maps, stage, spec.ks, spec.seed) for stage in SITES}),
+                **staged_head_variables(sets, {stage: warnings_of(maps, stage, ks, spec.seed) for stage in SITES}),
             },
             {
                 "target_task": ("trial", np.array(targets)),
@@ -142,12 +145,12 @@ class Transfer(Intervention[TransferSpec]):
         trial = all_trials(spec)[spec.tasks[0]].tests[0]
         context = trial.encoded(reader)
         places = [pos for stage in stages_of(task_of(spec.tasks[0])) for pos in slots_of(stage, trial, context)]
-        return trial_example(reader, draw(trial.scene), context, trial.prompt.answer, places)
+        return trial_example(reader, draw(trial.scene), context, trial.prompt.answer, places, targets=[trial.answer])
 
 
 def transfer_sets(spec: TransferSpec, maps: HeadMaps, stage: str) -> tuple[HeadSets, ...]:
     """The strongest heads, the same again for every shuffle of places, and the other controls."""
-    top, *others = head_sets_of(maps, stage, spec.ks, spec.draws, spec.seed)
+    top, *others = head_sets_of(maps, stage, sizes_of(spec, maps.heads), spec.draws, spec.seed)
     return (top, *(HeadSets(f"shuffled {draw}", top.sets) for draw in range(spec.draws)), *others)
 
 

@@ -10,12 +10,15 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from finst.experiments.interventions.effect_table import EFFECTS, EffectRow
-from finst.experiments.interventions.sentences import EFFECT_COLUMNS, before_and_after, effect_row, tested
+from finst.experiments.interventions.effect_rows import EFFECTS, EffectRow
+from finst.experiments.interventions.sentences import EFFECT_COLUMNS, before_and_after, effect_row, rule, tested
 from finst.report.figures import FAINT, INK, NamedFigure, canvas, styled
 from finst.report.findings import Findings
 from finst.report.tables import tidy
-from finst.report.wording import NAMES, capital, format_p, probability
+from finst.report.wording import NAMES, capital, format_p, p_heading, probability
+
+EVERYTHING = "no edit and every control"
+"""What the p and the q of a pair of tasks are against."""
 
 POOLS = {"within": "IDs of the same task", "across": "IDs of another task"}
 """Trials of all tasks with IDs of their own task, or each with those of one other task, which take turns."""
@@ -103,14 +106,22 @@ def transfer_findings(summary: xr.Dataset) -> Findings:
         ),
         sentences=(
             *(
-                f"{NAMES[stage]}, {pool}: {before_and_after(effects.sel(set='top'))}; best control "
-                f"{_best_control(effects['after']):.1%}; compared with no edit and every control "
-                f"{probability(float(effects['p_all']))}"
-                for stage, pool, effects in _pools(summary)
+                f"{NAMES[stage]}, {pool}: {before_and_after(effects.sel(set='top'))}; {row.controls_text}; "
+                f"{probability(float(effects['p_all']), EVERYTHING)}"
+                for (stage, pool, effects), row in zip(_pools(summary), transfer_effects(summary), strict=True)
             ),
             f"right without an edit: {right}",
         ),
-        columns=("stage", "IDs of", "written into", "K", "dose", *EFFECT_COLUMNS, "best control", "q"),
+        columns=(
+            "stage",
+            "IDs of",
+            "written into",
+            "K",
+            "dose",
+            *EFFECT_COLUMNS,
+            "best control",
+            p_heading(EVERYTHING, "q"),
+        ),
         rows=tuple(rows),
         method=(
             "IDs are means over pictures of one task by place: at the left or right end of the first or last row, "
@@ -122,10 +133,11 @@ def transfer_findings(summary: xr.Dataset) -> Findings:
             "of the answer’s row becomes the right answer.",
             "Controls: as many random heads, random heads of the same layers, and the same heads with IDs of shuffled "
             "places, as long as the true ones in every head. A pair counts when the exact paired p against no edit and "
-            f"against every control (the largest of these) is below {float(summary.attrs['alpha']):g} after Benjamini "
-            "and Hochberg over all pairs and stages. K and dose were selected for each pair on half of the target’s "
-            "trials. “IDs of another task” pools all targets, each trial with one other task’s IDs, in turns. "
-            f"{tested(summary)}",
+            "against every control, at the same setting and at its own best (the largest of these), is below "
+            f"{float(summary.attrs['alpha']):g} after Benjamini and Hochberg over all pairs and stages. K and dose "
+            "were selected for each pair on half of the target’s trials. “IDs of another task” pools all targets, each "
+            "trial with one other task’s IDs, in turns. "
+            f"{rule(summary)} {tested(summary)}",
         ),
     )
 
@@ -160,6 +172,11 @@ def _pools(summary: xr.Dataset) -> Iterator[tuple[str, str, xr.Dataset]]:
 def transfer_effects(summary: xr.Dataset) -> tuple[EffectRow, ...]:
     """All targets together, with IDs of the same task and of other tasks, for every stage."""
     return tuple(
-        EffectRow.of_top(f"elsewhere by {NAMES[stage]}, {pool}", "K and dose of each pair", effects)
+        EffectRow.of_top(
+            f"elsewhere by {NAMES[stage]}, {pool}",
+            "K and dose of each pair",
+            effects,
+            alpha=float(summary.attrs["alpha"]),
+        )
         for stage, pool, effects in _pools(summary)
     )

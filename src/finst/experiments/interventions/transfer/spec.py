@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from finst.experiments.interventions.spec import InterventionSpec
+from finst.vlm.spec import check_numbers
 
 TASK_NAMES = ("description-2x2", "description-3x3", "description-sided", "colour", "spatial", "enumeration")
 """The tasks of ``transfer.tasks``."""
@@ -31,9 +32,14 @@ class TransferSpec(InterventionSpec):
     estimation: int = 48
     """Other pictures of each task, behind its IDs."""
     ks: tuple[int, ...] = (1, 5, 20)
-    """Heads that are edited: the K strongest of the stage."""
+    """Heads that are edited: the K strongest of the stage; at most half of all heads."""
     doses: tuple[float, ...] = (1.0, 4.0)
     """The factor of the written difference."""
     draws: int = 1
     """Draws of each control: random heads of the whole model, of the same layers, and the strongest heads with IDs of
     shuffled places."""
+
+    def check(self) -> None:
+        """Raises FinstError for numbers out of range."""
+        super().check()
+        check_numbers(self, {"trials": 8, "estimation": 16})

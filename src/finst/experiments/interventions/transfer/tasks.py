@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from finst.errors import choice
+from finst.errors import FinstError, choice
 from finst.options import Placement
 from finst.prompts import Prompt, colour_retrieval, next_item, scene_description, spatial_relation
 from finst.scenes.designs import features
@@ -180,12 +180,16 @@ class TaskTrials:
     estimation: tuple[TaskTrial, ...]
 
 
+TRIES = 1_000
+"""Draws for a picture that was not there before."""
+
+
 def trials_of(
     names: Sequence[str], tests: int, estimation: int, seed: int, placement: Placement
 ) -> dict[str, TaskTrials]:
     """``tests`` and ``estimation`` trials of every task, places taking turns; no picture of all these is there twice.
 
-    Raises FinstError for an unknown task.
+    Raises FinstError for an unknown task, and for more trials than there are different pictures.
     """
     seen: set[frozenset[object]] = set()
 
@@ -194,10 +198,14 @@ def trials_of(
         return tuple(fresh(task, rng, PLACES[index % len(PLACES)]) for index in range(count))
 
     def fresh(task: Task, rng: np.random.Generator, place: Place) -> TaskTrial:
-        trial = task.draw_trial(rng, place, placement)
-        while trial.picture in seen:
+        for _ in range(TRIES):
             trial = task.draw_trial(rng, place, placement)
-        seen.add(trial.picture)
-        return trial
+            if trial.picture not in seen:
+                seen.add(trial.picture)
+                return trial
+        raise FinstError(
+            f"{task.name} has too few different pictures for {tests} trials and {estimation} to estimate from: "
+            "expected fewer of both"
+        )
 
     return {name: TaskTrials(drawn(task_of(name), 0, tests), drawn(task_of(name), 1, estimation)) for name in names}

@@ -7,7 +7,7 @@ import xarray as xr
 from finst.report.curves import PENS
 from finst.report.figures import NamedFigure, canvas, styled
 from finst.report.tables import tidy
-from finst.report.wording import level_of
+from finst.report.wording import counted, level_of
 
 PLACEMENTS = {"prefill": "begun in the assistant's turn", "user_turn": "in the user's turn"}
 """Titles of the panels."""
@@ -56,8 +56,9 @@ def accuracy_by_objects(summary: xr.Dataset) -> NamedFigure:
         title="Accuracy by number of objects",
         caption=(
             "How often the model completes a description of all objects but one with the correct answer (filled) or "
-            f"at least with its colour (hollow). {level_of(summary)} Wilson intervals; {summary.attrs['trials']} "
-            "trials a point. Both placements use the same scenes. Compare Fig 7 of the paper."
+            f"at least with its colour (hollow). {level_of(summary)} Wilson intervals; "
+            f"{counted(summary.attrs['trials'], 'trial')} a point. Both placements use the same scenes. Compare Fig 7 "
+            "of the paper."
         ),
         figure=figure,
         csv=tidy(summary, variables),

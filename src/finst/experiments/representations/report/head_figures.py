@@ -89,9 +89,9 @@ def head_maps(summary: xr.Dataset, *, given: bool = False) -> NamedFigure:
             "Correlation of the cosine similarities of one head’s outputs, over all pairs of trials, with the "
             f"similarities of the object’s position and features{', the other held constant' if given else ''}. The "
             "object is the one just described (commas, mean over them) or the target (last token). Colour is r, from "
-            f"zero or less (white) to 1. Outlined: family-wise p below {alpha} over all layers and heads. Dot: the "
-            "largest r. Cross: inactive heads. Later layers need not read what an output holds; causal mediation "
-            "measures that."
+            f"zero or less (white) to 1. Outlined: family-wise p against shuffled labels below {alpha} over all layers "
+            "and heads. Dot: the largest r (the earliest head of those equal to two digits). Cross: inactive heads. "
+            "Later layers need not read what an output holds; causal mediation measures that."
         ),
         figure=figure,
         csv=tidy(summary.sel(comparison=list(comparisons.values())), [*STATISTICS, *CEILINGS, "norm"]),
@@ -100,10 +100,12 @@ def head_maps(summary: xr.Dataset, *, given: bool = False) -> NamedFigure:
 
 def _map_text(part: xr.Dataset, alpha: float) -> str:
     """The largest head, and how many are significant."""
-    largest = strongest_heads(part, 1)[0]
+    largest, tested = strongest_heads(part, 1), int(part["r"].notnull().sum())
+    if not largest:
+        return "r is not defined for any head"
     significant = int((part["p_fwer"] < alpha).sum())
-    r = number(float(largest.statistics["r"]), 2)
-    return f"largest: {largest.name}, r = {r}; {significant} of {part['r'].size} significant"
+    r = number(float(largest[0].statistics["r"]), 2)
+    return f"largest: {largest[0].name}, r = {r}; {significant} of {tested} with an r significant"
 
 
 def _draw_map(axes: Axes, part: xr.Dataset, colours: LinearSegmentedColormap) -> QuadMesh:

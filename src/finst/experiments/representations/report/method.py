@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import xarray as xr
 
+from finst.analysis.proportions import wilson
+from finst.report.wording import counted, share_interval
+
 TENSORS = {
     "resid": "the residual stream after each layer",
     "post_attention_norm": "the normalised residual stream between each layer’s attention and MLP",
@@ -54,9 +57,10 @@ def statistics_text(summary: xr.Dataset) -> str:
     return (
         "A model RSM holds the cosine similarity of every pair of trials. Target RSMs: position is 1 − distance / "
         "largest distance; features are the mean of colour match and shape match. r is Pearson’s correlation over all "
-        f"pairs of different trials. p values permute the trials ({attrs['permutations']:,} times); family-wise p "
-        f"values compare with the largest r over {places}, for each token and target. Intervals are bootstraps over "
-        f"trials ({attrs['bootstraps']:,} resamples). The noise ceiling is the r that the best target of cell and "
+        "pairs of different trials. p values are against shuffled labels "
+        f"({counted(attrs['permutations'], 'permutation')} of the trials); family-wise p values compare with the "
+        f"largest r over {places}, for each token and target. Intervals are bootstraps over trials "
+        f"({counted(attrs['bootstraps'], 'resample')}). The noise ceiling is the r that the best target of cell and "
         "object reaches; it is given where these recur in enough trials."
     )
 
@@ -64,4 +68,6 @@ def statistics_text(summary: xr.Dataset) -> str:
 def exact_text(summary: xr.Dataset) -> str:
     """How often greedy decoding gives exactly the answer."""
     exact = summary["exact"].values
-    return f"greedy decoding gives exactly the answer in {exact.mean():.1%} of {len(exact)} trials"
+    ends = wilson(int(exact.sum()), len(exact), 1 - summary.attrs["alpha"])
+    share = share_interval(float(exact.mean()), *ends)
+    return f"greedy decoding gives exactly the answer in {share} of {counted(len(exact), 'trial')}"

@@ -48,7 +48,8 @@ def best_layers(part: xr.Dataset) -> dict[str, int]:
     for label in part["label"].values.tolist():
         statistics = part.sel(label=label)
         if statistics["silhouette"].notnull().any():
-            values = statistics["silhouette"] if statistics["silhouette"].max() > 0 else statistics["probe"]
+            by_probe = statistics["silhouette"].max() <= 0 and statistics["probe"].notnull().any()
+            values = statistics["probe"] if by_probe else statistics["silhouette"]
             layers[label] = int(values["layer"].values[int(values.round(2).argmax("layer"))])
     return layers
 

@@ -53,7 +53,9 @@ def last_token(summary: xr.Dataset) -> xr.Dataset:
 
 def _marks_text(summary: xr.Dataset) -> str:
     alpha = summary.attrs["alpha"]
-    return f"Filled marks: family-wise p below {alpha} over layers (label permutation, largest r). Hollow marks: not."
+    return (
+        f"Filled marks: family-wise p against shuffled labels below {alpha} over layers (largest r). Hollow marks: not."
+    )
 
 
 def _curve(axes: Axes, summary: xr.Dataset, role: str, comparison: str, pen: Pen, label: str) -> None:
@@ -115,7 +117,7 @@ def single_tokens(summary: xr.Dataset) -> NamedFigure:
     figure = canvas(7.2, 1.1 + 0.2 * rows)
     panels = figure.subplots(1, len(comparisons), sharey=True)
     r = summary["r"].sel(comparison=comparisons)
-    low, high = min(0.0, float(r.min())), float(r.max())
+    low, high = min(0.0, float(r.fillna(0).min())), float(r.fillna(0).max())
     for axes, name in zip(panels, comparisons, strict=True):
         part = summary.sel(comparison=name).transpose("role", "layer", ...)
         edges = [np.arange(size + 1) - 0.5 for size in (summary.sizes["layer"], rows)]
@@ -135,8 +137,8 @@ def single_tokens(summary: xr.Dataset) -> NamedFigure:
         title="Every token by itself",
         caption=(
             "Correlations as in the figure above, brighter where larger: at every comma, their mean, and at the last "
-            "token. Comma 0 follows the first described object; “and” follows the last one. Dots: family-wise p below "
-            f"{summary.attrs['alpha']} over layers."
+            "token. Comma 0 follows the first described object; “and” follows the last one. Dots: family-wise p "
+            f"against shuffled labels below {summary.attrs['alpha']} over layers."
         ),
         figure=figure,
         csv=tidy(summary, [*STATISTICS, *CEILINGS]),

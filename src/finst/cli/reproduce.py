@@ -1,0 +1,70 @@
+"""``finst reproduce``: the experiments of a plan, the table of all interventions, and what was seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from finst.cli import effects
+from finst.cli.options import Effects, Reproduce
+from finst.errors import FinstError
+from finst.experiments.api import load
+from finst.plans.plan import Plan, read_plan, shipped_plan
+from finst.plans.record import Reproduction, StepRecord
+from finst.plans.reproduce import reproduce
+from finst.report.tables import aligned
+from finst.vlm.spec import ModelSpec
+
+
+@dataclass(frozen=True)
+class Reproduced:
+    """What a reproduction left in its folder."""
+
+    folder: Path
+    record: Reproduction
+
+    @property
+    def text(self) -> str:
+        """One line a step, for a terminal."""
+        rows = [(step.name, step.status, _time(step), _result(self.folder, step)) for step in self.record.steps]
+        return "\n".join(aligned([("step", "status", "time", "result"), *rows]))
+
+
+def run(options: Reproduce, console: Console) -> Reproduced:
+    """Runs the chosen plan, and makes one table of all finished interventions.
+
+    Raises FinstError for more than one plan, and whatever ``finst.plans.reproduce.reproduce`` refuses.
+    """
+    plan = chosen_plan(options)
+    model = ModelSpec(options.model, options.revision, options.dtype, options.device)
+    folder = options.out or Path("runs") / f"reproduce-{Path(options.model).name}"
+    record = reproduce(plan, model, folder, only=options.only, console=console)
+    edited = tuple(
+        folder / step.name
+        for step in record.steps
+        if step.status == "finished" and step.experiment in effects.interventions()
+    )
+    if edited:
+        page, table, data = (folder / f"interventions.{end}" for end in ("html", "csv", "json"))
+        effects.write(Effects(edited, page, table, data))
+    return Reproduced(folder, record)
+
+
+def chosen_plan(options: Reproduce) -> Plan:
+    """The plan that the options name; the small one if they name none."""
+    named = [name for name in ("fast", "full", "plan") if getattr(options, name)]
+    if len(named) > 1:
+        raise FinstError(f"--{named[0]} and --{named[1]} were given: expected one plan")
+    if options.plan is not None:
+        return read_plan(options.plan)
+    return shipped_plan("full" if options.full else "fast")
+
+
+def _time(step: StepRecord) -> str:
+    return "" if step.seconds is None else f"{step.seconds:.0f} s"
+
+
+def _result(folder: Path, step: StepRecord) -> str:
+    return load(folder / step.name).findings.headline if step.status == "finished" else step.reason
