@@ -29,6 +29,8 @@ class Training:
     tokens: int = 60_000
     """A step."""
     checkpoints: int = 0
+    low_entropy: float | None = None
+    """Share of scenes of few colours and shapes."""
 
     @property
     def name(self) -> str:

@@ -92,7 +92,7 @@ def work(case: Case, folder: Path, number: int, workers: int, tokens: int) -> di
     torch.set_float32_matmul_precision("high")
     model: Any = architecture.build_model(architecture.build_tokenizer(), recipe.layers).to(device).train()
     steps = steps_of(architecture, model, spec, recipe)
-    stream = iter(LessonStream(architecture, recipe.mix, spec.tokens, number, recipe.nearly_full))
+    stream = iter(LessonStream(architecture, recipe.mix, spec.tokens, number, recipe.nearly_full, recipe.low_entropy))
     kept = [next(stream) for _ in range(2 * len(architecture.grids))]
     batches: Iterator[Batch] = cycle(kept)
     for _ in range(5 * len(architecture.grids)):
@@ -137,7 +137,9 @@ def kernels(step: Callable[[], object], count: int) -> dict[str, float]:
 def lessons_a_second(tokens: int, seconds: float = 2.0) -> float:
     """That one process makes, in batches as they are trained on."""
     _, recipe = completed(TrainSpec(Path("nowhere"), mix="binding"))
-    stream = iter(LessonStream(architecture_of("qwen2_vl"), recipe.mix, tokens, 0, recipe.nearly_full))
+    stream = iter(
+        LessonStream(architecture_of("qwen2_vl"), recipe.mix, tokens, 0, recipe.nearly_full, recipe.low_entropy)
+    )
     next(stream)
     begun, made = time.monotonic(), 0
     while time.monotonic() - begun < seconds:

@@ -40,6 +40,7 @@ def trained(training: Training, folder: Path, *, workers: int, device: str = "au
             device=device,
             graphs=graphs,
             checkpoints=training.checkpoints,
+            low_entropy=training.low_entropy,
             examined=0,
         )
     )

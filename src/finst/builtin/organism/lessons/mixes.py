@@ -20,7 +20,7 @@ from finst.builtin.organism.lessons.descriptions import (
 )
 from finst.builtin.organism.lessons.lesson import Lesson, LessonMaker
 from finst.builtin.organism.lessons.questions import colour, enumeration, relation
-from finst.builtin.organism.lessons.training_scenes import training_scene
+from finst.builtin.organism.lessons.training_scenes import LOW_ENTROPY, training_scene
 from finst.errors import choice
 from finst.scenes.object import Grid
 
@@ -160,10 +160,12 @@ is described, of colours and of shapes; no caption needs what comes next, and no
 """
 
 
-def training_lesson(rng: np.random.Generator, grid: Grid, mix: Mix, nearly_full: float = 0.0) -> Lesson:
-    """One lesson of the mix on a fresh scene; a share of the scenes is ``nearly_full``."""
+def training_lesson(
+    rng: np.random.Generator, grid: Grid, mix: Mix, nearly_full: float = 0.0, low_entropy: float = LOW_ENTROPY
+) -> Lesson:
+    """One lesson of the mix on a fresh scene; shares of the scenes are ``nearly_full`` and of ``low_entropy``."""
     names, ends = list(mix), list(accumulate(mix.values()))
     kind = names[min(bisect(ends, rng.random() * ends[-1]), len(names) - 1)]
     if kind not in LESSONS:
         raise choice("lesson", kind, LESSONS)
-    return LESSONS[kind](rng, training_scene(rng, grid, nearly_full))
+    return LESSONS[kind](rng, training_scene(rng, grid, nearly_full, low_entropy))

@@ -22,6 +22,9 @@ CANVASES = (Grid(2, 2), Grid(3, 3), Grid(3, 2))
 
 MAX_JITTER_PX = 24
 
+LOW_ENTROPY = 1 / 3
+"""Share of training scenes of few colours and shapes, unless a recipe has another."""
+
 
 @cache
 def held_out_layouts(grid: Grid, count: int) -> frozenset[frozenset[Cell]]:
@@ -42,16 +45,19 @@ def has_withheld_pair(scene: Scene) -> bool:
     return any((obj.colour, obj.shape) in WITHHELD for obj in scene.objects)
 
 
-def training_scene(rng: np.random.Generator, grid: Grid, nearly_full: float = 0.0) -> Scene:
+def training_scene(
+    rng: np.random.Generator, grid: Grid, nearly_full: float = 0.0, low_entropy: float = LOW_ENTROPY
+) -> Scene:
     """A random scene on the grid that training may show; half of them jittered by up to ``MAX_JITTER_PX``.
 
-    A share ``nearly_full`` of the scenes leaves one or two cells empty; the others have any number of objects.
+    A share ``nearly_full`` of the scenes leaves one or two cells empty; the others have any number of objects. A share
+    ``low_entropy`` has few colours and shapes; half of the others have as many as they can, the rest any.
     """
     capacity = len(grid.cells)
     while True:
         crowded = nearly_full > 0 and rng.random() < nearly_full
         count = int(rng.integers(capacity - 2, capacity) if crowded else rng.integers(2, capacity + 1))
-        entropy: Entropy = ("low", "high", "any")[rng.integers(3)]
+        entropy: Entropy = "low" if rng.random() < low_entropy else ("high", "any")[rng.integers(2)]
         scene = scene_if(rng, grid, count, entropy, withheld=False, held_out=False)
         if scene is not None:
             return scene

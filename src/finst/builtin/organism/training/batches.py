@@ -14,6 +14,7 @@ from torch import Tensor
 from finst.builtin.organism.architecture import Architecture, patch_grid
 from finst.builtin.organism.lessons.lesson import Lesson
 from finst.builtin.organism.lessons.mixes import Mix, training_lesson
+from finst.builtin.organism.lessons.training_scenes import LOW_ENTROPY
 from finst.scenes.object import Grid
 from finst.scenes.shapes import COLOURS, SHAPES
 
@@ -165,9 +166,17 @@ def _patches(architecture: Architecture, grid: Grid) -> int:
 class LessonStream(torch.utils.data.IterableDataset):
     """Endless batches of a mix, about ``tokens`` tokens and one canvas each; every worker draws its own."""
 
-    def __init__(self, architecture: Architecture, mix: Mix, tokens: int, seed: int, nearly_full: float = 0.0) -> None:
+    def __init__(
+        self,
+        architecture: Architecture,
+        mix: Mix,
+        tokens: int,
+        seed: int,
+        nearly_full: float = 0.0,
+        low_entropy: float = LOW_ENTROPY,
+    ) -> None:
         self.writer, self.mix, self.tokens, self.seed = Writer(architecture), mix, tokens, seed
-        self.nearly_full = nearly_full
+        self.nearly_full, self.low_entropy = nearly_full, low_entropy
 
     def __iter__(self) -> Iterator[Batch]:
         worker = torch.utils.data.get_worker_info()
@@ -179,6 +188,6 @@ class LessonStream(torch.utils.data.IterableDataset):
             grid = architecture.grids[turn % len(architecture.grids)]
             length = longest(architecture, grid)
             count = max(1, self.tokens // length)
-            lessons = [training_lesson(rng, grid, self.mix, self.nearly_full) for _ in range(count)]
+            lessons = [training_lesson(rng, grid, self.mix, self.nearly_full, self.low_entropy) for _ in range(count)]
             yield collate(lessons, self.writer, length)
             turn += workers

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from finst.builtin.organism.architecture import LAYERS
 from finst.builtin.organism.lessons.mixes import CAPTIONS, MIXES, Mix
+from finst.builtin.organism.lessons.training_scenes import LOW_ENTROPY
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Recipe:
     colour_noise: float = 0.0
     evenness: float = 0.0
     nearly_full: float = 0.0
+    low_entropy: float = LOW_ENTROPY
 
 
 def _of_the_study(mix: Mix) -> Recipe:

@@ -40,6 +40,8 @@ class TrainSpec:
     """A token of a lesson with n learned tokens weighs n ** -evenness: 0 counts tokens alike, 1 lessons."""
     nearly_full: float | None = None
     """Share of scenes that leave one or two cells empty; the others have any number of objects."""
+    low_entropy: float | None = None
+    """Share of scenes of few colours and shapes; half of the others have as many as they can, the rest any."""
     seed: int = 0
     """Seed of the weights and of the lessons."""
     workers: int = 12

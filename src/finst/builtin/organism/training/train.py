@@ -99,7 +99,7 @@ def steps_of(architecture: Architecture, model: Any, spec: TrainSpec, recipe: Re
 
 def lessons_of(architecture: Architecture, spec: TrainSpec, recipe: Recipe) -> Iterator[Batch]:
     """Endless batches, made by the spec's workers."""
-    stream = LessonStream(architecture, recipe.mix, spec.tokens, spec.seed, recipe.nearly_full)
+    stream = LessonStream(architecture, recipe.mix, spec.tokens, spec.seed, recipe.nearly_full, recipe.low_entropy)
     ahead = 4 if spec.workers else None
     return iter(DataLoader(stream, batch_size=None, num_workers=spec.workers, prefetch_factor=ahead))
 
@@ -161,6 +161,7 @@ def _taught(architecture: Architecture, model: Any, spec: TrainSpec, recipe: Rec
         "colour_noise": recipe.colour_noise,
         "evenness": recipe.evenness,
         "nearly_full": recipe.nearly_full,
+        "low_entropy": recipe.low_entropy,
         "device": torch.cuda.get_device_name(model.device) if on_gpu else "cpu",
         "torch": torch.__version__,
         "transformers": transformers.__version__,
