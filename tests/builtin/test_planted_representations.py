@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import xarray as xr
 
@@ -73,13 +74,17 @@ def test_principal_components_separate_positions_and_features_in_the_planted_lay
     position, words = (summary.sel(label=name) for name in ("position", "colour and shape"))
     for part, layer in ((position, 3), (words, 4)):
         assert best_layers(summary)[str(part["label"].values)] == layer
-        assert float(part["plane_probe"].sel(layer=layer)) > 0.9 > 0.4 > float(part["plane_probe"].sel(layer=layer - 1))
+        assert float(part["plane_probe"].sel(layer=layer)) > 0.9
+        before = float(part["plane_probe"].sel(layer=layer - 1))
+        assert before < 0.4 or np.isnan(before)  # a plane is not determined where activations do not vary
 
 
 def test_without_binding_there_is_no_position_at_any_token():
     """The counting model holds the target's features, but not its position."""
     spec = RSAStagesSpec(model="planted-counting", grid="2x2", trials=3, objects="fresh", entropy="any", **FEW)
     summary = summarised(RSAStages(), spec)
-    assert (summary["p_fwer"].sel(comparison=["position", "position | features"], role=["commas", "last"]) > 0.05).all()
+    p = summary["p_fwer"].sel(comparison=["position", "position | features"], role=["commas", "last"])
+    assert (p > 0.05).any()
+    assert not (p <= 0.05).any()
     assert abs(summary["r"].sel(comparison="position")).max() < 0.1
     assert float(summary["r"].sel(role="last", comparison="features", layer=4)) > 0.5

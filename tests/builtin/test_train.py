@@ -66,13 +66,13 @@ def test_what_is_asked_for_wins_over_the_recipe():
 
 @pytest.mark.parametrize(("family", "examined"), [("qwen2_vl", 0), ("llava", 1)])
 def test_training_writes_a_checkpoint_that_plain_transformers_loads(family, examined, tmp_path):
-    spec = TrainSpec(tmp_path / "a", family=family, steps=4, tokens=600, workers=0, device="cpu", examined=examined)
+    spec = TrainSpec(tmp_path / "a", family=family, steps=8, tokens=600, workers=0, device="cpu", examined=examined)
     train(spec)
     model = AutoModelForImageTextToText.from_pretrained(spec.out)
     assert 10.5e6 < sum(p.numel() for p in model.parameters()) < 12e6
     assert model.config.model_type == family
     (leg,) = record_of(spec.out)
-    assert (leg["steps"], leg["layers"]) == (4, 10)
+    assert (leg["steps"], leg["layers"]) == (8, 10)
     assert leg["curve"][-1]["loss"] < math.log(len(AutoTokenizer.from_pretrained(spec.out)))
     assert (spec.out / "README.md").exists() == bool(examined)
 

@@ -51,7 +51,7 @@ def test_check_of_a_folder(finst: Finst, tiny: Path, letters: Path) -> None:
     runs = {command.words[1] for command in COMMANDS if command.words[0] == "run"}
     assert set(found["experiments"]) == runs - {"interventions"}  # all of one kind, and no experiment of its own
     assert {found["experiments"][name] for name in ("cma", "rsa-stages", "accuracy")} == {"yes"}
-    assert found["experiments"]["reuse"].startswith("no: ks holds")
+    assert found["experiments"]["reuse"] == "yes"
     assert [fit["fits"] for fit in found["fits"]] == [True, True]
     assert 0 < found["floor_s"] < found["estimate_s"][0] < found["estimate_s"][1]
     fewer = json.loads(finst("check", tiny, "--json", "--pairs", 2, "--device", "cpu").out)

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from finst.cli import commands, effects
-from finst.cli.effects import interventions
+from finst.errors import FinstError
 from finst.experiments.registry import ENTRIES
 from finst.runs import executor
-from finst.vlm.open import Reader
+from finst.vlm.open import VLM
 from tests.cli.conftest import Finst
 from tests.cli.test_effects import SmallKeySwap
 from tests.tiny import checkpoint
@@ -117,33 +117,35 @@ def test_a_folder_of_pictures_that_is_wrong_creates_nothing(
         assert contents(tmp_path) == before
 
 
+class Unsuitable(SmallKeySwap):
+    def check(self, spec: Any, reader: Any) -> None:
+        raise FinstError("the model is unsuitable")
+
+
 @pytest.mark.usefixtures("always_right")
 def test_all_interventions_open_and_hash_the_model_once_and_take_sizes(
     finst: Finst, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened, hashed = [], []
-    open_vlm, digest = commands.open_vlm, Reader.weights_hash.func
+    open_vlm, digest = commands.open_vlm, vars(VLM)["weights_hash"].func
     monkeypatch.setattr(commands, "open_vlm", lambda *a, **k: opened.append(a) or open_vlm(*a, **k))
     monkeypatch.setattr(executor, "open_vlm", lambda *_, **__: pytest.fail("the model was opened again"))
-    monkeypatch.setattr(Reader.weights_hash, "func", lambda reader: hashed.append(reader) or digest(reader))
-    monkeypatch.setattr(effects, "interventions", lambda: {"key-swap": SmallKeySwap(), "rescue": every["rescue"]})
+    monkeypatch.setattr(vars(VLM)["weights_hash"], "func", lambda vlm: hashed.append(vlm) or digest(vlm))
+    monkeypatch.setattr(effects, "interventions", lambda: {"key-swap": SmallKeySwap(), "unsuitable": Unsuitable()})
     arguments = ("run", "interventions", tiny, "--pairs", 4, "--out", tmp_path / "all")
-    sizes = ("--trials", 10, "--doses", 1, 3, "--ks", 99_999, "--factor", "key-swap.estimation=5", "--dtype", "fp32")
+    sizes = ("--trials", 10, "--doses", 1, 3, "--factor", "key-swap.estimation=5", "--dtype", "fp32")
     outcome = finst(*arguments, *sizes)
     assert outcome.status == 0, outcome.err
     assert (len(opened), len(hashed)) == (1, 1)
     for line in (
-        "trials=10: key-swap; not rescue",
-        "doses=[1.0, 3.0]: key-swap; not rescue",
-        "ks=[99999]: rescue; not",
+        "trials=10: key-swap, unsuitable",
+        "doses=[1.0, 3.0]: key-swap, unsuitable",
+        "key-swap.estimation=5: key-swap; not unsuitable",
     ):
         assert line in outcome.err
     spec = json.loads((tmp_path / "all" / "key-swap" / "manifest.json").read_text())["spec"]
     assert (spec["trials"], spec["doses"], spec["estimation"]) == (10, [1.0, 3.0], 5)
-    assert "not run: rescue: ks holds 99999" in outcome.out
-
-
-every = interventions()
+    assert "not run: unsuitable: the model is unsuitable" in outcome.out
 
 
 @pytest.mark.parametrize(
@@ -153,7 +155,7 @@ every = interventions()
         ("resque.trials=[1,1]", "unknown intervention 'resque': expected one of photoreal, reuse"),
         ("rescue.pears=1", "unknown factor 'pears'"),
         ("rescue.trials=many", "invalid factor 'trials=many'"),
-        ("trials=-1", "no intervention can be run"),
+        ("trials=-1", "no intervention that takes trials=-1 can be run: photoreal: trials is -1"),
     ],
 )
 def test_options_of_no_intervention_are_refused(

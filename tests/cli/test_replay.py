@@ -29,6 +29,7 @@ from finst.experiments.cma.stored import stored_mediation
 from finst.runs.archive import pack, unpack
 from finst.runs.executor import run
 from finst.runs.experiment import Unit
+from finst.runs.manifest import OLDER
 from finst.vlm.open import VLM
 from tests.tiny import Body, checkpoint
 
@@ -97,8 +98,12 @@ def no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def manifest_with(folder: Path, **changes: Any) -> Path:
+    """A run whose record was changed, in the format before checksums and labels, which only a replay can contradict."""
+    for unit in (folder / "units").iterdir():
+        unit.write_bytes(pack(unpack(unit)))
     file = folder / "manifest.json"
-    data = json.loads(file.read_text())
+    data = {**json.loads(file.read_text()), "format": OLDER[-1]}
+    del data["checksum"]
     for name, value in changes.items():
         part, _, field = name.partition("__")
         (data[part] if field else data)[field or part] = value
@@ -334,7 +339,11 @@ def test_damaged_folders(model: str, copied: Callable[..., Path]) -> None:
         unit.write_bytes(spoiled)
         with pytest.raises(FinstError, match=r"00001\.zarr\.zip is damaged"):
             of_run(model, folder)
-    unit.write_bytes((folder / "units" / "00000.zarr.zip").read_bytes())
+    first = folder / "units" / "00000.zarr.zip"
+    unit.write_bytes(first.read_bytes())
+    with pytest.raises(FinstError, match=r"00001\.zarr\.zip was written for another run, or for another place in this"):
+        of_run(model, folder)
+    unit.write_bytes(pack(unpack(first)))
     with pytest.raises(FinstError, match=r"do not hold each of the pairs 0\.\.1 once"):
         of_run(model, folder)
     unit.unlink()

@@ -30,7 +30,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "coco": {"pictures": 4},
     "counting": {"trials": 6},
     "pca": {"trials": 2},
-    "photoreal": {"trials": 4, "estimation": 4},
+    "photoreal": {"trials": 8, "estimation": 8},
     "rescue": {"trials": (1,), "estimation": (1,), "grids": ("2x2",)},
     "transfer": {"trials": 8},
 }

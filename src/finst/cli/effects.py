@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -67,19 +67,18 @@ def planned(options: RunInterventions, reader: Reader) -> Planned:
     """The settings of every intervention, and why some cannot be run with this model.
 
     Settings that are left at their default keep the default of each. Raises FinstError for an option that no
-    intervention has, and when none can be run.
+    intervention has, when none can be run, and when none of those that an option is for can be run.
     """
     every = interventions()
     default = InterventionSpec()
     shared = {field.name: getattr(options.spec, field.name) for field in fields(InterventionSpec)}
     changed: dict[str, Any] = {name: value for name, value in shared.items() if value != getattr(default, name)}
     settings: dict[str, InterventionSpec] = {name: each.spec(**changed) for name, each in every.items()}
-    applied = []
+    takers: dict[str, list[str]] = {}
     for factor in (*_sizes(options), *options.factor):
         taken = _taking(settings, factor)
         settings |= taken
-        others = ", ".join(name for name in settings if name not in taken)
-        applied.append(f"{factor}: {', '.join(taken)}" + (f"; not {others}" if others else ""))
+        takers[factor] = list(taken)
     specs, refused = {}, {}
     for name, experiment in every.items():
         try:
@@ -89,8 +88,20 @@ def planned(options: RunInterventions, reader: Reader) -> Planned:
         else:
             specs[name] = settings[name]
     if not specs:
-        raise FinstError(f"no intervention can be run: {'; '.join(f'{name}: {why}' for name, why in refused.items())}")
-    return Planned(specs, refused, tuple(applied))
+        raise FinstError(f"no intervention can be run: {_reasons(refused, refused)}")
+    for factor, names in takers.items():
+        if specs.keys().isdisjoint(names):
+            raise FinstError(f"no intervention that takes {factor} can be run: {_reasons(refused, names)}")
+    return Planned(specs, refused, tuple(_applied(factor, names, every) for factor, names in takers.items()))
+
+
+def _reasons(refused: Mapping[str, str], names: Iterable[str]) -> str:
+    return "; ".join(f"{name}: {refused[name]}" for name in names)
+
+
+def _applied(factor: str, names: Sequence[str], every: Iterable[str]) -> str:
+    others = ", ".join(name for name in every if name not in names)
+    return f"{factor}: {', '.join(names)}" + (f"; not {others}" if others else "")
 
 
 def _sizes(options: RunInterventions) -> list[str]:

@@ -19,7 +19,7 @@ from finst.engine.greedy import PADDING, cut_short
 from finst.engine.record import record
 from finst.errors import FinstError
 from finst.experiments.interventions.counting.experiment import Counting, ablation_rows, scores_of, sizes
-from finst.experiments.interventions.counting.report import SCORES
+from finst.experiments.interventions.counting.report import RIVALS, SCORES
 from finst.experiments.interventions.counting.spec import CountingSpec
 from finst.experiments.interventions.heads import HeadSets
 from finst.prompts import enumeration, listed, total_of
@@ -178,7 +178,8 @@ def test_the_strongest_heads_must_differ_from_all_random_sets_in_one_direction()
     findings = Counting.report.findings(found)
     assert all(shares in findings.headline for shares in ("20.0%, 0.0%", "100.0%, 0.0%", "75.0%, 0.0%"))
     assert any("bottom 2: a tie" in sentence for sentence in findings.sentences)
-    assert any("K 1: p = 0.008, q = 0.016" in sentence for sentence in findings.sentences)
+    against = RIVALS["random"]
+    assert any(f"K 1: p = 0.008 against {against}, q = 0.016 against" in sentence for sentence in findings.sentences)
     assert len(findings.rows) == 2 * 4 * 2
 
 

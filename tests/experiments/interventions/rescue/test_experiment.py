@@ -103,7 +103,7 @@ def test_estimation_uses_what_the_model_gets_right(monkeypatch: pytest.MonkeyPat
     assert Rescue().estimate(vlm, SPEC)["2x2"].counts == (4, 4, 4, 4)
     monkeypatch.setattr(rescue, "estimation_of", lambda spec: {"2x2": [trial.high for trial in trials_of(spec)]})
     with pytest.raises(FinstError, match="16 pictures are in both splits"):
-        Rescue().estimate(vlm, SPEC)
+        Rescue().check(SPEC, vlm.reader)
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def test_pictures_of_questions_are_not_estimated_from(vlm: VLM, monkeypatch: pyt
     asked = [replace(question, scene=staged[0].scene) for question in questions(REUSE)]
     monkeypatch.setattr(reuse, "questions", lambda spec: asked)
     with pytest.raises(FinstError, match="1 pictures are in both splits"):
-        Reuse().estimate(vlm, REUSE)
+        Reuse().check(REUSE, vlm.reader)
 
 
 def answered(spec: ReuseSpec, hits: Mapping[str, tuple[int, float]]) -> xr.Dataset:
