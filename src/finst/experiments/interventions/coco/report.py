@@ -25,6 +25,7 @@ from finst.experiments.interventions.sentences import (
     intervals,
     n_and_p,
     rule,
+    share_of,
     tie_notes,
 )
 from finst.experiments.interventions.shown_pictures import READING, reading_lines
@@ -180,9 +181,9 @@ def coco_findings(summary: xr.Dataset) -> Findings:
         title="the order of naming gives IDs",
         headline=(
             f"The top {counted(chosen['lenient'], 'selection head')} put out their means from before the first thing "
-            f"is named. The first thing is then named again in {float(lenient['after']):.1%} of pictures "
+            f"is named. The first thing is then named again in {share_of(lenient, 'after')} of pictures "
             f"({float(lenient['before']):.1%} without; {n_and_p(lenient)}); by the whole phrase in "
-            f"{float(exact['after']):.1%} ({float(exact['before']):.1%} without; {n_and_p(exact)})."
+            f"{share_of(exact, 'after')} ({float(exact['before']):.1%} without; {n_and_p(exact)})."
         ),
         sentences=(
             *(

@@ -21,7 +21,7 @@ from finst.report.curves import BLUE, GREEN, ORANGE
 from finst.report.figures import NamedFigure, canvas, styled
 from finst.report.findings import Findings
 from finst.report.tables import tidy
-from finst.report.wording import level_of, probability
+from finst.report.wording import level_of, probability, sampled
 
 SCORES = {
     "count": "right number",
@@ -95,7 +95,8 @@ def counting_findings(summary: xr.Dataset) -> Findings:
     part = summary.sel(group="all")
     count, ks = part.sel(score="count"), part["k"].values.tolist()
     start = count.isel(set=0, k=0)
-    top, bottom = (shares_of(count["after"].sel(set=name)) for name in SETS)
+    strongest = ", ".join(share_of(count.sel(set="top", k=k), "after") for k in ks)
+    bottom = shares_of(count["after"].sel(set="bottom"))
     random = shares_of(count["after"].sel(set=draws_of(count, "random")).mean("set"))
     rates = {score: part.sel(score=score, set="top") for score in ("list", "silent", "cut")}
     rows = [
@@ -109,9 +110,10 @@ def counting_findings(summary: xr.Dataset) -> Findings:
     return Findings(
         title="counting with heads set to 0",
         headline=(
-            f"Unedited, {float(start['before']):.1%} of pictures are counted correctly. With K heads set to 0 the "
-            f"shares are, for K = {', '.join(map(str, ks))}: strongest heads {top}; weakest heads {bottom}; random "
-            f"heads {random}."
+            f"Unedited, {share_of(start, 'before')} of pictures are counted correctly "
+            f"({sampled(int(start['n']), 'trial')}). With K heads set to 0 the shares are, for "
+            f"K = {', '.join(map(str, ks))}: strongest heads {strongest}; weakest heads {bottom}; "
+            f"random heads {random}."
         ),
         sentences=(
             f"unedited: {share_of(start, 'before')} right numbers, {share_of(rates['list'].isel(k=0), 'before')} right "

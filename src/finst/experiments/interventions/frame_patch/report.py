@@ -18,6 +18,7 @@ from finst.experiments.interventions.sentences import (
     n_and_p,
     rows_by_set,
     rule,
+    share_of,
     tested,
     tie_notes,
 )
@@ -79,9 +80,9 @@ def frame_patch_findings(summary: xr.Dataset) -> Findings:
     return Findings(
         title="position IDs of one arrangement in another",
         headline=(
-            f"With the outputs of the top {counted(chosen, 'selection head')} patched, {float(relative['after']):.1%} "
+            f"With the outputs of the top {counted(chosen, 'selection head')} patched, {share_of(relative, 'after')} "
             f"name the object at the same relative cell ({float(relative['before']):.1%} before; "
-            f"{n_and_p(relative)}) and {float(absolute['after']):.1%} the one at the same absolute cell "
+            f"{n_and_p(relative)}) and {share_of(absolute, 'after')} the one at the same absolute cell "
             f"({float(absolute['before']):.1%} before; {probability(float(absolute['p']), NO_EDIT)})."
         ),
         sentences=(

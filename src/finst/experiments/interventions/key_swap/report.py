@@ -141,8 +141,8 @@ def key_swap_findings(summary: xr.Dataset) -> Findings:
     return Findings(
         title="keys of two objects swapped",
         headline=(
-            f"With the keys of both objects swapped (dose {chosen:g}), {float(after.sel(edit=PAPER)):.1%} of colour "
-            "questions are answered with the other object’s colour "
+            f"With the keys of both objects swapped (dose {chosen:g}), {share_of(pooled.sel(edit=PAPER), 'after')} of "
+            "colour questions are answered with the other object’s colour "
             f"({float(pooled['before'].sel(edit=PAPER)):.1%} without; {n_and_p(pooled.sel(edit=PAPER))})."
         ),
         sentences=(

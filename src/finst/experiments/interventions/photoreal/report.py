@@ -220,9 +220,9 @@ def _by_stage(part: xr.Dataset) -> Iterator[tuple[str, xr.Dataset]]:
 
 
 def _headline(place: str, part: xr.Dataset) -> str:
-    """``upper row: ID retrieval 0.0% (n = 24, p = 1.000 against no edit), ...``."""
+    """``upper row: ID retrieval 0.0% [0.0%, 13.8%] (n = 24 trials, p = 1.000 against no edit), ...``."""
     pooled = {stage: effects.sel(set="top", group="all") for stage, effects in _by_stage(part)}
-    shares = ", ".join(f"{NAMES[stage]} {float(top['after']):.1%} ({n_and_p(top)})" for stage, top in pooled.items())
+    shares = ", ".join(f"{NAMES[stage]} {share_of(top, 'after')} ({n_and_p(top)})" for stage, top in pooled.items())
     before = max(float(top["before"]) for top in pooled.values())
     return f"{f'{place}: ' if place else ''}{shares}; at most {before:.1%} without"
 

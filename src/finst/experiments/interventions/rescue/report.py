@@ -149,7 +149,7 @@ def _headline(at: xr.Dataset) -> str:
     top, high = at.sel(set="top", score="answer"), float(at["high"].sel(part="answer"))
     return (
         f"{at['grid'].item()}: {high:.1%} right in high entropy, {float(top['before']):.1%} in low, "
-        f"{float(top['after']):.1%} in low with the prototypes of {counted(int(at['k']), 'head')} ({n_and_p(top)})"
+        f"{share_of(top, 'after')} in low with the prototypes of {counted(int(at['k']), 'head')} ({n_and_p(top)})"
     )
 
 

@@ -19,6 +19,7 @@ from finst.experiments.interventions.sentences import (
     rows_by_set,
     rule,
     setting_of,
+    share_of,
     tested,
     tie_notes,
 )
@@ -107,9 +108,9 @@ def reuse_findings(summary: xr.Dataset) -> Findings:
     return Findings(
         title="position IDs of scene description in spatial questions",
         headline=(
-            f"With the answer’s ID added, {float(answer['after']):.1%} of spatial questions are answered correctly "
+            f"With the answer’s ID added, {share_of(answer, 'after')} of spatial questions are answered correctly "
             f"({float(answer['before']):.1%} without; {n_and_p(answer)}). With another cell’s ID written, "
-            f"{float(elsewhere['after']):.1%} name that cell’s colour ({float(elsewhere['before']):.1%} without; "
+            f"{share_of(elsewhere, 'after')} name that cell’s colour ({float(elsewhere['before']):.1%} without; "
             f"{n_and_p(elsewhere)})."
         ),
         sentences=(

@@ -38,7 +38,6 @@ def matrices(summary: xr.Dataset) -> NamedFigure:
         _matrix(axes, summary.sel(stage=stage, group="all"))
         axes.set(title=capital(NAMES[stage]), xlabel="written into")
     figure.axes[0].set(ylabel="IDs of")
-    n = sorted({int(value) for value in summary["n"].sel(group="all").values.ravel() if np.isfinite(value)})
     return NamedFigure(
         name="transfer",
         title="Position IDs of each task in the others",
@@ -49,12 +48,18 @@ def matrices(summary: xr.Dataset) -> NamedFigure:
             "are written. On the diagonal both are the same task, with other pictures. Framed: more than without the "
             "edit and than with every control (random heads, others in the same layers, IDs of shuffled places), at a "
             f"false discovery rate of {summary.attrs['alpha']:g} over all pairs and stages. Dash: in one of the two "
-            f"tasks no single word decides. n = {', '.join(map(str, n))} a target, other trials than those that K and "
-            "dose were selected on."
+            f"tasks no single word decides. {_trials(summary)} a target, other trials than those that K and dose were "
+            "selected on."
         ),
         figure=figure,
         csv=tidy(summary, [*EFFECTS, "p_all", "q", "moved", "chosen_k", "chosen_dose"]),
     )
+
+
+def _trials(summary: xr.Dataset) -> str:
+    """``n = 50, 60``: the different numbers of trials that cases have."""
+    n = sorted({int(value) for value in summary["n"].sel(group="all").values.ravel() if np.isfinite(value)})
+    return f"n = {', '.join(map(str, n))}"
 
 
 def _matrix(axes: Axes, part: xr.Dataset) -> None:
@@ -102,7 +107,8 @@ def transfer_findings(summary: xr.Dataset) -> Findings:
         headline=(
             f"IDs of one task move answers in another, beyond every control, in {int((moved & ~same).sum())} of "
             f"{int((exists & ~same).sum())} cases (pairs of tasks, stages), and within a task in "
-            f"{int((moved & same).sum())} of {int((exists & same).sum())}."
+            f"{int((moved & same).sum())} of {int((exists & same).sum())} ({_trials(summary)} trials a case; "
+            "shares and their intervals are in the table)."
         ),
         sentences=(
             *(
