@@ -137,8 +137,8 @@ def test_rows_of_drawings_are_kept_apart():
     assert {row[0] for row in findings.rows} == {"lower row", "upper row"}
     assert len(findings.columns) == len(findings.rows[0])
     lower, upper = findings.headline.split("; ")[::2]
-    assert "lower row: ID retrieval 0.0% (n = 16" in lower
-    assert "upper row: ID retrieval 100.0% (n = 16" in upper
+    assert "lower row: ID retrieval 0.0% [0.0%, 19.4%] (n = 16" in lower
+    assert "upper row: ID retrieval 100.0% [80.6%, 100.0%] (n = 16" in upper
     names = [figure.name for figure in Photoreal.report.figures(found)]
     assert len(set(names)) == 8
     assert {name.removesuffix("-row").rpartition("-")[2] for name in names} == {"upper", "lower"}
