@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,11 @@ import pytest
 import xarray as xr
 
 from finst.errors import FinstError
+from finst.runs.finished import finished_run
 from finst.runs.manifest import FORMAT, Manifest, ModelRecord, Session
+from finst.runs.readme import readme
 from finst.runs.store import RunFolder
+from tests.runs.old_runs import unpacked
 
 SPEC: dict[str, Any] = {"model": "organism", "pairs": 3, "seed": 7}
 MODEL = ModelRecord("organism", None, "f" * 64, "float32", "cpu")
@@ -54,6 +58,7 @@ def test_a_run_from_beginning_to_end(tmp_path: Path) -> None:
     assert found.unit_seconds == {"00000": 1.235}
     assert (found.spec, found.seed, found.model, found.units) == (SPEC, 7, MODEL, 2)
     assert sorted(contents(folder.path)) == [
+        "README.md",
         "figures/map.csv",
         "figures/map.pdf",
         "figures/map.png",
@@ -174,7 +179,7 @@ def test_leftovers_of_a_killed_run_do_not_count(tmp_path: Path) -> None:
     (tmp_path / "units" / ".00000.zarr.zip.123.partial").write_bytes(b"PK")
     assert not folder.has_unit(0)
     RunFolder.claim(tmp_path, "cma", SPEC).begin(MODEL, 2, SESSION)
-    assert sorted(contents(tmp_path)) == ["manifest.json"]
+    assert sorted(contents(tmp_path)) == ["README.md", "manifest.json"]
 
 
 def test_a_damaged_unit_names_the_file_to_delete(tmp_path: Path) -> None:
@@ -213,7 +218,7 @@ def test_a_block_that_fails_later_keeps_everything(tmp_path: Path) -> None:
     folder = RunFolder.claim(tmp_path / "run", "cma", SPEC)
     with pytest.raises(KeyboardInterrupt):
         interrupted(folder, units=1)
-    assert set(contents(folder.path)) == {"manifest.json", "units/00000.zarr.zip"}
+    assert set(contents(folder.path)) == {"README.md", "manifest.json", "units/00000.zarr.zip"}
     assert folder.read_unit(0).identical(DATA)
 
 
@@ -242,3 +247,16 @@ def test_units_and_summaries_of_another_place_or_run_are_refused(tmp_path: Path)
     one.unit_path(0).unlink()
     with pytest.raises(FinstError, match="cannot read"):
         one.read_unit(0)
+
+
+def test_the_readme_of_a_folder_names_what_is_there_and_its_snippets_read_it(tmp_path: Path) -> None:
+    folder, text = unpacked("accuracy", tmp_path), readme("accuracy", "organism")
+    for name in ("report.html", "summary.zarr.zip", "figures/", "units/", "manifest.json"):
+        assert f"| `{name}`" in text
+    assert (folder / "summary.zarr.zip").is_file()
+    expected = set(finished_run(folder).summary.data_vars)
+    ours, theirs = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(ours.replace("path/of/this/folder", str(folder)), names)
+    exec(theirs.replace('"summary', f'"{folder}/summary'), names)
+    assert set(names["run"].summary.data_vars) == set(names["summary"].data_vars) == expected

@@ -6,6 +6,7 @@ units/00000.zarr.zip ...  one dataset per unit
 summary.zarr.zip          the numbers of the report
 figures/NAME.png, .pdf, .csv   each figure beside the numbers it shows
 report.html
+README.md                 what is in the folder, and how to read it
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from filelock import FileLock, Timeout
 from finst.errors import FinstError, cannot, check_path, writing
 from finst.runs.archive import PARTIAL, SUFFIX, make_folder, pack, unpack, write_atomically
 from finst.runs.manifest import FORMAT, Manifest, ModelRecord, Session
+from finst.runs.readme import readme
 from finst.runs.spec import differences
 
 
@@ -97,14 +99,15 @@ class RunFolder:
 
     def _is_bare(self) -> bool:
         """Whether the folder holds nothing that was measured: at most a manifest, and empty folders."""
-        kept = {self.manifest_path, self.lock_path}
+        kept = {self.manifest_path, self.lock_path, self.readme_path}
         with suppress(OSError):
             return all(path in kept or path.is_dir() or path.name.endswith(PARTIAL) for path in self.path.rglob("*"))
         return False
 
     def _clear(self, keep_lock: bool) -> None:
         """Removes what this process made in a folder without measured units, as far as the system allows."""
-        files = [*self.path.rglob(f"*{PARTIAL}"), self.manifest_path, *([] if keep_lock else [self.lock_path])]
+        files = [*self.path.rglob(f"*{PARTIAL}"), self.readme_path, self.manifest_path]
+        files += [] if keep_lock else [self.lock_path]
         for file in files:
             with suppress(OSError):
                 file.unlink(missing_ok=True)
@@ -139,6 +142,11 @@ class RunFolder:
         return self.path / f"summary{SUFFIX}"
 
     @property
+    def readme_path(self) -> Path:
+        """Where what explains the folder is, or will be."""
+        return self.path / "README.md"
+
+    @property
     def manifest(self) -> Manifest:
         """The manifest on disk."""
         return Manifest.read(self.manifest_path)
@@ -160,6 +168,7 @@ class RunFolder:
             for leftover in (*self.path.rglob(f".*{PARTIAL}"),):
                 leftover.unlink()
         manifest.write(self.manifest_path)
+        write_atomically(self.readme_path, readme(self.experiment, manifest.model.id).encode())
         return manifest
 
     def check_session(self, model: ModelRecord, units: int) -> Manifest | None:
