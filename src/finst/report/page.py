@@ -23,6 +23,9 @@ from finst.report.wording import capital, counted, format_p, listed, number, run
 
 PACKAGE = "finst.report"
 
+FULL_IN = 7.2
+"""Width in inches of a figure that fills the page; narrower ones are not enlarged."""
+
 TALL = 0.75
 """Figures whose height is above this share of their width may take a whole page in print, others less than half."""
 
@@ -142,6 +145,7 @@ def figure_entry(figure: NamedFigure) -> dict[str, Any]:
         "caption": figure.caption,
         "svg": Markup(figure.svg),
         "least_px": figure.least_px,
+        "share": min(100, round(100 * figure.figure.get_figwidth() / FULL_IN)),
         "tall": figure.figure.get_figheight() > TALL * figure.figure.get_figwidth(),
         "csv": data_uri(figure.csv.encode(), "text/csv"),
         "png": data_uri(figure.png, "image/png"),
