@@ -1,4 +1,4 @@
-"""``finst reproduce``: the experiments of a plan, the table of all interventions, and what was seen."""
+"""``finst reproduce``: the experiments of a plan, a table of interventions, and one page of the paper's claims."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ from finst.cli import effects
 from finst.cli.options import Effects, Reproduce
 from finst.errors import FinstError
 from finst.experiments.api import load
+from finst.plans.page import PAGE, reproduction_page
 from finst.plans.plan import Plan, read_plan, shipped_plan
 from finst.plans.record import Reproduction, StepRecord
 from finst.plans.reproduce import reproduce
 from finst.report.tables import aligned
+from finst.runs.archive import write_atomically
 from finst.vlm.spec import ModelSpec
 
 
@@ -29,11 +31,11 @@ class Reproduced:
     def text(self) -> str:
         """One line a step, for a terminal."""
         rows = [(step.name, step.status, _time(step), _result(self.folder, step)) for step in self.record.steps]
-        return "\n".join(aligned([("step", "status", "time", "result"), *rows]))
+        return "\n".join([*aligned([("step", "status", "time", "result"), *rows]), "", f"page: {self.folder / PAGE}"])
 
 
 def run(options: Reproduce, console: Console) -> Reproduced:
-    """Runs the chosen plan, and makes one table of all finished interventions.
+    """Runs the chosen plan, and writes one table of all finished interventions and one page of the paper's claims.
 
     Raises FinstError for more than one plan, and whatever ``finst.plans.reproduce.reproduce`` refuses.
     """
@@ -46,9 +48,12 @@ def run(options: Reproduce, console: Console) -> Reproduced:
         for step in record.steps
         if step.status == "finished" and step.experiment in effects.interventions()
     )
+    interventions = ""
     if edited:
         page, table, data = (folder / f"interventions.{end}" for end in ("html", "csv", "json"))
         effects.write(Effects(edited, page, table, data))
+        interventions = page.name
+    write_atomically(folder / PAGE, reproduction_page(folder, record, interventions).encode())
     return Reproduced(folder, record)
 
 
