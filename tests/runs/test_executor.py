@@ -46,6 +46,7 @@ def names(folder: Path) -> set[str]:
 
 def test_a_whole_run_writes_everything(spec: ToySpec, whole: Path) -> None:
     assert names(whole) == {
+        "README.md",
         "manifest.json",
         "report.html",
         "summary.zarr.zip",
@@ -80,9 +81,9 @@ def test_the_result_is_what_the_folder_holds(spec: ToySpec, whole: Path) -> None
 @pytest.mark.parametrize(
     ("kill", "units"),
     [
-        pytest.param(6, 2, id="inside of a unit"),
-        pytest.param(9, 4, id="between the last unit and its timing"),
-        pytest.param(11, 4, id="between the summary and the figures"),
+        pytest.param(7, 2, id="inside of a unit"),
+        pytest.param(10, 4, id="between the last unit and its timing"),
+        pytest.param(12, 4, id="between the summary and the figures"),
     ],
 )
 def test_killed_and_resumed_gives_equal_bytes(

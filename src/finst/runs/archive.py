@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
+import json
 import os
 import zipfile
 from collections.abc import Mapping
@@ -85,7 +86,7 @@ def unpack(path: Path, label: str | None = None) -> xr.Dataset:
         found, _, checksum = comment.rpartition(" ")
         if not _whole(packed) or (comment and checksum != _checksum(entries)):
             raise ValueError("its contents do not fit its length or its checksum")
-        if "zarr.json" not in entries:
+        if json.loads(entries.get("zarr.json", b"{}")).get("node_type") != "group":
             raise ValueError("it holds no dataset")
         contents: dict[str, Buffer] = {name: cpu.Buffer.from_bytes(content) for name, content in entries.items()}
         dataset = _texts(xr.open_zarr(MemoryStore(contents), consolidated=False, chunks=None).load(), "OT", str)
