@@ -312,7 +312,7 @@ def test_what_cannot_be_verified_is_refused_before_weights_load(
         ({"spec__pairs": 1}, "do not hold each of the pairs"),
         ({"format": 99}, "is not a manifest of this finst"),
         ({"units": 3}, "holds 2 of the 3 units"),
-        ({"units": 0}, "holds 0 of the 0 units"),
+        ({"units": 0}, "more units than the 0 it counts"),
     ],
 )
 def test_records_that_do_not_fit(

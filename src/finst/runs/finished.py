@@ -63,8 +63,12 @@ def manifest_of(path: Path) -> Manifest:
 
 
 def stored_units(path: Path, manifest: Manifest) -> list[int]:
-    """The numbers of the measured units. Raises FinstError when there are none, or a finished run lacks one."""
+    """The numbers of the measured units.
+
+    Raises FinstError when there are none, a finished run lacks one, or there are more than the manifest counts.
+    """
     folder = RunFolder(path, manifest.experiment, manifest.spec)
+    _refuse_uncounted(folder, manifest)
     stored = [index for index in range(manifest.units) if folder.has_unit(index)]
     if not stored or (manifest.status == "finished" and len(stored) < manifest.units):
         raise FinstError(f"{path} holds {len(stored)} of the {manifest.units} units that its manifest counts")
@@ -75,6 +79,7 @@ def finished_run(path: Path) -> FinishedRun:
     """The run in the folder ``path``. Raises FinstError when there is none, or an unfinished one."""
     manifest = manifest_of(path)
     folder = RunFolder(path, manifest.experiment, manifest.spec)
+    _refuse_uncounted(folder, manifest)
     if manifest.status != "finished" or not folder.summary_path.is_file():
         done = sum(folder.has_unit(index) for index in range(manifest.units))
         raise FinstError(
@@ -82,6 +87,12 @@ def finished_run(path: Path) -> FinishedRun:
             "run; repeat the command that started it to resume it"
         )
     return FinishedRun(path, manifest, folder.read_summary())
+
+
+def _refuse_uncounted(folder: RunFolder, manifest: Manifest) -> None:
+    """A record of an older format has no checksum: more units than it counts show that it was changed."""
+    if folder.has_unit(manifest.units):
+        raise FinstError(f"{folder.manifest_path} is damaged: there are more units than the {manifest.units} it counts")
 
 
 def comparable_runs(paths: Sequence[Path]) -> tuple[FinishedRun, ...]:
