@@ -73,6 +73,16 @@ def test_features_are_drawn_as_those_of_all_other_scenes(entropy, count):
         assert abs(words[word] - other_words[word]) < 6 * np.sqrt(other_words[word]) * np.sqrt(count)
 
 
+@pytest.mark.parametrize("share", [0.0, 0.6, 1.0])
+def test_scenes_of_few_colours_and_shapes_are_as_frequent_as_asked_for(share):
+    rng = np.random.default_rng(3)
+    drawn = [training_scene(rng, Grid(2, 2), nearly_full=1.0, low_entropy=share).objects for _ in range(600)]
+    threes = [objects for objects in drawn if len(objects) == 3]
+    few = [len({o.colour for o in objects}) == len({o.shape for o in objects}) == 2 for objects in threes]
+    assert len(threes) > 200
+    assert abs(np.mean(few) - share) < 0.12
+
+
 def slow_training_scene(rng, grid, nearly_full):
     """As it was once written: whole scenes are made and then looked at."""
     capacity = len(grid.cells)

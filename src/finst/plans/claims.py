@@ -86,9 +86,8 @@ def _similar(role: str, comparison: str, run: Run) -> Judged:
 
 
 def _effect(number: int, run: Run, *, harms: bool = False) -> Judged:
-    """One effect of an intervention; the best of its kind where there are several places."""
-    rows = _effects(run)
-    row = rows[number]
+    """One effect of an intervention, by its place among all that its experiment reports."""
+    row = _effects(run)[number]
     numbers = (
         f"{row.before.text} before, {row.after.text} after ({row.setting}), n = {counted(row.n, 'trial')}, "
         f"{probability(row.p, 'no edit')}; {row.controls_text}"

@@ -12,6 +12,7 @@ import xarray as xr
 
 from finst.errors import FinstError, check_run
 from finst.report.comparison import Difference
+from finst.runs.archive import SUFFIX
 from finst.runs.manifest import Manifest
 from finst.runs.spec import to_json
 from finst.runs.store import RunFolder
@@ -91,7 +92,8 @@ def finished_run(path: Path) -> FinishedRun:
 
 def _refuse_uncounted(folder: RunFolder, manifest: Manifest) -> None:
     """A record of an older format has no checksum: more units than it counts show that it was changed."""
-    if folder.has_unit(manifest.units):
+    stored = (file.name.removesuffix(SUFFIX) for file in folder.unit_path(0).parent.glob(f"*{SUFFIX}"))
+    if any(name.isdecimal() and int(name) >= manifest.units for name in stored):
         raise FinstError(f"{folder.manifest_path} is damaged: there are more units than the {manifest.units} it counts")
 
 

@@ -48,6 +48,9 @@ def completed(spec: TrainSpec) -> tuple[TrainSpec, Recipe]:
     for name in ("layers", "steps", "legs"):
         if getattr(recipe, name) < 1:
             raise FinstError(f"{name} is {getattr(recipe, name)}: expected at least 1")
+    for name in ("nearly_full", "low_entropy"):
+        if not 0 <= getattr(recipe, name) <= 1:
+            raise FinstError(f"{name} is {getattr(recipe, name)}: expected a share from 0 to 1")
     return replace(spec, **{name: getattr(recipe, name) for name in names}), recipe
 
 
