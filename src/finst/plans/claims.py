@@ -11,7 +11,7 @@ from typing import Literal
 
 import xarray as xr
 
-from finst.analysis.proportions import fisher
+from finst.analysis.proportions import fewest_gains, fisher
 from finst.experiments.api import Run
 from finst.experiments.cma.verdict import verdict_of
 from finst.experiments.interventions.effect_rows import EffectRow
@@ -35,6 +35,7 @@ RULE = (
     "An intervention holds if its effect is beyond no edit and beyond every control, at the same setting and at the "
     "control’s own best one; it fails if the intervals exclude a gain of more than "
     f"{IGNORABLE_SHARE:.0%} of the trials, or if a control does significantly more; otherwise it is undecided. "
+    "It is not testable if so few trials could change that no p could be significant. "
     "Everything else holds if it is significant with an interval above zero, and fails if the interval excludes "
     "whatever would matter; a large p by itself decides nothing."
 )
@@ -114,11 +115,13 @@ def _everywhere(part: str, run: Run) -> Judged:
 def outcome_of(row: EffectRow, *, alpha: float, harms: bool = False) -> Outcome:
     """What one effect says, by ``RULE``.
 
-    With few trials no exact paired p can be below ``alpha``: then nothing could be tested.
+    Where few trials could change (few there are, or nearly all are right before a gain or wrong before a loss) no
+    exact paired p can be below ``alpha``: then nothing could be tested.
     """
     if row.beyond:
         return "holds"
-    if row.n < 1 or 2 * 0.5**row.n > alpha:
+    room = round(row.n * (row.before.value if harms else 1 - row.before.value))
+    if room < fewest_gains(alpha):
         return "not testable"
     most = row.before.high - row.after.low if harms else row.after.high - row.before.low
     leads = [each.lead for each in (row.control, row.own) if each is not None and each.lead is not None]
@@ -186,7 +189,13 @@ CLAIMS: tuple[Claim, ...] = (
         "cma",
         partial(_order, 1),
     ),
-    Claim("relative-coding", "IDs are relative to the arrangement of objects", "Fig 2", "rsa-frame", _frames),
+    Claim(
+        "relative-coding",
+        "Place in the arrangement is coded beyond what place in the picture explains",
+        "Fig 2",
+        "rsa-frame",
+        _frames,
+    ),
     Claim(
         "steering-id-retrieval",
         "Adding the other side’s ID at described words changes which object is named",
