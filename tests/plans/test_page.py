@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,8 +17,8 @@ from finst.plans.plan import shipped_plan
 from finst.plans.record import FORMAT, Reproduction, StepRecord
 from finst.report.page import published
 from finst.vlm.checkpoint.hub import UnavailableError
+from tests.runs.old_runs import unpacked
 
-OLD = Path(__file__).parents[1] / "runs" / "old"
 EXPERIMENTS = ("counting", "cma", "rsa-stages")
 
 
@@ -28,10 +27,7 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three stored runs as the finished steps of a reproduction; a fourth step failed."""
     out = tmp_path_factory.mktemp("reproduction")
     for name in EXPERIMENTS:
-        shutil.unpack_archive(OLD / f"{name}.zip", out / "packed")
-        (manifest,) = (out / "packed").rglob("manifest.json")
-        manifest.parent.rename(out / name)
-        shutil.rmtree(out / "packed", ignore_errors=True)
+        unpacked(name, out)
     return out
 
 

@@ -38,7 +38,7 @@ def reproduction_page(folder: Path, record: Reproduction, interventions: str = "
     Raises FinstError for a finished step whose run is damaged.
     """
     runs = finished_runs(folder, record)
-    claims = [_claim_entry(claim, record, runs) for claim in CLAIMS]
+    claims = [claim_entry(claim, record, runs) for claim in CLAIMS]
     shown = _shown(record, runs)
     trials, absent = _trials(runs, shown)
     return render(
@@ -85,7 +85,8 @@ def first_run(experiment: str, record: Reproduction, runs: Mapping[str, Run]) ->
     return next((step.name for step in record.steps if step.experiment == experiment and step.name in runs), None)
 
 
-def _claim_entry(claim: Claim, record: Reproduction, runs: Mapping[str, Run]) -> dict[str, Any]:
+def claim_entry(claim: Claim, record: Reproduction, runs: Mapping[str, Run]) -> dict[str, Any]:
+    """A claim with its verdict, numbers and link, as templates need it."""
     name = first_run(claim.experiment, record, runs)
     verdict = judged(claim, None if name is None else runs[name])
     return {
