@@ -11,6 +11,8 @@ from finst.cli import effects
 from finst.cli.options import Effects, Reproduce
 from finst.errors import FinstError
 from finst.experiments.api import load
+from finst.experiments.cma.heads_page import HEADS_PAGE
+from finst.plans.heads import reproduction_heads
 from finst.plans.page import PAGE, reproduction_page
 from finst.plans.plan import Plan, read_plan, shipped_plan
 from finst.plans.record import Reproduction, StepRecord
@@ -35,7 +37,7 @@ class Reproduced:
 
 
 def run(options: Reproduce, console: Console) -> Reproduced:
-    """Runs the chosen plan, and writes one table of all finished interventions and one page of the paper's claims.
+    """Runs the chosen plan, and writes one table of all finished interventions and pages of all heads and all claims.
 
     Raises FinstError for more than one plan, and whatever ``finst.plans.reproduce.reproduce`` refuses.
     """
@@ -53,7 +55,12 @@ def run(options: Reproduce, console: Console) -> Reproduced:
         page, table, data = (folder / f"interventions.{end}" for end in ("html", "csv", "json"))
         effects.write(Effects(edited, page, table, data))
         interventions = page.name
-    write_atomically(folder / PAGE, reproduction_page(folder, record, interventions).encode())
+    heads = reproduction_heads(folder, plan, record)
+    if heads:
+        write_atomically(folder / HEADS_PAGE, heads.encode())
+    write_atomically(
+        folder / PAGE, reproduction_page(folder, record, interventions, HEADS_PAGE if heads else "").encode()
+    )
     return Reproduced(folder, record)
 
 

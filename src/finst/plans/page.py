@@ -26,8 +26,10 @@ STYLES: Mapping[Outcome, str] = {
 """The class of a verdict on the page."""
 
 
-def reproduction_page(folder: Path, record: Reproduction, interventions: str = "") -> str:
-    """The page of the reproduction in ``folder``; ``interventions`` is the name of the table of effects beside it.
+def reproduction_page(folder: Path, record: Reproduction, interventions: str = "", heads: str = "") -> str:
+    """The page of the reproduction in ``folder``.
+
+    ``interventions`` and ``heads`` are the names of the table of effects and of the page of all heads beside it.
 
     Raises FinstError for a finished step whose run is damaged.
     """
@@ -42,6 +44,7 @@ def reproduction_page(folder: Path, record: Reproduction, interventions: str = "
         claims=claims,
         steps=[_step_entry(step, runs) for step in record.steps],
         interventions=interventions,
+        heads=heads,
     )
 
 
