@@ -105,8 +105,8 @@ def _map(stage: StageScores, heads: ColumnDataSource, chosen: ColumnDataSource) 
     limit = float(np.nanmax(abs(stage.mean), initial=0.0)) or 1.0
     plot = figure(
         name=f"map-{stage.key}",
-        x_range=Range1d(-0.5, layers - 0.5),
-        y_range=Range1d(count - 0.5, -0.5),
+        x_range=Range1d(start=-0.5, end=layers - 0.5),
+        y_range=Range1d(start=count - 0.5, end=-0.5),
         x_axis_label="layer",
         y_axis_label="head",
         height=int(np.clip(CELL_PX * count, LEAST_PX, MOST_PX)) + 95,
@@ -161,7 +161,7 @@ def _samples(stage: StageScores, samples: Sequence[str]) -> Plot:
         name=f"samples-chart-{stage.key}",
         x_axis_label="pair",
         y_axis_label="score (logits)",
-        x_range=Range1d(-0.7, count - 0.3),
+        x_range=Range1d(start=-0.7, end=count - 0.3),
         y_range=DataRange1d(range_padding=0.12),
         height=240,
         **_FRAME,
@@ -201,7 +201,7 @@ _FRAME: dict[str, Any] = {
 
 def _hover(renderer: Any, column: str, text: str) -> HoverTool:
     """Shows a text that the page's script makes."""
-    box = "max-width: 19rem; white-space: pre-line; color: #1b2028; background: #ffffff; font: 13px/1.4 sans-serif"
+    box = "max-width: min(19rem, 42vw); white-space: pre-line; color: #1b2028; background: #ffffff; font: 13px/1.4 sans-serif"
     return HoverTool(
         renderers=[renderer],
         tooltips=f'<div style="{box}">@{column}{{custom}}</div>',

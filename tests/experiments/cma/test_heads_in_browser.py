@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from finst.experiments.cma.head_maps import mean_map
 from finst.report import wording
 from finst.report.wording import format_p, interval, number, percent
 from tests import browser
@@ -138,14 +139,14 @@ def test_filters_leave_heads_out_of_maps_and_list(tab: Page) -> None:
         tab.press("ArrowDown")
     for key in ("Tab", "4", "Tab", "Tab", "0", ".", "5"):
         tab.press(key)
-    means = summary()["mean"].sel(condition="id_selection")
-    kept = (abs(means) >= 0.5) & (means["layer"] >= 4)
+    means = mean_map(summary(), "id_selection")
+    kept = (abs(means) >= 0.5) & (np.arange(synthetic.LAYERS) >= 4)[:, None]
     shown = tab.value("Bokeh.documents[0].get_model_by_name('shown-id_selection').booleans")
-    assert np.array_equal(np.reshape(shown, kept.shape), kept.transpose("layer", "head"))
+    assert np.array_equal(np.reshape(shown, kept.shape), kept)
     assert tab.value("document.getElementById('count').textContent").startswith(f"{int(kept.sum())} of 80 heads")
     options = tab.value("[...document.getElementById('head').options].map((one) => one.text.split(':')[0])")
-    ordered = means.where(kept).stack(at=("layer", "head")).dropna("at").sortby("at").to_series()
-    assert options == [f"L{layer}H{head}" for layer, head in ordered.sort_values(ascending=False).index.tolist()]
+    ordered = sorted(zip(*np.nonzero(kept), strict=True), key=lambda place: -means[place])
+    assert options == [f"L{layer}H{head}" for layer, head in ordered]
     assert tab.value(TITLE) == "L5H2"
     visible = "[...document.querySelectorAll('[data-stage]')].filter((one) => !one.hidden)"
     assert set(tab.value(f"{visible}.map((one) => one.dataset.stage)")) == {"id_selection"}
