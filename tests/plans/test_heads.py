@@ -4,37 +4,37 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from finst.cli.reproduce import write_pages
 from finst.experiments.api import load
 from finst.plans.heads import reproduction_heads
-from finst.plans.page import reproduction_page
-from finst.plans.plan import Plan, parse_plan
-from finst.plans.record import Reproduction, Status, StepRecord
+from finst.plans.record import Reproduction, Status, StepRecord, key_of
+from finst.runs.finished import manifest_of
 from tests.runs.old_runs import unpacked
 
-PLAN = """
-[[step]]
-experiment = "cma"
-[[step]]
-experiment = "photoreal"
-[[step]]
-experiment = "key-swap"
-[[step]]
-name = "second"
-experiment = "cma"
-[[step]]
-experiment = "reuse"
-"""
+WEIGHTS = "0" * 64
 
 
-def record_of(plan: Plan, **statuses: Status) -> Reproduction:
-    """A record in which every step is finished, except those in ``statuses``."""
-    steps = (StepRecord(step.name, step.experiment, statuses.get(step.name, "finished")) for step in plan.steps)
-    return Reproduction(1, "", "planted", "0" * 64, tuple(steps))
+def record_of(folder: Path, heads: Mapping[str, str], **statuses: Status) -> Reproduction:
+    """A record of finished steps, except those in ``statuses``; ``heads`` names the step whose heads a step edits."""
+    keys = {"": ""}
+    for name, mediation in heads.items():
+        manifest = manifest_of(folder / name)
+        keys[name] = key_of(manifest.experiment, manifest.spec, WEIGHTS, keys[mediation])
+    steps = (
+        StepRecord(name, manifest_of(folder / name).experiment, statuses.get(name, "finished"), key=keys[name])
+        for name in heads
+    )
+    return Reproduction(1, "", "planted", WEIGHTS, tuple(steps))
+
+
+HEADS = {"cma": "", "photoreal": "cma", "key-swap": "cma", "accuracy": "", "second": "", "reuse": "second"}
 
 
 def facts(html: str) -> dict[str, Any]:
@@ -45,14 +45,16 @@ def facts(html: str) -> dict[str, Any]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    for name in ("cma", "photoreal", "key-swap", "reuse"):
+    for name in HEADS.keys() - {"second"}:
         unpacked(name, tmp_path)
+    second = unpacked("cma", tmp_path / "other").rename(tmp_path / "second")
+    manifest = manifest_of(second)
+    replace(manifest, spec={**manifest.spec, "seed": 1}).write(second / "manifest.json")
     return tmp_path
 
 
 def test_interventions_with_the_heads_of_the_first_mediation_are_listed(folder: Path) -> None:
-    plan = parse_plan(PLAN, "plan")
-    html = reproduction_heads(folder, plan, record_of(plan, second="failed"))
+    html = reproduction_heads(folder, record_of(folder, HEADS, second="failed"))
     data, heads = facts(html), load(folder / "cma").summary.sizes["head"]
     assert [(each["name"], each["link"]) for each in data["interventions"]] == [
         ("photoreal", "photoreal/report.html"),
@@ -69,14 +71,18 @@ def test_interventions_with_the_heads_of_the_first_mediation_are_listed(folder: 
 
 
 def test_unfinished_steps_are_left_out(folder: Path) -> None:
-    plan = parse_plan(PLAN, "plan")
     statuses: dict[str, Status] = {"second": "failed", "photoreal": "failed", "key-swap": "waiting"}
-    assert facts(reproduction_heads(folder, plan, record_of(plan, **statuses)))["interventions"] == []
+    assert facts(reproduction_heads(folder, record_of(folder, HEADS, **statuses)))["interventions"] == []
     nothing: dict[str, Status] = {"cma": "failed", **statuses}
-    assert reproduction_heads(folder, plan, record_of(plan, **nothing)) == ""
+    assert reproduction_heads(folder, record_of(folder, HEADS, **nothing)) == ""
 
 
-def test_the_page_of_claims_links_to_it(folder: Path) -> None:
-    record = record_of(parse_plan('[[step]]\nexperiment = "cma"\n', "plan"))
-    assert '<a href="heads.html">' in reproduction_page(folder, record, heads="heads.html")
-    assert "heads.html" not in reproduction_page(folder, record)
+def test_pages_of_a_reproduction_link_to_it(folder: Path) -> None:
+    out = folder / "reproduction"
+    out.mkdir()
+    unpacked("cma", out)
+    write_pages(out, record_of(out, {"cma": ""}))
+    assert '<a href="heads.html">' in (out / "index.html").read_text()
+    assert facts((out / "heads.html").read_text())["pairs"] == 4
+    write_pages(out, record_of(out, {"cma": ""}, cma="failed"))
+    assert '<a href="heads.html">' not in (out / "index.html").read_text()

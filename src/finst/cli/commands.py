@@ -92,6 +92,12 @@ def reproduce(_: str, chosen: options.Reproduce) -> int:
     return int(not result.record.complete)
 
 
+def report(_: str, chosen: options.Report) -> None:
+    """``finst report``."""
+    _check_place(chosen.out)
+    print(f"page: {reproduction.report(chosen)}")
+
+
 def explain_discrepancy(_: str, chosen: options.ExplainDiscrepancy) -> None:
     """``finst explain-discrepancy``."""
     study = explain(chosen.spec, chosen.out)

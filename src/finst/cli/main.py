@@ -102,6 +102,12 @@ COMMANDS = (
         f"{_COMMANDS}:export",
     ),
     Command(
+        ("report",),
+        "the page of a reproduction made again, or several models on one page",
+        f"{_OPTIONS}:Report",
+        f"{_COMMANDS}:report",
+    ),
+    Command(
         ("compare",),
         "finished runs of one experiment side by side on one page",
         f"{_OPTIONS}:Compare",

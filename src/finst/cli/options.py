@@ -136,6 +136,16 @@ class Export:
 
 
 @dataclass(frozen=True)
+class Report:
+    """The page of a reproduction made again from its runs, or several models side by side on one page."""
+
+    folders: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Folders of one or more reproductions."""
+    out: Path | None = None
+    """The page of several; replaced if it exists. models.html if None. One folder keeps its page, index.html."""
+
+
+@dataclass(frozen=True)
 class Compare:
     """Finished runs of one experiment side by side, on one page; their models may be of any size."""
 

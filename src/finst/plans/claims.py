@@ -47,7 +47,7 @@ class Judged:
 
     outcome: Outcome
     numbers: str
-    """With n, intervals and what each p is against; or why there are none."""
+    """With n, intervals and what each p is against, a line for each place; or why there are none."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def _everywhere(part: str, run: Run) -> Judged:
         outcome for outcome in ("fails", "not testable", "undecided", "holds") if outcome in outcomes
     )
     texts = (f"{_effects(run)[number].measured}: {one.numbers}" for number, one in zip(numbers, each, strict=True))
-    return Judged(weakest, ". ".join(texts) if len(each) > 1 else each[0].numbers)
+    return Judged(weakest, "\n".join(texts) if len(each) > 1 else each[0].numbers)
 
 
 def outcome_of(row: EffectRow, *, alpha: float, harms: bool = False) -> Outcome:

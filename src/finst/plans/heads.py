@@ -2,43 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
-from finst.experiments.api import Run, load
+from finst.experiments.api import Run
 from finst.experiments.cma.head_maps import HeadMaps
 from finst.experiments.cma.heads_page import Edited
 from finst.experiments.cma.heads_run import heads_page_of
 from finst.experiments.interventions.protocol import Intervention
 from finst.experiments.interventions.top_sets import top_sets
-from finst.plans.plan import Plan, Step
-from finst.plans.record import Reproduction
+from finst.plans.page import finished_runs, first_run
+from finst.plans.record import Reproduction, key_of
 
 REPORT = "report.html"
 """Name of a run's own report in its folder."""
 
 
-def reproduction_heads(folder: Path, plan: Plan, record: Reproduction) -> str:
+def reproduction_heads(folder: Path, record: Reproduction) -> str:
     """The page of all heads of the reproduction in ``folder``, with the interventions that edit each.
 
-    The heads are those of the first finished step of causal mediation; empty where there is none. Interventions that
-    edit the heads of another step are left out. Raises FinstError for a finished step whose run is damaged.
+    The heads are those of the first finished step of causal mediation, as in the claims; empty where there is none.
+    Interventions that edit the heads of another step are left out. Raises FinstError for a damaged run.
     """
-    finished = [step for step in plan.steps if record.step(step.name).status == "finished"]
-    mediation = next((step.name for step in finished if step.experiment == "cma"), None)
+    runs = finished_runs(folder, record)
+    mediation = first_run("cma", record, runs)
     if mediation is None:
         return ""
-    run = load(folder / mediation)
-    maps = HeadMaps.of(run.summary, run.manifest.model.hash)
-    return heads_page_of(run.finished, f"{mediation}/{REPORT}", interventions_of(folder, finished, mediation, maps))
+    return heads_page_of(runs[mediation].finished, f"{mediation}/{REPORT}", _interventions(record, runs, mediation))
 
 
-def interventions_of(folder: Path, steps: Sequence[Step], mediation: str, maps: HeadMaps) -> tuple[Edited, ...]:
-    """What each of the finished ``steps`` edits that takes its heads from the step ``mediation``."""
-    runs = {step.name: load(folder / step.name) for step in steps if step.heads == mediation}
-    return tuple(_edited(name, run, maps) for name, run in runs.items())
-
-
-def _edited(name: str, run: Run, maps: HeadMaps) -> Edited:
-    assert isinstance(run.experiment, Intervention)
-    return Edited(name, f"{name}/{REPORT}", top_sets(run.experiment, run.summary, maps))
+def _interventions(record: Reproduction, runs: Mapping[str, Run], mediation: str) -> tuple[Edited, ...]:
+    """What each finished intervention edits that takes its heads from the step ``mediation``."""
+    maps = HeadMaps.of(runs[mediation].summary, runs[mediation].manifest.model.hash)
+    heads = record.step(mediation).key
+    return tuple(
+        Edited(name, f"{name}/{REPORT}", top_sets(run.experiment, run.summary, maps))
+        for name, run in runs.items()
+        if isinstance(run.experiment, Intervention)
+        and record.step(name).key == key_of(run.experiment.name, run.manifest.spec, record.weights, heads)
+    )

@@ -201,9 +201,9 @@ _FRAME: dict[str, Any] = {
 
 def _hover(renderer: Any, column: str, text: str) -> HoverTool:
     """Shows a text that the page's script makes."""
-    box = "max-width: min(19rem, 42vw); white-space: pre-line; color: #1b2028; background: #ffffff; font: 13px/1.4 sans-serif"
+    box = "max-width: min(19rem, 42vw); white-space: pre-line; font: 13px/1.4 sans-serif"
     return HoverTool(
         renderers=[renderer],
-        tooltips=f'<div style="{box}">@{column}{{custom}}</div>',
+        tooltips=f'<div style="{box}; color: #1b2028; background: #ffffff">@{column}{{custom}}</div>',
         formatters={f"@{column}": CustomJSHover(code=f"return {text}")},
     )
