@@ -55,6 +55,11 @@ def found(value: Any) -> Iterator[Mapping[str, Any]]:
         yield from (inner for each in value for inner in found(each))
 
 
+def unzipped(data: bytes) -> bytes:
+    """Newer versions of Bokeh compress columns, older ones do not."""
+    return gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
+
+
 def columns(html: str, source: str) -> dict[str, np.ndarray]:
     """The binary columns of one of the page's sources by name."""
     match = re.search(r"docs_json = '(.*?)';$", html, re.MULTILINE)
@@ -66,7 +71,7 @@ def columns(html: str, source: str) -> dict[str, np.ndarray]:
         if each.get("name") == "ColumnDataSource" and each["attributes"].get("name") == source
     )
     return {
-        name: np.frombuffer(gzip.decompress(base64.b64decode(column["array"]["data"])), column["dtype"])
+        name: np.frombuffer(unzipped(base64.b64decode(column["array"]["data"])), column["dtype"])
         for name, column in attributes["data"]["entries"]
         if isinstance(column, dict)
     }
