@@ -192,6 +192,7 @@ QUICK = [
     ["run", "interventions", "organisn"],
     ["compare", "nowhere", "elsewhere"],
     ["interventions", "nowhere"],
+    ["heads", "nowhere"],
     ["verify", "organism", "--run", "nowhere"],
     ["inspect", "organisn"],
 ]

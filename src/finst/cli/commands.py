@@ -15,6 +15,7 @@ from finst.builtin.organism.training.train import train
 from finst.cli import check as checking
 from finst.cli import compare as comparison
 from finst.cli import effects as effects_table
+from finst.cli import heads as explorer
 from finst.cli import inspect as inspection
 from finst.cli import models as published
 from finst.cli import options
@@ -139,6 +140,12 @@ def effects(_: str, chosen: options.Effects) -> None:
     for place in (chosen.out, chosen.csv, chosen.json):
         _check_place(place)
     print(effects_table.write(chosen))
+
+
+def heads(_: str, chosen: options.Heads) -> None:
+    """``finst heads``."""
+    _check_place(explorer.place_of(chosen))
+    print(f"page: {explorer.write(chosen)}")
 
 
 def models(_: str, chosen: options.Models) -> None:

@@ -120,6 +120,12 @@ COMMANDS = (
         f"{_COMMANDS}:effects",
     ),
     Command(
+        ("heads",),
+        "a page to explore all heads of a run of causal mediation one by one",
+        f"{_OPTIONS}:Heads",
+        f"{_COMMANDS}:heads",
+    ),
+    Command(
         ("explain-discrepancy",),
         "which choices of a reproduction change which results",
         f"{_OPTIONS}:ExplainDiscrepancy",

@@ -174,6 +174,16 @@ class Effects:
 
 
 @dataclass(frozen=True)
+class Heads:
+    """A page on which all heads of a run of causal mediation are explored: maps, filters, and each head's pairs."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """Folder of a finished run of causal mediation."""
+    out: Path | None = None
+    """The page; replaced if it exists. RUN/heads.html if None."""
+
+
+@dataclass(frozen=True)
 class Verify:
     """Measures a random part of a result of MODEL again and compares.
 

@@ -11,6 +11,8 @@ from finst.cli import effects
 from finst.cli.options import Effects, Report, Reproduce
 from finst.errors import FinstError
 from finst.experiments.api import load
+from finst.experiments.cma.heads_page import HEADS_PAGE
+from finst.plans.heads import reproduction_heads
 from finst.plans.models import side_by_side
 from finst.plans.page import PAGE, reproduction_page
 from finst.plans.plan import Plan, read_plan, shipped_plan
@@ -49,7 +51,7 @@ def run(options: Reproduce, console: Console) -> Reproduced:
 
 
 def write_pages(folder: Path, record: Reproduction) -> Path:
-    """Writes the table of all finished interventions and the page of the paper's claims; the page."""
+    """Writes the table of all finished interventions, the page of all heads, and that of the claims, its result."""
     edited = tuple(
         folder / step.name
         for step in record.steps
@@ -60,7 +62,11 @@ def write_pages(folder: Path, record: Reproduction) -> Path:
         page, table, data = (folder / f"interventions.{end}" for end in ("html", "csv", "json"))
         effects.write(Effects(edited, page, table, data))
         interventions = page.name
-    write_atomically(folder / PAGE, reproduction_page(folder, record, interventions).encode())
+    heads = reproduction_heads(folder, record)
+    if heads:
+        write_atomically(folder / HEADS_PAGE, heads.encode())
+    claims = reproduction_page(folder, record, interventions, HEADS_PAGE if heads else "")
+    write_atomically(folder / PAGE, claims.encode())
     return folder / PAGE
 
 

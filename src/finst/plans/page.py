@@ -31,8 +31,10 @@ STYLES: Mapping[Outcome, str] = {
 """The class of a verdict on the page."""
 
 
-def reproduction_page(folder: Path, record: Reproduction, interventions: str = "") -> str:
-    """The page of the reproduction in ``folder``; ``interventions`` is the name of the table of effects beside it.
+def reproduction_page(folder: Path, record: Reproduction, interventions: str = "", heads: str = "") -> str:
+    """The page of the reproduction in ``folder``.
+
+    ``interventions`` and ``heads`` are the names of the table of effects and of the page of all heads beside it.
 
     Shows one trial of every experiment where the model's tokenizer and image processor can be opened.
     Raises FinstError for a finished step whose run is damaged.
@@ -56,6 +58,7 @@ def reproduction_page(folder: Path, record: Reproduction, interventions: str = "
         departures=departures(record, {name: run.spec for name, run in runs.items()}, shipped_plan("full")),
         machine=_machine(runs),
         interventions=interventions,
+        heads=heads,
     )
 
 

@@ -72,7 +72,7 @@ def mediation_page(
     ``summary`` and ``figures`` belong to the experiment, ``example`` is one of its pairs, and ``record`` is the run's
     manifest as plain values.
     """
-    stages = _stage_styles(summary)
+    stages = stage_styles(summary)
     return render(
         "mediation.html.j2",
         PACKAGE,
@@ -102,7 +102,8 @@ def mediation_page(
     )
 
 
-def _stage_styles(summary: xr.Dataset) -> list[StageStyle]:
+def stage_styles(summary: xr.Dataset) -> list[StageStyle]:
+    """How the stages of a summary look, in its order."""
     return [
         StageStyle(key, NAMES[key], STAGE_COLOURS[key], SYMBOLS[STAGE_MARKERS[key]], CLAIMS[key])
         for key in stages_of(summary)
@@ -113,7 +114,7 @@ def mediation_side_by_side(
     sides: Sequence[Side], figures: Sequence[NamedFigure], differences: Sequence[Difference]
 ) -> str:
     """The page of several runs of causal mediation side by side."""
-    stages = _stage_styles(sides[0].summary)
+    stages = stage_styles(sides[0].summary)
     return side_by_side_page(
         [side.label for side in sides],
         [side.record for side in sides],

@@ -64,6 +64,8 @@ class Intervention(Experiment[SpecT]):
     """Units and long names of a unit's variables."""
     shared: ClassVar[Sequence[str]] = ("heads", "warning")
     """Variables that all units of a run have alike."""
+    ranked_by: ClassVar[str] = ""
+    """The stage whose strongest heads it edits; empty where its data name several, or where all stages count."""
     kept: ClassVar[Sequence[str] | None] = None
     """Variables of units that the summary keeps; None for all."""
 

@@ -90,6 +90,7 @@ class Coco(Intervention[CocoSpec]):
     report = InterventionReport(coco_figures, coco_findings, coco_effects)
     attrs = ATTRS
     documentation = DOCUMENTATION
+    ranked_by = STAGE
     shared = ("heads", "warning", "sources", "thumbnail", READING)
 
     def check(self, spec: CocoSpec, reader: Reader) -> None:

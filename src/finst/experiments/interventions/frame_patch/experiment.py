@@ -54,6 +54,7 @@ class FramePatch(Intervention[FramePatchSpec]):
     report = InterventionReport(frame_patch_figures, frame_patch_findings, frame_patch_effects)
     attrs = ATTRS
     documentation = DOCUMENTATION
+    ranked_by = STAGE
 
     def check(self, spec: FramePatchSpec, reader: Reader) -> None:
         """Raises FinstError for numbers out of range, more heads than there are, or unsuitable pictures."""

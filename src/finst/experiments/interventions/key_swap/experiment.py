@@ -38,6 +38,7 @@ class KeySwap(Intervention[KeySwapSpec]):
     report = InterventionReport(key_swap_figures, key_swap_findings, key_swap_effects)
     attrs = ATTRS
     documentation = DOCUMENTATION
+    ranked_by = STAGE
 
     def check(self, spec: KeySwapSpec, reader: Reader) -> None:
         """Raises FinstError for numbers out of range, more heads than there are, or image tokens without places."""

@@ -72,6 +72,7 @@ class Rescue(Intervention[RescueSpec]):
     report = InterventionReport(rescue_figures, rescue_findings, rescue_effects)
     attrs = ATTRS
     documentation = DOCUMENTATION
+    ranked_by = STAGE
     shared = kept = ("heads", "warning", "estimated_from", "estimated_right")
 
     def check(self, spec: RescueSpec, reader: Reader) -> None:

@@ -61,6 +61,7 @@ class Reuse(Intervention[ReuseSpec]):
     report = InterventionReport(reuse_figures, reuse_findings, reuse_effects)
     attrs = ATTRS
     documentation = DOCUMENTATION
+    ranked_by = STAGE
     shared = ("heads", "warning", "estimated_from")
     kept = ("said_before", *shared)
 
