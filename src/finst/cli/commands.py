@@ -19,6 +19,7 @@ from finst.cli import inspect as inspection
 from finst.cli import models as published
 from finst.cli import options
 from finst.cli import reproduce as reproduction
+from finst.cli import score as scoring
 from finst.cli import verify as verification
 from finst.errors import FinstError
 from finst.experiments.api import Run
@@ -89,6 +90,14 @@ def reproduce(_: str, chosen: options.Reproduce) -> int:
     result = reproduction.run(chosen, Console(stderr=True))
     print(result.text)
     return int(not result.record.complete)
+
+
+def score(_: str, chosen: options.Score) -> int:
+    """``finst score``."""
+    _check_place(chosen.page)
+    result = scoring.run(chosen, Console(stderr=True))
+    print(result.text)
+    return int(not result.complete)
 
 
 def explain_discrepancy(_: str, chosen: options.ExplainDiscrepancy) -> None:
