@@ -194,6 +194,10 @@ QUICK = [
     ["interventions", "nowhere"],
     ["verify", "organism", "--run", "nowhere"],
     ["inspect", "organisn"],
+    ["score"],
+    ["score", "organisn"],
+    ["score", "organism", "planted"],
+    ["score", "organism", "--fast", "--full"],
 ]
 
 

@@ -104,7 +104,7 @@ class Score:
 
     finst score MODEL measures what is missing in the folder of its reproduction, and scores it. finst score FOLDER
     scores the reproduction in a folder, and measures nothing. finst score FOLDER FOLDER ... puts the models of several
-    folders side by side on one page. Exit status 1: an experiment that a score needs is not finished.
+    folders side by side on one page. Exit status 1: a planned step that a score needs is not finished.
     """
 
     subjects: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="MODEL|FOLDER [FOLDER ...]")]

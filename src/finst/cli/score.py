@@ -26,7 +26,7 @@ class Scored:
 
     text: str
     complete: bool
-    """Whether every experiment of a single score is finished; true for several."""
+    """Whether every planned step of a single score is finished; true for several."""
 
 
 def run(options: Score, console: Console) -> Scored:

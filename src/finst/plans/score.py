@@ -9,11 +9,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from finst.errors import FinstError
 from finst.experiments.api import Run, load
-from finst.plans.plan import MODEL_FIELDS, Plan
+from finst.plans.plan import MODEL_FIELDS, Plan, Step
 from finst.plans.record import Reproduction, StepRecord, read_record
 from finst.plans.score_keys import KEYS, SCORED, KeyFamily, Unit
 from finst.plans.score_readings import Reading, readings, wrong_level
@@ -26,18 +26,15 @@ from finst.runs.spec import to_json
 FORMAT = 1
 """Version of the file's format."""
 
+NOT_PLANNED = "not planned"
+"""The status of an experiment without a step in the plan."""
+
 FILE, PAGE = "score.json", "score.html"
 """Names of a score's files in the folder of the reproduction."""
 
 
-class _OfExperiment(Protocol):
-    """A step of a plan, or its record."""
-
-    @property
-    def experiment(self) -> str: ...
-
-
-StepT = TypeVar("StepT", bound=_OfExperiment)
+StepT = TypeVar("StepT", Step, StepRecord)
+"""A planned step, or what became of it."""
 
 
 @dataclass(frozen=True)
@@ -104,8 +101,8 @@ class Score:
 
     @property
     def complete(self) -> bool:
-        """Whether every experiment that a score needs is finished."""
-        return all(step.status == "finished" for step in self.steps)
+        """Whether every step that a score needs, of those that the plan has, is finished."""
+        return all(step.status in ("finished", NOT_PLANNED) for step in self.steps)
 
 
 def steps_to_run(plan: Plan) -> tuple[str, ...]:
@@ -176,7 +173,7 @@ def _readings(run: Run) -> Mapping[str, Reading | str]:
 
 def _scored_step(experiment: str, step: StepRecord | None, run: Run | None) -> ScoredStep:
     if step is None:
-        return ScoredStep(experiment, "", "not planned", f"the plan has no step of {experiment}", None, None)
+        return ScoredStep(experiment, "", NOT_PLANNED, f"the plan has no step of {experiment}", None, None)
     if run is None:
         reason = step.reason or {"waiting": "not run yet", "running": "interrupted"}.get(step.status, step.status)
         return ScoredStep(experiment, step.name, step.status, reason, None, None)

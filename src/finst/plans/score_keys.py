@@ -146,8 +146,12 @@ FAMILIES = (
     _similarity("position-at-commas", "rsa-stages", "peak over layers: commas and position of the described (Fig 1c)"),
     _similarity("position-at-last", "rsa-stages", "peak over layers: last token and position of the target (Fig 1c)"),
     _similarity("features-at-last", "rsa-stages", "peak over layers: last token and features of the target (Fig 1c)"),
-    _similarity("relative-given-absolute", "rsa-frame", "peak over layers: place in the arrangement, alone (Fig 2)"),
-    _similarity("absolute-given-relative", "rsa-frame", "peak over layers: place in the picture, alone (Fig 2)"),
+    _similarity(
+        "relative-given-absolute", "rsa-frame", "peak over layers: place among the objects, not in the picture (Fig 2)"
+    ),
+    _similarity(
+        "absolute-given-relative", "rsa-frame", "peak over layers: place in the picture, not among the objects (Fig 2)"
+    ),
     *_effect("steering.{stage}.{row}", "photoreal", "the described thing is named again (Fig 3b)"),
     *_effect("key-swap", "key-swap", "the other object’s colour is answered (Fig 4)"),  # noqa: RUF001
     *_effect("rescue.{grid}", "rescue", "the missing object is named, low entropy (Table 1)"),

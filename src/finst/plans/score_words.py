@@ -4,10 +4,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 
 from finst.plans.score import Number, Score
-from finst.plans.score_keys import PARTS, Unit
+from finst.plans.score_keys import KEYS, PARTS, Unit
 from finst.report.tables import aligned
 from finst.report.wording import counted, listed, number, probability, share
 
@@ -24,6 +25,9 @@ SUFFIXES: Mapping[Unit, str] = {
     "share of the margin": " of the margin",
     "share of the depth": " of the depth",
 }
+
+WHICH = {"high": "distinct objects", "low": "objects that share features"}
+"""Objects by entropy."""
 
 OBJECTS = sorted(PARTS["objects"], key=lambda count: (count != "4", -int(count)))
 """Numbers of objects, in the order in which the sentence prefers their accuracies."""
@@ -73,10 +77,10 @@ def headline(score: Score) -> str:
 
 
 def _accuracy_text(keys: Mapping[str, Number]) -> str:
-    for objects in OBJECTS:
-        at = keys[f"accuracy.high.{objects}"]
+    for (entropy, objects), count in product(WHICH.items(), OBJECTS):
+        at = keys[f"accuracy.{entropy}.{count}"]
         if at.value is not None:
-            return f"the missing one of {objects} distinct objects is named in {value_text(at)} of {sample_text(at)}"
+            return f"the missing one of {count} {objects} is named in {value_text(at)} of {sample_text(at)}"
     return "accuracy was not measured"
 
 
@@ -112,12 +116,21 @@ def rows(score: Score) -> list[tuple[str, ...]]:
 
 
 def missing(score: Score) -> dict[str, list[str]]:
-    """The keys without a value, by the reason."""
+    """The keys without a value, by the reason; ``steering.*`` stands for all keys that begin like that."""
     found: dict[str, list[str]] = {}
     for name, at in score.keys.items():
         if at.value is None:
             found.setdefault(at.reason, []).append(name)
-    return found
+    return {reason: _shortened(names) for reason, names in found.items()}
+
+
+def _shortened(names: Sequence[str]) -> list[str]:
+    """The names, with all that begin with one part in one where none of them is left out."""
+    by_part: dict[str, list[str]] = {}
+    for name in names:
+        by_part.setdefault(name.partition(".")[0], []).append(name)
+    complete = {part for part in by_part if len(by_part[part]) == sum(name.startswith(f"{part}.") for name in KEYS)}
+    return [name for part, those in by_part.items() for name in ([f"{part}.*"] if part in complete else those)]
 
 
 def text_of(score: Score) -> str:
