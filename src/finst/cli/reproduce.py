@@ -16,7 +16,7 @@ from finst.plans.heads import reproduction_heads
 from finst.plans.models import side_by_side
 from finst.plans.page import PAGE, reproduction_page
 from finst.plans.plan import Plan, read_plan, shipped_plan
-from finst.plans.record import Reproduction, StepRecord, read_record
+from finst.plans.record import Reproduction, StepRecord, known_record
 from finst.plans.reproduce import reproduce
 from finst.report.tables import aligned
 from finst.runs.archive import write_atomically
@@ -78,7 +78,7 @@ def report(options: Report) -> Path:
     folders = options.folders
     if len({folder.resolve() for folder in folders}) < len(folders):
         raise FinstError("a folder was given twice: expected different reproductions")
-    records = [recorded(folder) for folder in folders]
+    records = [known_record(folder) for folder in folders]
     if len(folders) == 1:
         if options.out is not None:
             raise FinstError("--out was given for one reproduction, whose page lies in its folder: leave it out")
@@ -86,14 +86,6 @@ def report(options: Report) -> Path:
     out = options.out or Path("models.html")
     write_atomically(out, side_by_side(folders, records, out).encode())
     return out
-
-
-def recorded(folder: Path) -> Reproduction:
-    """The record of the reproduction in ``folder``. Raises FinstError where there is none, or a damaged one."""
-    record = read_record(folder)
-    if record is None:
-        raise FinstError(f"{folder} holds no reproduction: expected a folder that finst reproduce has made")
-    return record
 
 
 def default_folder(model: str) -> Path:

@@ -86,6 +86,14 @@ def read_record(folder: Path) -> Reproduction | None:
         raise FinstError(f"{path} is damaged ({cause}): choose another out folder, or delete this file") from cause
 
 
+def known_record(folder: Path) -> Reproduction:
+    """The record in ``folder``. Raises FinstError where there is none, and as ``read_record`` does."""
+    record = read_record(folder)
+    if record is None:
+        raise FinstError(f"{folder} holds no reproduction: expected a folder that finst reproduce has made")
+    return record
+
+
 def key_of(experiment: str, spec: Mapping[str, Any], weights: str, heads: str) -> str:
     """Equal keys mean equal results. ``heads`` is the key of the step whose heads the step edits, or ""."""
     text = json.dumps([experiment, dict(spec), weights, heads], sort_keys=True)

@@ -14,7 +14,7 @@ from typing import TypeVar
 from finst.errors import FinstError
 from finst.experiments.api import Run, load
 from finst.plans.plan import MODEL_FIELDS, Plan, Step
-from finst.plans.record import Reproduction, StepRecord, read_record
+from finst.plans.record import Reproduction, StepRecord, known_record
 from finst.plans.score_keys import KEYS, SCORED, KeyFamily, Unit
 from finst.plans.score_readings import Reading, readings, wrong_level
 from finst.report.status import Status
@@ -128,9 +128,7 @@ def score_of(folder: Path) -> Score:
     Keys of a step that is not finished have no value and say why. Raises FinstError for a folder without a
     reproduction, and for a damaged record or run.
     """
-    record = read_record(folder)
-    if record is None:
-        raise FinstError(f"{folder} holds no reproduction: expected a folder such as finst score MODEL writes")
+    record = known_record(folder)
     planned = _first_steps(record.steps)
     runs = {experiment: load(folder / step.name) for experiment, step in planned.items() if step.status == "finished"}
     steps = {name: _scored_step(name, planned.get(name), runs.get(name)) for name in SCORED}
