@@ -195,6 +195,10 @@ QUICK = [
     ["heads", "nowhere"],
     ["verify", "organism", "--run", "nowhere"],
     ["inspect", "organisn"],
+    ["score"],
+    ["score", "organisn"],
+    ["score", "organism", "planted"],
+    ["score", "organism", "--fast", "--full"],
 ]
 
 

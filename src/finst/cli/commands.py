@@ -20,6 +20,7 @@ from finst.cli import inspect as inspection
 from finst.cli import models as published
 from finst.cli import options
 from finst.cli import reproduce as reproduction
+from finst.cli import score as scoring
 from finst.cli import verify as verification
 from finst.errors import FinstError
 from finst.experiments.api import Run
@@ -96,6 +97,14 @@ def report(_: str, chosen: options.Report) -> None:
     """``finst report``."""
     _check_place(chosen.out)
     print(f"page: {reproduction.report(chosen)}")
+
+
+def score(_: str, chosen: options.Score) -> int:
+    """``finst score``."""
+    _check_place(chosen.page)
+    result = scoring.run(chosen, Console(stderr=True))
+    print(result.text)
+    return int(not result.complete)
 
 
 def explain_discrepancy(_: str, chosen: options.ExplainDiscrepancy) -> None:

@@ -85,6 +85,12 @@ COMMANDS = (
         f"{_OPTIONS}:Reproduce",
         f"{_COMMANDS}:reproduce",
     ),
+    Command(
+        ("score",),
+        "the numbers by which a checkpoint is tracked, or several side by side",
+        f"{_OPTIONS}:Score",
+        f"{_COMMANDS}:score",
+    ),
     *(
         Command(("run", entry.name), entry.summary, entry.spec_place, f"{_COMMANDS}:run_experiment", "run")
         for entry in ENTRIES

@@ -8,9 +8,11 @@ from typing import Annotated, Generic, Literal, TypeVar
 
 import tyro
 
+from finst.errors import FinstError
 from finst.experiments.interventions.spec import InterventionSpec
 from finst.experiments.reproduction.spec import DiscrepancySpec
 from finst.options import Dtype, Entropy, Placement
+from finst.plans.subjects import reproductions
 from finst.scenes.renders.spec import RenderSpec
 
 SpecT = TypeVar("SpecT")
@@ -94,6 +96,64 @@ class Reproduce:
     """Number format of the model. The 16-bit formats are noisier than the scores of many heads."""
     device: str = "auto"
     """Where the model runs: auto, cpu, cuda, cuda:N or, over all GPUs, cuda:all."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """The numbers by which a checkpoint is tracked and compared: score.json and score.html; or several side by side.
+
+    finst score MODEL measures what is missing in the folder of its reproduction, and scores it. finst score FOLDER
+    scores the reproduction in a folder, and measures nothing. finst score FOLDER FOLDER ... puts the models of several
+    folders side by side on one page. Exit status 1: a planned step that a score needs is not finished.
+    """
+
+    subjects: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="MODEL|FOLDER [FOLDER ...]")]
+    """A built-in model, folder of a checkpoint or Hugging Face hub id; or folders of reproductions."""
+    fast: Flag = False
+    """The small plan; this is the default where the folder holds no reproduction, whose own plan is used otherwise."""
+    full: Flag = False
+    """The plan with the paper's numbers of trials."""
+    plan: Path | None = None
+    """A plan of one's own, a TOML file such as plan.toml in the folder of a reproduction."""
+    out: Path | None = None
+    """Folder of the model's reproduction, new or resumed. runs/reproduce-MODEL if None, as of finst reproduce."""
+    page: Path | None = None
+    """The page of several folders; replaced if it exists. scores.html if None."""
+    markdown: Flag = False
+    """Prints the table as Markdown."""
+    revision: str | None = None
+    """Branch, tag or commit of a hub id."""
+    dtype: Dtype = "float32"
+    """Number format of the model. The 16-bit formats are noisier than the scores of many heads."""
+    device: str = "auto"
+    """Where the model runs: auto, cpu, cuda, cuda:N or, over all GPUs, cuda:all."""
+
+    def check(self) -> None:
+        """Raises FinstError for names that are neither one model nor folders of reproductions, and for options that do
+        not apply to them."""
+        check_one_plan(self)
+        folders = reproductions(self.subjects)
+        if len(folders) < 2 and self.page is not None:
+            raise FinstError(
+                "--page was given: expected two or more folders, as the page of one score is in its folder"
+            )
+        given = [name for name in _OF_MODELS if getattr(self, name) != getattr(Score, name)]
+        if folders and given:
+            raise FinstError(
+                f"--{given[0]} was given, but {folders[0]} holds a reproduction, whose numbers are measured: expected "
+                "a model, or no such option"
+            )
+
+
+def check_one_plan(options: Reproduce | Score) -> None:
+    """Raises FinstError for more than one plan."""
+    named = [name for name in ("fast", "full", "plan") if getattr(options, name)]
+    if len(named) > 1:
+        raise FinstError(f"--{named[0]} and --{named[1]} were given: expected one plan")
+
+
+_OF_MODELS = ("fast", "full", "plan", "out", "revision", "dtype", "device")
+"""Options of ``Score`` that say how a model is measured."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from finst.cli import effects
-from finst.cli.options import Effects, Report, Reproduce
+from finst.cli.options import Effects, Report, Reproduce, Score, check_one_plan
 from finst.errors import FinstError
 from finst.experiments.api import load
 from finst.experiments.cma.heads_page import HEADS_PAGE
@@ -44,7 +44,7 @@ def run(options: Reproduce, console: Console) -> Reproduced:
     """
     plan = chosen_plan(options)
     model = ModelSpec(options.model, options.revision, options.dtype, options.device)
-    folder = options.out or Path("runs") / f"reproduce-{Path(options.model).name}"
+    folder = options.out or default_folder(options.model)
     record = reproduce(plan, model, folder, only=options.only, console=console)
     write_pages(folder, record)
     return Reproduced(folder, record)
@@ -96,11 +96,14 @@ def recorded(folder: Path) -> Reproduction:
     return record
 
 
-def chosen_plan(options: Reproduce) -> Plan:
-    """The plan that the options name; the small one if they name none."""
-    named = [name for name in ("fast", "full", "plan") if getattr(options, name)]
-    if len(named) > 1:
-        raise FinstError(f"--{named[0]} and --{named[1]} were given: expected one plan")
+def default_folder(model: str) -> Path:
+    """The folder of a model's reproduction where none is given."""
+    return Path("runs") / f"reproduce-{Path(model).name}"
+
+
+def chosen_plan(options: Reproduce | Score) -> Plan:
+    """The plan that the options name; the small one if they name none. Raises FinstError for more than one."""
+    check_one_plan(options)
     if options.plan is not None:
         return read_plan(options.plan)
     return shipped_plan("full" if options.full else "fast")

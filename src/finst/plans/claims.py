@@ -88,7 +88,7 @@ def _similar(role: str, comparison: str, run: Run) -> Judged:
 
 def _effect(number: int, run: Run, *, harms: bool = False) -> Judged:
     """One effect of an intervention, by its place among all that its experiment reports."""
-    row = _effects(run)[number]
+    row = effects_of(run)[number]
     numbers = (
         f"{row.before.text} before, {row.after.text} after ({row.setting}), n = {counted(row.n, 'trial')}, "
         f"{probability(row.p, 'no edit')}; {row.controls_text}"
@@ -96,19 +96,20 @@ def _effect(number: int, run: Run, *, harms: bool = False) -> Judged:
     return Judged(outcome_of(row, alpha=float(run.summary.attrs["alpha"]), harms=harms), numbers)
 
 
-def _effects(run: Run) -> Sequence[EffectRow]:
+def effects_of(run: Run) -> Sequence[EffectRow]:
+    """All effects of a run of an intervention, in the order of its report."""
     return run.experiment.report.effects(run.summary)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _everywhere(part: str, run: Run) -> Judged:
     """All effects whose name has ``part``, such as a stage in both rows of drawings: holds only if all hold."""
-    numbers = [number for number, row in enumerate(_effects(run)) if part in row.measured]
+    numbers = [number for number, row in enumerate(effects_of(run)) if part in row.measured]
     each = [_effect(number, run) for number in numbers]
     outcomes = [one.outcome for one in each]
     weakest: Outcome = next(
         outcome for outcome in ("fails", "not testable", "undecided", "holds") if outcome in outcomes
     )
-    texts = (f"{_effects(run)[number].measured}: {one.numbers}" for number, one in zip(numbers, each, strict=True))
+    texts = (f"{effects_of(run)[number].measured}: {one.numbers}" for number, one in zip(numbers, each, strict=True))
     return Judged(weakest, "\n".join(texts) if len(each) > 1 else each[0].numbers)
 
 

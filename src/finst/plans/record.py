@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from finst.errors import FinstError
+from finst.plans.subjects import RECORD
 from finst.runs.archive import write_atomically
 from finst.runs.spec import from_json, to_json
 
@@ -63,7 +64,7 @@ class Reproduction:
 
 def record_path(folder: Path) -> Path:
     """Where the record of the reproduction in ``folder`` is, or will be."""
-    return folder / "reproduction.json"
+    return folder / RECORD
 
 
 def write_record(folder: Path, record: Reproduction) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from jaxtyping import Float
 
 from finst.analysis import mediation, statistics
 from finst.analysis.headsets import top_k
@@ -138,11 +139,16 @@ def _by_condition(stages: Sequence[dict[str, np.ndarray]]) -> dict[str, tuple[tu
     }
 
 
-def _margin(part: xr.Dataset, usable: np.ndarray) -> tuple[float, float]:
-    """Mean and standard error of the clean margin of a1 over a1*; NaN where there are too few pairs."""
+def clean_margins(part: xr.Dataset) -> Float[np.ndarray, "pair"]:
+    """M(c1)[a1] - M(c1)[a1*] of every pair of one condition, in logits: what a score would have to undo."""
     logits = part["unedited_logits"].astype(np.float64)
     kept, other = (logits.sel(colour=part[answer].item()).values for answer in ("original", "counterfactual"))
-    margin = (kept - other)[usable]
+    return kept - other
+
+
+def _margin(part: xr.Dataset, usable: np.ndarray) -> tuple[float, float]:
+    """Mean and standard error of the clean margin of a1 over a1*; NaN where there are too few pairs."""
+    margin = clean_margins(part)[usable]
     if len(margin) < 2:
         return float(margin.mean()) if len(margin) else float("nan"), float("nan")
     return float(statistics.mean(margin)), float(statistics.standard_error(margin))
