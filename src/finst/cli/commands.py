@@ -18,6 +18,7 @@ from finst.cli import effects as effects_table
 from finst.cli import inspect as inspection
 from finst.cli import models as published
 from finst.cli import options
+from finst.cli import rehearse as rehearsing
 from finst.cli import reproduce as reproduction
 from finst.cli import verify as verification
 from finst.errors import FinstError
@@ -89,6 +90,13 @@ def reproduce(_: str, chosen: options.Reproduce) -> int:
     result = reproduction.run(chosen, Console(stderr=True))
     print(result.text)
     return int(not result.record.complete)
+
+
+def rehearse(_: str, chosen: options.Rehearse) -> int:
+    """``finst rehearse``."""
+    result = rehearsing.run(chosen, Console(stderr=True))
+    print(result.text)
+    return int(any(step.sample is None for step in result.steps))
 
 
 def explain_discrepancy(_: str, chosen: options.ExplainDiscrepancy) -> None:

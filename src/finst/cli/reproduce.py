@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
 from finst.cli import effects
-from finst.cli.options import Effects, Reproduce
-from finst.errors import FinstError
+from finst.cli.options import Effects, PlanChoice, Reproduce
+from finst.cli.rehearse import chosen_plan, forecast, rehearsal_command
 from finst.experiments.api import load
 from finst.plans.page import PAGE, reproduction_page
-from finst.plans.plan import Plan, read_plan, shipped_plan
+from finst.plans.plan import Plan
 from finst.plans.record import Reproduction, StepRecord
-from finst.plans.reproduce import reproduce
+from finst.plans.reproduce import is_finished, reproduce
+from finst.rehearsal.estimate import StepEstimate
+from finst.rehearsal.known import key_of, known
 from finst.report.tables import aligned
 from finst.runs.archive import write_atomically
+from finst.runs.finished import manifest_of
+from finst.runs.progress import print_line
+from finst.runs.spec import to_json
+from finst.vlm.open import open_reader
 from finst.vlm.spec import ModelSpec
 
 
@@ -42,7 +49,9 @@ def run(options: Reproduce, console: Console) -> Reproduced:
     plan = chosen_plan(options)
     model = ModelSpec(options.model, options.revision, options.dtype, options.device)
     folder = options.out or Path("runs") / f"reproduce-{Path(options.model).name}"
-    record = reproduce(plan, model, folder, only=options.only, console=console)
+    estimates = _said_before(options, plan, model, folder, console)
+    expected = {name: step.total.value for name, step in estimates.items()}
+    record = reproduce(plan, model, folder, only=options.only, console=console, expected=expected)
     edited = tuple(
         folder / step.name
         for step in record.steps
@@ -57,14 +66,25 @@ def run(options: Reproduce, console: Console) -> Reproduced:
     return Reproduced(folder, record)
 
 
-def chosen_plan(options: Reproduce) -> Plan:
-    """The plan that the options name; the small one if they name none."""
-    named = [name for name in ("fast", "full", "plan") if getattr(options, name)]
-    if len(named) > 1:
-        raise FinstError(f"--{named[0]} and --{named[1]} were given: expected one plan")
-    if options.plan is not None:
-        return read_plan(options.plan)
-    return shipped_plan("full" if options.full else "fast")
+def _said_before(
+    options: PlanChoice, plan: Plan, model: ModelSpec, folder: Path, console: Console
+) -> Mapping[str, StepEstimate]:
+    """Estimates of the steps that are to be run; prints what they say, or the command that makes them."""
+    reader = open_reader(model.model, revision=model.revision)
+    steps = plan.with_heads(options.only or [step.name for step in plan.steps])
+    specs = [(step, step.spec(model)) for step in steps]
+    keys = {
+        step.name: key_of(step, spec, reader, model) for step, spec in specs if not _finished(folder / step.name, spec)
+    }
+    estimates = known(keys, folder)
+    for line in forecast(estimates, [*keys], rehearsal_command(options)):
+        print_line(console, line)
+    return estimates
+
+
+def _finished(folder: Path, spec: object) -> bool:
+    """Whether the folder holds a finished run with these settings."""
+    return is_finished(folder) and manifest_of(folder).spec == to_json(spec)
 
 
 def _time(step: StepRecord) -> str:
