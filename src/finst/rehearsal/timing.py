@@ -27,7 +27,7 @@ from finst.vlm.open import VLM
 ResultT = TypeVar("ResultT")
 
 LONG_ENOUGH_S = 3.0
-"""Statistics that take so long are not timed at a larger size."""
+"""Statistics that take so long are not timed at a larger size, and units that do are not measured again."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,21 +124,29 @@ def _preparations(run: Rehearsed, vlm: VLM) -> tuple[Any, list[int], list[float]
 
 
 def _units(run: Rehearsed, vlm: VLM, prepared: Any) -> tuple[xr.Dataset, UnitTimes]:
-    """All trials of the run, and the times of units: of its first ones and of a larger one measured again, now warm."""
+    """All trials of the run, and the times of its units, with storing and reading.
+
+    The first ones are measured again, warm, and a larger one, unless units take so long that what comes with each unit
+    is a small part of it.
+    """
     units, manifest = units_of(run.name, run.small), manifest_of(run.folder)
     folder = RunFolder(run.folder, run.name, manifest.spec)
     read = [timed(lambda index=index: _stored_again(folder, index)) for index in range(len(units))]
+    data, storing = joined([part for part, _ in read], _dim(run)), [seconds for _, seconds in read]
     measuring = [manifest.unit_seconds[f"{index:05d}"] for index in range(len(units))]
+
+    def small() -> list[tuple[int, float]]:
+        return [(len(unit.trials), sum(both)) for unit, *both in zip(units, measuring, storing, strict=True)]
+
+    if min(measuring) > LONG_ENOUGH_S:
+        return data, UnitTimes(small(), None)
     spec, larger, like = _larger_unit(run, units)
     for index in range(max(1, like)):
         measuring[index] = timed(lambda unit=units[index]: run.experiment.measure(vlm, run.small, unit, prepared))[1]
-    storing = [seconds for _, seconds in read]
-    small = [(len(unit.trials), seconds + more) for unit, seconds, more in zip(units, measuring, storing, strict=True)]
     if like == 0:
-        return joined([data for data, _ in read], _dim(run)), UnitTimes(small, None)
+        return data, UnitTimes(small(), None)
     seconds = timed(lambda: run.experiment.measure(vlm, spec, larger, prepared))[1]
-    together = (len(larger.trials), seconds + sum(storing[:like]))
-    return joined([data for data, _ in read], _dim(run)), UnitTimes(small, together, like)
+    return data, UnitTimes(small(), (len(larger.trials), seconds + sum(storing[:like])), like)
 
 
 def _larger_unit(run: Rehearsed, units: Sequence[Unit]) -> tuple[Any, Unit, int]:
