@@ -38,12 +38,12 @@ permutations = 9
 bootstraps = 9
 [[step]]
 experiment = "coco"
-pictures = 16
+pictures = 8
 splits = 1
 ks = [1]
 draws = 1
-naming_tokens = 4
-tokens = 4
+naming_tokens = 2
+tokens = 2
 """
 
 
@@ -66,10 +66,10 @@ def test_a_rehearsal_of_random_weights_measures_every_step_and_a_reproduction_sa
     # Nothing is answered right, and the same work is done: cma alone would refuse these weights, coco too.
     result = rehearse(parse_plan(PLAN, "plan"), model, out, console=quiet)
     assert [(step.name, step.reason) for step in result.steps] == [("accuracy", ""), ("cma", ""), ("coco", "")]
-    assert [(step.trials, step.units) for step in result.steps] == [(12, 1), (8, 2), (16, 1)]
+    assert [(step.trials, step.units) for step in result.steps] == [(12, 1), (8, 2), (8, 1)]
     samples = [step.sample for step in result.steps]
     assert [(s.trials, s.units, s.pictures, s.statistics) for s in samples if s] == [
-        (2, 1, 0, 12), (4, 4, 0, 8), (8, 4, 16, 16)
+        (2, 1, 0, 12), (4, 4, 0, 8), (8, 4, 8, 8)
     ]  # fmt: skip
     for step in result.steps:
         parts = (step.prepare, step.measure, step.statistics, step.report)

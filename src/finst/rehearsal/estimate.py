@@ -140,7 +140,7 @@ def between(span: Span) -> str:
 
 def _row(step: StepEstimate) -> tuple[str, ...]:
     if step.sample is None:
-        return (step.name, f"no estimate: {step.reason}", *[""] * 6)
+        return (step.name, "no estimate", *[""] * 5, step.reason)
     gpu = "–" if step.gpu_bytes is None else size(step.gpu_bytes)
     times = (duration(step.total.value), between(step.total), duration(step.fixed))
     return (step.name, *times, size(step.host_bytes), gpu, size(step.disk_bytes), _basis(step, step.sample))

@@ -91,7 +91,7 @@ def of_statistics(sizes: Sequence[int], seconds: Sequence[float], planned: int) 
     if planned == sizes[-1]:
         return _at(seconds[-1]), min(seconds)
     n, times = np.array(sizes, dtype=float), np.array(seconds)
-    terms = np.stack([np.ones_like(n), n, n**2], axis=1)[:, : len(n)]
+    terms = np.stack([np.ones_like(n), n, n**2], axis=1)
     factors = _least_squares(terms / times[:, None], np.ones_like(times))
     value = float(sum(factor * planned**power for power, factor in enumerate(factors)))
     last = seconds[-1]

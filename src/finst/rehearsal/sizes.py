@@ -7,6 +7,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
+from finst.experiments.interventions.reuse.design import GRID
 from finst.experiments.registry import experiment_of
 from finst.experiments.units import square
 from finst.runs.experiment import Unit
@@ -85,7 +86,8 @@ def estimated_from(name: str, spec: Any) -> int:
         return count(name, spec)
     if name == "rescue":
         return sum(len(square(grid).cells) ** 2 * each for grid, each in zip(spec.grids, spec.estimation, strict=True))
-    return getattr(spec, "estimation", 0)
+    pictures = getattr(spec, "estimation", 0)
+    return pictures * {"reuse": len(GRID.cells) ** 2, "transfer": len(getattr(spec, "tasks", ()))}.get(name, 1)
 
 
 def units_of(name: str, spec: Any) -> tuple[Unit, ...]:

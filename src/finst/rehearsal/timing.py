@@ -27,7 +27,7 @@ from finst.vlm.open import VLM
 ResultT = TypeVar("ResultT")
 
 LONG_ENOUGH_S = 3.0
-"""Statistics that take so long are not timed at a larger size, and units that do are not measured again."""
+"""Statistics that take so long are not timed at a still larger size, and units that do are not measured again."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,12 +172,13 @@ def _stored_again(folder: RunFolder, index: int) -> xr.Dataset:
 
 
 def _statistics(run: Rehearsed, vlm: VLM, data: xr.Dataset) -> tuple[list[int], list[float], float]:
-    """Numbers of trials, doubled until that takes long or is the plan's, seconds of statistics, and of the report."""
+    """Numbers of trials (the run's, doubled until that takes long or is the plan's, but once in any case), seconds of
+    statistics of each, and of the report on the last."""
     counted = tuple(field for field in SMALLEST[run.name] if field != "estimation")
     sizes: list[int] = []
     times: list[float] = []
     planned, times_larger, spec, summary = count(run.name, run.whole), 1, run.small, xr.Dataset()
-    while not sizes or (sizes[-1] < planned and times[-1] < LONG_ENOUGH_S):
+    while not sizes or (sizes[-1] < planned and (len(sizes) == 1 or times[-1] < LONG_ENOUGH_S)):
         larger = resized(run.name, run.whole, times_larger, only=counted)
         spec = replace(in_units_of(run.small, run.whole), **{name: getattr(larger, name) for name in counted})
         parts = repeated(data, units_of(run.name, spec), _dim(run))
