@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -16,30 +18,39 @@ from finst.vlm.published import Shape
 
 
 def random_vlm(shape: Shape, dtype: torch.dtype, device: torch.device, seed: int = 0) -> VLM:
-    """The transformers model of this shape, created on ``device`` in ``dtype`` without a copy in host memory.
+    """``with_random_weights`` for a shape; the reader has no tokenizer and no image processor.
+
+    Raises FinstError as ``with_random_weights`` does, and when finst has no family for the architecture.
+    """
+    family = family_of(shape.model_type)
+    return with_random_weights(
+        Reader(shape.name, Path(), None, shape.config(), None, None, family), dtype, device, seed
+    )
+
+
+def with_random_weights(reader: Reader, dtype: torch.dtype, device: torch.device, seed: int = 0) -> VLM:
+    """The transformers model of this configuration, created on ``device`` in ``dtype`` without a copy in host memory.
 
     Matrices are normal with a standard deviation of 1/sqrt(fan-in), so that every projection keeps the scale of its
     input and attention is far from uniform; norms are 1, biases 0. Buffers, such as rotary tables, are the modules'
-    own. The reader has no tokenizer and no image processor. Raises FinstError when finst has no family for the
-    architecture, and when the device has less memory than the weights take.
+    own. Raises FinstError when the device has less memory than the weights take.
     """
-    family = family_of(shape.model_type)
-    _check_room(shape, dtype, device)
+    _check_room(reader, dtype, device)
     others = [device] if device.type == "cuda" else []
     with quiet(), torch.random.fork_rng(devices=others), device:
-        model = AutoModelForImageTextToText.from_config(shape.config(), dtype=dtype)
+        model = AutoModelForImageTextToText.from_config(deepcopy(reader.config), dtype=dtype)
     _randomise(model, torch.Generator(device).manual_seed(seed))
-    reader = Reader(shape.name, Path(), None, model.config, None, None, family)
-    return VLM(reader, model.eval().requires_grad_(False))
+    return VLM(replace(reader, config=model.config), model.eval().requires_grad_(False))
 
 
-def _check_room(shape: Shape, dtype: torch.dtype, device: torch.device) -> None:
-    with quiet():
-        needed = shape.parameters()
+def _check_room(reader: Reader, dtype: torch.dtype, device: torch.device) -> None:
+    with quiet(), torch.device("meta"):
+        skeleton = AutoModelForImageTextToText.from_config(deepcopy(reader.config))
+    needed = sum(parameter.numel() for parameter in skeleton.parameters())
     taken, available = needed * dtype.itemsize, _memory(device)
     if taken > available:
         raise FinstError(
-            f"{shape.name} has {needed:,} weights, {taken / 2**30:.1f} GiB in {str(dtype).removeprefix('torch.')}, and "
+            f"{reader.id} has {needed:,} weights, {taken / 2**30:.1f} GiB in {str(dtype).removeprefix('torch.')}, and "
             f"{device.type} has {available / 2**30:.1f} GiB: expected a smaller shape, a shorter dtype or another "
             "device"
         )

@@ -19,6 +19,7 @@ from finst.cli import heads as explorer
 from finst.cli import inspect as inspection
 from finst.cli import models as published
 from finst.cli import options
+from finst.cli import rehearse as rehearsing
 from finst.cli import reproduce as reproduction
 from finst.cli import score as scoring
 from finst.cli import verify as verification
@@ -105,6 +106,13 @@ def score(_: str, chosen: options.Score) -> int:
     result = scoring.run(chosen, Console(stderr=True))
     print(result.text)
     return int(not result.complete)
+
+
+def rehearse(_: str, chosen: options.Rehearse) -> int:
+    """``finst rehearse``."""
+    result = rehearsing.run(chosen, Console(stderr=True))
+    print(result.text)
+    return int(any(step.sample is None for step in result.steps))
 
 
 def explain_discrepancy(_: str, chosen: options.ExplainDiscrepancy) -> None:

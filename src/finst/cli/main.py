@@ -91,6 +91,13 @@ COMMANDS = (
         f"{_OPTIONS}:Score",
         f"{_COMMANDS}:score",
     ),
+    Command(
+        ("rehearse",),
+        "whether such a plan will run here, and how long it will take, without weights",
+        f"{_OPTIONS}:Rehearse",
+        f"{_COMMANDS}:rehearse",
+        shapes=True,
+    ),
     *(
         Command(("run", entry.name), entry.summary, entry.spec_place, f"{_COMMANDS}:run_experiment", "run")
         for entry in ENTRIES

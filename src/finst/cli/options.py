@@ -70,13 +70,8 @@ Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 
 
 @dataclass(frozen=True)
-class Reproduce:
-    """Every experiment of the paper with MODEL, from one plan, and one page of what holds.
-
-    The model is opened once. A second call resumes; after a change of the plan only what changed is run again. An
-    experiment that MODEL cannot run, or that fails, is recorded with its reason and the rest runs. Exit status 1: at
-    least one is not finished.
-    """
+class PlanChoice:
+    """Which plan, and which of its steps."""
 
     model: ModelName
     """Built-in model, folder of a checkpoint, or Hugging Face hub id."""
@@ -87,15 +82,39 @@ class Reproduce:
     plan: Path | None = None
     """A plan of one's own, a TOML file such as plan.toml in the folder of a reproduction."""
     only: tuple[str, ...] = ()
-    """Steps of the plan to run now, besides those whose heads they edit; all by default."""
-    out: Path | None = None
-    """Folder: a new one, or that of the same model, which is then resumed. runs/reproduce-MODEL if None."""
+    """Steps of the plan, besides those whose heads they edit; all by default."""
     revision: str | None = None
     """Branch, tag or commit of a hub id."""
     dtype: Dtype = "float32"
     """Number format of the model. The 16-bit formats are noisier than the scores of many heads."""
     device: str = "auto"
     """Where the model runs: auto, cpu, cuda, cuda:N or, over all GPUs, cuda:all."""
+
+
+@dataclass(frozen=True)
+class Reproduce(PlanChoice):
+    """Every experiment of the paper with MODEL, from one plan, and one page of what holds.
+
+    The model is opened once. A second call resumes; after a change of the plan only what changed is run again. An
+    experiment that MODEL cannot run, or that fails, is recorded with its reason and the rest runs. Exit status 1: at
+    least one is not finished.
+    """
+
+    out: Path | None = None
+    """Folder: a new one, or that of the same model, which is then resumed. runs/reproduce-MODEL if None."""
+
+
+@dataclass(frozen=True)
+class Rehearse(PlanChoice):
+    """Will the whole paper run here, and how long will it take? Every experiment of a plan at a small size.
+
+    MODEL may be the name of a published shape, such as qwen2-vl-7b. Models other than the built-in ones have random
+    weights of the true shape, so no weights are needed. Exit status 1: at least one experiment has no estimate.
+    """
+
+    out: Path | None = None
+    """Folder for rehearsal.json and rehearsal.csv: a new one, or that of an earlier rehearsal.
+    runs/rehearse-MODEL if None."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +164,7 @@ class Score:
             )
 
 
-def check_one_plan(options: Reproduce | Score) -> None:
+def check_one_plan(options: PlanChoice | Score) -> None:
     """Raises FinstError for more than one plan."""
     named = [name for name in ("fast", "full", "plan") if getattr(options, name)]
     if len(named) > 1:

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 
 from finst.cli import effects
-from finst.cli.options import Effects, Report, Reproduce, Score, check_one_plan
+from finst.cli.options import Effects, PlanChoice, Report, Reproduce
+from finst.cli.plans import chosen_plan, default_folder
+from finst.cli.rehearse import forecast, rehearsal_command
 from finst.errors import FinstError
 from finst.experiments.api import load
 from finst.experiments.cma.heads_page import HEADS_PAGE
 from finst.plans.heads import reproduction_heads
 from finst.plans.models import side_by_side
 from finst.plans.page import PAGE, reproduction_page
-from finst.plans.plan import Plan, read_plan, shipped_plan
+from finst.plans.plan import Plan
 from finst.plans.record import Reproduction, StepRecord, known_record
-from finst.plans.reproduce import reproduce
+from finst.plans.reproduce import is_finished, reproduce
+from finst.rehearsal.estimate import StepEstimate
+from finst.rehearsal.known import key_of, known
 from finst.report.tables import aligned
 from finst.runs.archive import write_atomically
+from finst.runs.finished import manifest_of
+from finst.runs.progress import print_line
+from finst.runs.spec import to_json
+from finst.vlm.open import open_reader
 from finst.vlm.spec import ModelSpec
 
 
@@ -45,7 +54,9 @@ def run(options: Reproduce, console: Console) -> Reproduced:
     plan = chosen_plan(options)
     model = ModelSpec(options.model, options.revision, options.dtype, options.device)
     folder = options.out or default_folder(options.model)
-    record = reproduce(plan, model, folder, only=options.only, console=console)
+    estimates = _said_before(options, plan, model, folder, console)
+    expected = {name: step.total.value for name, step in estimates.items()}
+    record = reproduce(plan, model, folder, only=options.only, console=console, expected=expected)
     write_pages(folder, record)
     return Reproduced(folder, record)
 
@@ -88,17 +99,25 @@ def report(options: Report) -> Path:
     return out
 
 
-def default_folder(model: str) -> Path:
-    """The folder of a model's reproduction where none is given."""
-    return Path("runs") / f"reproduce-{Path(model).name}"
+def _said_before(
+    options: PlanChoice, plan: Plan, model: ModelSpec, folder: Path, console: Console
+) -> Mapping[str, StepEstimate]:
+    """Estimates of the steps that are to be run; prints what they say, or the command that makes them."""
+    reader = open_reader(model.model, revision=model.revision)
+    steps = plan.with_heads(options.only or [step.name for step in plan.steps])
+    specs = [(step, step.spec(model)) for step in steps]
+    keys = {
+        step.name: key_of(step, spec, reader, model) for step, spec in specs if not _finished(folder / step.name, spec)
+    }
+    estimates = known(keys, folder)
+    for line in forecast(estimates, [*keys], rehearsal_command(options)):
+        print_line(console, line)
+    return estimates
 
 
-def chosen_plan(options: Reproduce | Score) -> Plan:
-    """The plan that the options name; the small one if they name none. Raises FinstError for more than one."""
-    check_one_plan(options)
-    if options.plan is not None:
-        return read_plan(options.plan)
-    return shipped_plan("full" if options.full else "fast")
+def _finished(folder: Path, spec: object) -> bool:
+    """Whether the folder holds a finished run with these settings."""
+    return is_finished(folder) and manifest_of(folder).spec == to_json(spec)
 
 
 def _time(step: StepRecord) -> str:

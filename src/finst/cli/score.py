@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from finst.cli.options import Score
-from finst.cli.reproduce import chosen_plan, default_folder
+from finst.cli.plans import chosen_plan, default_folder
 from finst.plans.plan import Plan, read_plan
 from finst.plans.reproduce import reproduce
 from finst.plans.score import PAGE, score_of, steps_to_run, write_score

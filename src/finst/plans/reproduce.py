@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from rich.console import Console
@@ -17,6 +18,7 @@ from finst.experiments.cma.stored import head_maps
 from finst.experiments.registry import experiment_of
 from finst.plans.plan import Plan, Step
 from finst.plans.record import FORMAT, Reproduction, Status, StepRecord, key_of, read_record, write_record
+from finst.plans.view import PlanView, plan_view
 from finst.runs import executor
 from finst.runs.archive import write_atomically
 from finst.runs.finished import manifest_of
@@ -37,49 +39,64 @@ class _Work:
     vlm: VLM
     out: Path
     console: Console
+    view: PlanView
+    experiments: Callable[[str], Any]
 
 
 def reproduce(
-    plan: Plan, model: ModelSpec, out: Path, *, only: Sequence[str] = (), console: Console | None = None
+    plan: Plan,
+    model: ModelSpec,
+    out: Path,
+    *,
+    only: Sequence[str] = (),
+    console: Console | None = None,
+    vlm: VLM | None = None,
+    experiments: Callable[[str], Any] = experiment_of,
+    expected: Mapping[str, float] = MappingProxyType({}),
 ) -> Reproduction:
     """Runs the steps of ``plan`` with this model into folders of their names under ``out``.
 
     ``only`` names the steps to run, besides those whose heads they edit; all by default. A step that the model cannot
     run, or that fails, is recorded with its reason and the rest runs. A second call resumes: finished steps with
     unchanged settings, weights and heads are not run again, and runs of others are moved to the folder ``earlier``.
-    Raises FinstError, before any weight loads, for an unknown model or step, a plan of which the model can run nothing,
-    and a folder that holds anything else. KeyboardInterrupt passes, and what is measured is kept.
+    ``vlm`` is the model if it is already open. ``experiments`` gives the experiment of a name. ``expected`` has the
+    seconds that a rehearsal expects of steps, for the progress. Raises FinstError, before any weight loads, for an
+    unknown model or step, a plan of which the model can run nothing, and a folder that holds anything else.
+    KeyboardInterrupt passes, and what is measured is kept.
     """
     console = console or Console(stderr=True)
     chosen = plan.with_heads(only or [step.name for step in plan.steps])
-    reader = open_reader(model.model, revision=model.revision)
+    reader = vlm.reader if vlm else open_reader(model.model, revision=model.revision)
     specs = {step.name: step.spec(model) for step in plan.steps}
-    refused = _refusals(plan, specs, reader)
+    refused = _refusals(plan, specs, reader, experiments)
     if all(step.name in refused for step in chosen):
         listed = "; ".join(f"{step.name}: {refused[step.name]}" for step in chosen)
         raise FinstError(f"{model.model} can run no step of this plan: {listed}")
     before = read_record(out)
     if before is None and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FinstError(f"{out} holds no reproduction: expected a new or empty folder, or one of an earlier call")
-    vlm = open_vlm(reader, dtype=model.dtype, device=model.device)
-    work = _Work(vlm, out, console)
+    vlm = vlm or open_vlm(reader, dtype=model.dtype, device=model.device)
     with RunFolder(out, "reproduction", {}).held():
         record = _new_record(plan, specs, refused, vlm, before, out)
         _move_others(out, record, before)
         write_atomically(out / "plan.toml", plan.source.encode())
         write_record(out, record)
-        for number, step in enumerate(chosen, 1):
-            print_line(console, f"step {number} of {len(chosen)}: {step.name}")
-            record = _run_step(work, step, specs[step.name], record)
+        statuses = {step.name: record.step(step.name).status for step in chosen}
+        with plan_view(console, statuses, expected) as view:
+            work = _Work(vlm, out, console, view, experiments)
+            for step in chosen:
+                view.begin(step.name)
+                record = _run_step(work, step, specs[step.name], record)
+                view.ended(step.name, record.step(step.name).status)
     return record
 
 
-def _refusals(plan: Plan, specs: dict[str, Any], reader: Reader) -> dict[str, str]:
+def _refusals(plan: Plan, specs: dict[str, Any], reader: Reader, experiments: Callable[[str], Any]) -> dict[str, str]:
     """Why steps cannot be run with this model, before weights load."""
     refused: dict[str, str] = {}
     for step in plan.steps:
         try:
-            experiment_of(step.experiment).check(specs[step.name], reader)
+            experiments(step.experiment).check(specs[step.name], reader)
         except FinstError as refusal:
             refused[step.name] = str(refusal)
             continue
@@ -145,8 +162,8 @@ def _run_step(work: _Work, step: Step, spec: Any, record: Reproduction) -> Repro
     started = time.perf_counter()
     try:
         inputs = None if step.heads is None else head_maps(work.out / step.heads)
-        experiment = experiment_of(step.experiment)
-        executor.run(experiment, spec, work.out / step.name, console=work.console, vlm=work.vlm, inputs=inputs)
+        experiment, shown = work.experiments(step.experiment), {"console": work.console, "watcher": work.view}
+        executor.run(experiment, spec, work.out / step.name, vlm=work.vlm, inputs=inputs, **shown)
     except FinstError as error:
         reason = str(error)
     except Exception as error:  # one step must not cost the others

@@ -68,6 +68,14 @@ def counted(count: int, noun: str) -> str:
     return f"{count:,} {plural(noun, count)}"
 
 
+def duration(seconds: float) -> str:
+    """``0.4 s``, ``32 s``, ``18 min``, ``5 h``, ``3 days``."""
+    for unit, length in (("days", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:,.0f} {unit}"
+    return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
+
+
 def plural(noun: str, count: int) -> str:
     """The noun for so many: ``head``, ``heads``; ``query``, ``queries``."""
     if count == 1:

@@ -17,7 +17,7 @@ from finst.runs.experiment import Experiment, Unit
 from finst.runs.finished import FinishedRun
 from finst.runs.manifest import ModelRecord
 from finst.runs.measured import check_measured
-from finst.runs.progress import print_line, progress, waiting
+from finst.runs.progress import OnConsole, Watcher, print_line
 from finst.runs.provenance import now, session
 from finst.runs.size import check_size
 from finst.runs.spec import differences, to_json
@@ -37,23 +37,26 @@ def run(
     console: Console | None = None,
     vlm: VLM | None = None,
     inputs: Any = None,
+    watcher: Watcher | None = None,
 ) -> FinishedRun:
     """Measures the missing units of the run in the folder ``out``, then writes summary, figures and report there.
 
     ``vlm`` is the spec's model if it is already open. ``inputs`` is what this run needs from other runs if the caller
-    has it (see ``Experiment.inputs``). A run that was killed at any moment resumes and ends with the same bytes of
-    data. Raises FinstError for bad input (before any weight loads, where that is possible), when the folder holds
-    anything but this run, and when another process works on it. A KeyboardInterrupt states how many units are kept.
+    has it (see ``Experiment.inputs``). ``watcher`` shows the progress, by default on the console. A run that was killed
+    at any moment resumes and ends with the same bytes of data. Raises FinstError for bad input (before any weight
+    loads, where that is possible), when the folder holds anything but this run, and when another process works on it. A
+    KeyboardInterrupt states how many units are kept.
     """
     spec.check()
     folder = RunFolder.claim(out, experiment.name, to_json(spec))
     reader = vlm.reader if vlm else open_reader(spec.model, revision=spec.revision)
     console = console or Console(stderr=True)
-    units = planned(experiment, spec, reader, out, console, inputs_given=inputs is not None)
+    watcher = watcher or OnConsole(console)
+    units = planned(experiment, spec, reader, out, console, inputs_given=inputs is not None, watcher=watcher)
     print_line(console, f"{experiment.name} of {reader.id}: {len(units)} units into {out}")
     for note in notes(reader):
         print_line(console, f"note: {note}")
-    with waiting(console, f"reading the weights of {reader.id}"):
+    with watcher.waiting(f"reading the weights of {reader.id}"):
         vlm = vlm or open_vlm(reader, dtype=spec.dtype, device=spec.device)
         model = ModelRecord(vlm.reader.id, vlm.reader.revision, vlm.weights_hash, spec.dtype, vlm.place)
         folder.check_session(model, len(units))
@@ -63,14 +66,14 @@ def run(
     with folder.held(), _report_what_is_kept(folder, len(units)):
         prepared = None
         if missing:
-            with waiting(console, f"preparing {experiment.name}"):
+            with watcher.waiting(f"preparing {experiment.name}"):
                 prepared = experiment.prepare(vlm, spec, inputs)
         _begin(folder, model, len(units), console)
         if missing:
-            _measure(experiment, spec, vlm, prepared, folder, units, missing, console)
+            _measure(experiment, spec, vlm, prepared, folder, units, missing, watcher)
         elif units:
             print_line(console, f"{len(units)} of {len(units)} units were measured before")
-        with waiting(console, f"statistics and report of {experiment.name}"):
+        with watcher.waiting(f"statistics and report of {experiment.name}"):
             return _finish(experiment, spec, reader, folder, len(units))
 
 
@@ -82,6 +85,7 @@ def planned(
     console: Console,
     *,
     inputs_given: bool = False,
+    watcher: Watcher | None = None,
 ) -> tuple[Unit, ...]:
     """The units of a run that can succeed, as far as can be known without weights. Writes nothing.
 
@@ -93,7 +97,7 @@ def planned(
     check_size(size, out)
     if size.notable:
         print_line(console, f"{experiment.name}: {size.text}")
-    with waiting(console, f"planning {size.trials:,} {size.samples}"):
+    with (watcher or OnConsole(console)).waiting(f"planning {size.trials:,} {size.samples}"):
         experiment.check(spec, reader)
         if not inputs_given:
             experiment.check_inputs(spec, reader, out)
@@ -139,10 +143,10 @@ def _measure(
     folder: RunFolder,
     units: Sequence[Unit],
     missing: Sequence[int],
-    console: Console,
+    watcher: Watcher,
 ) -> None:
     peak_memory = gauge(vlm.device)
-    with progress(console, len(units), len(units) - len(missing)) as bar:
+    with watcher.measuring(len(units), len(units) - len(missing)) as bar:
         for index in missing:
             bar.begin(units[index].name)
             started = time.perf_counter()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from rich.console import Console
@@ -76,6 +77,34 @@ def progress(console: Console, total: int, done: int = 0) -> Iterator[Reporter]:
     )
     with Progress(*columns, console=console) as bar:
         yield _Bar(bar, total, done)
+
+
+@runtime_checkable
+class Watcher(Protocol):
+    """Shows the work of one run."""
+
+    def waiting(self, what: str) -> AbstractContextManager[None]:
+        """Shows ``what`` is done while the block takes long."""
+        ...
+
+    def measuring(self, total: int, done: int) -> AbstractContextManager[Reporter]:
+        """Shows how many of ``total`` units are measured, of which ``done`` were before."""
+        ...
+
+
+@dataclass(frozen=True)
+class OnConsole:
+    """A watcher of a single run: bars on a terminal, plain lines elsewhere."""
+
+    console: Console
+
+    def waiting(self, what: str) -> AbstractContextManager[None]:
+        """See ``waiting``."""
+        return waiting(self.console, what)
+
+    def measuring(self, total: int, done: int) -> AbstractContextManager[Reporter]:
+        """See ``progress``."""
+        return progress(self.console, total, done)
 
 
 class _Bar:

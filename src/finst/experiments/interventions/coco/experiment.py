@@ -14,7 +14,16 @@ from finst.engine.edits import Rows
 from finst.errors import FinstError
 from finst.experiments.cma.head_maps import HeadMaps
 from finst.experiments.example import trial_example
-from finst.experiments.interventions.coco.first_pass import SLOTS, FirstPass, first_pass, prompts_of, suits
+from finst.experiments.interventions.coco.first_pass import (
+    SLOTS,
+    FirstPass,
+    ListPrompts,
+    NamedThings,
+    first_pass,
+    named_things,
+    prompts_of,
+    suits,
+)
 from finst.experiments.interventions.coco.noun_phrases import annotated
 from finst.experiments.interventions.coco.report import SECOND, coco_effects, coco_figures, coco_findings
 from finst.experiments.interventions.coco.spec import CocoSpec
@@ -32,7 +41,7 @@ from finst.experiments.interventions.heads import (
     with_unedited,
 )
 from finst.experiments.interventions.protocol import Intervention, InterventionReport, Prepared, check_intervention
-from finst.experiments.interventions.shown_pictures import DOCUMENTED, READING, lines_of, sifted
+from finst.experiments.interventions.shown_pictures import DOCUMENTED, READING, Sifted, lines_of, sifted
 from finst.experiments.interventions.unit_data import EDITED_HEADS, head_variables
 from finst.report.example import TrialExample
 from finst.report.wording import listed
@@ -112,7 +121,11 @@ class Coco(Intervention[CocoSpec]):
     def estimate(self, vlm: VLM, spec: CocoSpec) -> FirstPass:
         """The things that the model names, and means over the sources of every split."""
         chosen = chosen_photos(spec)
-        return first_pass(vlm, prompts_of(spec), chosen, sources_of(spec, len(chosen.photos)))
+        return first_pass(vlm, prompts_of(spec), chosen, sources_of(spec, len(chosen.photos)), self.two_things)
+
+    def two_things(self, vlm: VLM, prompts: ListPrompts, shown: Sequence[Sifted]) -> list[NamedThings]:
+        """The two things that the model names in each picture."""
+        return named_things(vlm, prompts, shown)
 
     def measure(self, vlm: VLM, spec: CocoSpec, unit: Unit, prepared: Prepared) -> xr.Dataset:
         """Dims trial (a picture), split, set, k: the text after the second prompt, with every edit and without any."""

@@ -89,6 +89,10 @@ class ListPrompts:
         return encode(reader, picture, begun_list((first,), self.placement, self.wording))
 
 
+Naming = Callable[[VLM, ListPrompts, Sequence[Sifted]], list[NamedThings]]
+"""Gives the two things of each picture."""
+
+
 def prompts_of(spec: CocoSpec) -> ListPrompts:
     """The prompts of all pictures of a run."""
     wording = spec.wording or ("enumeration" if spec.photos == DRAWN else "paper")
@@ -105,11 +109,16 @@ def suits(reader: Reader, prompts: ListPrompts) -> Callable[[Picture], None]:
 
 
 def first_pass(
-    vlm: VLM, prompts: ListPrompts, chosen: PhotoSet, sources: Bool[np.ndarray, "split picture"]
+    vlm: VLM,
+    prompts: ListPrompts,
+    chosen: PhotoSet,
+    sources: Bool[np.ndarray, "split picture"],
+    naming: Naming,
 ) -> FirstPass:
     """Lets the model name two things in every picture; raises FinstError for a split without a source that is kept.
 
-    Pictures are read ``prompts.batch`` at a time, and only sums of activations are held.
+    ``naming`` gives the things, such as ``named_things``. Pictures are read ``prompts.batch`` at a time, and only sums
+    of activations are held.
     """
     named: list[NamedThings] = []
     read: list[Sifted] = []
@@ -119,7 +128,7 @@ def first_pass(
     while some := list(islice(shown, prompts.batch)):
         start = len(named)
         read += [one.without_pixels for one in some]
-        chunk = _named(vlm, prompts, some)
+        chunk = naming(vlm, prompts, some)
         named += chunk
         places = [place for place, things in enumerate(chunk) if things.kept]
         members = torch.from_numpy(sources[:, [start + place for place in places]]).to(sums.dtype)
@@ -145,25 +154,29 @@ def first_pass(
     return FirstPass(chosen.photos, tuple(named), means, tuple(counts.tolist()), reading)
 
 
-def _named(vlm: VLM, prompts: ListPrompts, shown: Sequence[Sifted]) -> list[NamedThings]:
-    """The second prompt is used where the first one's list has ended with its first item."""
+def named_things(vlm: VLM, prompts: ListPrompts, shown: Sequence[Sifted]) -> list[NamedThings]:
+    """The two things that the model names in each of the pictures.
+
+    The second prompt is used where the first one's list has ended with its first item.
+    """
     pictures = [one.picture for one in shown]
     contexts = [prompts.first(vlm.reader, picture) for picture in pictures if picture]
-    texts = iter(_unedited_texts(vlm, contexts, prompts, prompts.naming_tokens))
+    texts = iter(unedited_texts(vlm, contexts, prompts, prompts.naming_tokens))
     lists = [{} if picture is None else items(next(texts), 1) for picture in pictures]
     unfinished = [
         picture if picture and listed.get(1) and not listed.get(2) else None
         for listed, picture in zip(lists, pictures, strict=True)
     ]
     contexts = [prompts.second(vlm.reader, x, listed[1]) for listed, x in zip(lists, unfinished, strict=True) if x]
-    answers = iter(_unedited_texts(vlm, contexts, prompts, prompts.tokens))
+    answers = iter(unedited_texts(vlm, contexts, prompts, prompts.tokens))
     return [
         NamedThings(one.reason) if one.reason else things_of(listed, items(next(answers), 2).get(2, "") if more else "")
         for one, listed, more in zip(shown, lists, unfinished, strict=True)
     ]
 
 
-def _unedited_texts(vlm: VLM, contexts: Sequence[Encoded], prompts: ListPrompts, tokens: int) -> list[str]:
+def unedited_texts(vlm: VLM, contexts: Sequence[Encoded], prompts: ListPrompts, tokens: int) -> list[str]:
+    """Up to ``tokens`` new tokens after each context, as text."""
     rows = [unedited()] * len(contexts)
     return [text for (text,) in decode_with_edits(vlm, contexts, rows, batch=prompts.batch, new_tokens=tokens)]
 

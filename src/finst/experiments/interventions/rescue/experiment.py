@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
 import numpy as np
 import xarray as xr
@@ -74,6 +75,8 @@ class Rescue(Intervention[RescueSpec]):
     documentation = DOCUMENTATION
     ranked_by = STAGE
     shared = kept = ("heads", "warning", "estimated_from", "estimated_right")
+    right_only: ClassVar[bool] = True
+    """Whether prototypes come from descriptions that the model gets exactly right alone."""
 
     def check(self, spec: RescueSpec, reader: Reader) -> None:
         """Raises FinstError for unknown grids, numbers out of range, more heads than there are, unsuitable pictures."""
@@ -99,9 +102,9 @@ class Rescue(Intervention[RescueSpec]):
         return sum(len(square(grid).cells) ** 2 * per_pair for grid, per_pair in by_grid)
 
     def estimate(self, vlm: VLM, spec: RescueSpec) -> Mapping[str, Prototypes]:
-        """Prototypes by grid, from descriptions that the model gets exactly right."""
+        """Prototypes by grid, from descriptions that the model gets exactly right (see ``right_only``)."""
         return {
-            grid: by_cell(vlm, square(grid), staged, spec.placement, batch=spec.batch, exact=True)
+            grid: by_cell(vlm, square(grid), staged, spec.placement, batch=spec.batch, exact=self.right_only)
             for grid, staged in estimation_of(spec).items()
         }
 
