@@ -9,8 +9,10 @@ import urllib.request
 
 import numpy as np
 import pytest
+from beartype.roar import BeartypeCallHintViolation
 from jaxtyping import TypeCheckError
 
+from finst.report.wording import counted
 from finst.scenes.object import Scene
 from finst.scenes.to_rgb import on_white
 from tests.conftest import NetworkForbiddenError
@@ -40,6 +42,8 @@ def test_a_wrong_shape_raises() -> None:
         on_white(pixels.astype(np.float32), alpha)
 
 
-def test_a_wrong_type_raises() -> None:
-    with pytest.raises(TypeCheckError):
+def test_a_wrong_type_raises_also_where_no_shape_is_named() -> None:
+    with pytest.raises(BeartypeCallHintViolation):
         Scene("280", 280, ())  # pyright: ignore[reportArgumentType]
+    with pytest.raises(BeartypeCallHintViolation):
+        counted("3", "head")  # pyright: ignore[reportArgumentType]

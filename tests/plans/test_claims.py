@@ -19,6 +19,7 @@ from finst.plans.claims import CLAIMS, IGNORABLE_SHARE, judged, outcome_of
 from finst.plans.page import headline, reproduction_page
 from finst.plans.plan import SHIPPED, shipped_plan
 from finst.plans.record import FORMAT, Reproduction, StepRecord
+from finst.report.page import published
 from tests.runs.old_runs import unpacked
 
 EXPERIMENTS = tuple(dict.fromkeys(claim.experiment for claim in CLAIMS))
@@ -122,7 +123,10 @@ def test_the_page_has_every_claim_and_step_and_asks_nothing_of_the_network(folde
     assert "the model has no object tokens" in page
     assert 'href="interventions.html"' in page
     assert not re.search(r"<script|<link|src=|url\((?!#)|@import", page)
-    assert {link for link in re.findall(r'href="(http[^"]+)"', page)} == {"https://arxiv.org/abs/2506.15871"}
+    assert {link for link in re.findall(r'href="(http[^"]+)"', page)} == {
+        published()["paper"]["url"],
+        published()["reproduction"]["url"],
+    }
 
 
 def test_without_a_finished_step_nothing_is_claimed(folder: Path) -> None:

@@ -17,7 +17,7 @@ from finst.experiments.interventions.key_swap.experiment import KeySwap
 from finst.experiments.representations.accuracy import Accuracy
 from finst.plans import reproduce as module
 from finst.plans.plan import Plan, parse_plan
-from finst.plans.record import Reproduction, read_record
+from finst.plans.record import FORMAT, Reproduction, StepRecord, read_record, write_record
 from finst.plans.reproduce import reproduce
 from finst.vlm.spec import ModelSpec
 from tests.tiny import checkpoint
@@ -201,3 +201,13 @@ def test_folders_of_other_things_and_damaged_records_are_refused(tiny: ModelSpec
         with pytest.raises(FinstError, match=r"reproduction\.json is damaged"):
             reproduce(plan_of(), tiny, tmp_path / "mine")
     assert sorted(path.name for path in (tmp_path / "mine").iterdir()) == ["notes.txt", "reproduction.json"]
+
+
+def test_a_folder_of_another_model_is_refused_and_left_as_it_is(tiny: ModelSpec, tmp_path: Path) -> None:
+    steps = (StepRecord("accuracy", "accuracy", "finished", seconds=1.0),)
+    write_record(tmp_path, Reproduction(FORMAT, "a plan", "another model", "0" * 64, steps))
+    before = (tmp_path / "reproduction.json").read_bytes()
+    with pytest.raises(FinstError, match="holds a reproduction of 'another model'"):
+        reproduce(plan_of(), tiny, tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["reproduction.json"]
+    assert (tmp_path / "reproduction.json").read_bytes() == before

@@ -73,6 +73,8 @@ def reproduce(
         listed = "; ".join(f"{step.name}: {refused[step.name]}" for step in chosen)
         raise FinstError(f"{model.model} can run no step of this plan: {listed}")
     before = read_record(out)
+    if before is not None and before.model != reader.id:
+        raise FinstError(f"{out} holds a reproduction of {before.model!r}: expected another folder for {reader.id!r}")
     if before is None and out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise FinstError(f"{out} holds no reproduction: expected a new or empty folder, or one of an earlier call")
     vlm = vlm or open_vlm(reader, dtype=model.dtype, device=model.device)
