@@ -332,6 +332,7 @@ ESTIMATORS = {
     "mediation": {"stage_map", "centre_of_mass", "depth", "order_steps"},
     "multiplicity": {"bh_fdr"},
     "pca": {"pca"},
+    "ratios": {"ratio_of_means"},
     "paired": {"paired_interval"},
     "proportions": {"wilson", "clopper_pearson", "mcnemar", "above_share", "fisher"},
     "ranks": {"spearman"},

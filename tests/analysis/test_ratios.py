@@ -44,3 +44,11 @@ def test_what_is_not_determined_is_nan() -> None:
     assert np.isnan(single.low)
     with pytest.raises(FinstError):
         ratio_of_means(np.array([np.inf, 1.0]), np.array([1.0, 1.0]))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e30])
+def test_a_whole_that_is_nothing_but_rounding_determines_no_ratio(dtype: type, scale: float) -> None:
+    whole = (np.array([0.1, 0.2, -0.3]) * scale).astype(dtype)
+    ratio = ratio_of_means(np.ones(3, dtype) * dtype(scale), whole)
+    assert all(np.isnan(value) for value in (ratio.value, ratio.low, ratio.high))

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from beartype.roar import BeartypeCallHintViolation
 from jaxtyping import TypeCheckError
 
 from finst.engine import nnsight
@@ -28,11 +29,13 @@ ZERO = torch.zeros(1)
 def test_edits_name_what_is_valid() -> None:
     # The type checker of the test run may raise first.
     with pytest.raises(
-        (FinstError, TypeCheckError), match=r"expected one of q, k, v, z, attn_out, mlp_out, resid|'resid'"
+        (FinstError, TypeCheckError, BeartypeCallHintViolation),
+        match=r"expected one of q, k, v, z, attn_out, mlp_out, resid|'resid'",
     ):
         Edit(0, (0,), (0,), ZERO, site="o")  # pyright: ignore[reportArgumentType]
     with pytest.raises(
-        (FinstError, TypeCheckError), match=r"'replace', 'add', 'zero'|expected one of replace, add, zero"
+        (FinstError, TypeCheckError, BeartypeCallHintViolation),
+        match=r"'replace', 'add', 'zero'|expected one of replace, add, zero",
     ):
         Edit(0, (0,), (0,), ZERO, op="scale")  # pyright: ignore[reportArgumentType]
     with pytest.raises(FinstError, match="op 'add' needs a value"):
@@ -91,9 +94,13 @@ def test_what_is_recorded_must_be_there(case: Case) -> None:
     for reader in (activations, record):
         with pytest.raises(FinstError, match="position to read must be in"):
             reader(case.vlm, [case.clean], sites=["q"], positions=[3, 10_000])
-        with pytest.raises((FinstError, TypeCheckError), match=r"expected one of q, k, v|'resid'"):
+        with pytest.raises(
+            (FinstError, TypeCheckError, BeartypeCallHintViolation), match=r"expected one of q, k, v|'resid'"
+        ):
             reader(case.vlm, [case.clean], sites=["o"])  # pyright: ignore[reportArgumentType]
-    with pytest.raises((FinstError, TypeCheckError), match=r"expected one of q, k, v|'resid'"):
+    with pytest.raises(
+        (FinstError, TypeCheckError, BeartypeCallHintViolation), match=r"expected one of q, k, v|'resid'"
+    ):
         Read("o", (0,), (0,))  # pyright: ignore[reportArgumentType]
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from finst.analysis import statistics
+from finst.analysis.determined import precision, vanishes
 from finst.analysis.statistics import RESAMPLES
 
 
@@ -30,16 +31,17 @@ def ratio_of_means(
 ) -> Ratio:
     """mean(part) / mean(whole), both in one unit; resamples draw the pairs of a part and its whole together.
 
-    All NaN where the mean of ``whole`` is not positive; the ends also where that of a resample is not, and for fewer
-    than two samples. Raises FinstError for values that are not finite, and a confidence outside (0, 1).
+    All NaN where the mean of ``whole`` is not positive beyond rounding; the ends also where that of a resample is not,
+    and for fewer than two samples. Raises FinstError for values that are not finite, and a confidence outside (0, 1).
     """
     nan = float("nan")
     both = np.stack([part, whole], axis=1)
     above, below = statistics.mean(both)
-    if not below > 0:
+    size, eps = float(np.abs(whole).mean()), precision(whole)
+    if vanishes(below, size, eps, len(whole)):
         return Ratio(nan, nan, nan)
     drawn = statistics.resampled_means(both, resamples=resamples, seed=seed)
-    if not (drawn[:, 1] > 0).all():
+    if vanishes(drawn[:, 1], size, eps, len(whole)).any():
         return Ratio(float(above / below), nan, nan)
     low, high = np.quantile(drawn[:, 0] / drawn[:, 1], statistics.tails(confidence))
     return Ratio(float(above / below), float(low), float(high))

@@ -30,8 +30,7 @@ from finst.builtin.organism.lessons.lesson import (
 )
 from finst.builtin.organism.lessons.questions import enumeration, relations_of, singled_out
 from finst.builtin.organism.lessons.training_scenes import reading_order
-from finst.errors import FinstError
-from finst.prompts import DESCRIBE, STEPS, Relation
+from finst.prompts import DESCRIBE
 from finst.scenes.object import Obj, Scene
 
 LeaveOneOut = Literal["never", "some", "only"]
@@ -53,9 +52,6 @@ QUESTION = "In this image"
 """Both kinds of question open with this."""
 
 QUESTION_WITH_PLACES = "In this image with places"
-
-
-SIDES: tuple[Relation, ...] = ("above", "below", "left", "right")
 
 
 @dataclass(frozen=True)
@@ -195,46 +191,6 @@ def _with_place(rng: np.random.Generator, lesson: Lesson, obj: Obj, kind: Places
     return Lesson(lesson.scene, user, lesson.assistant)
 
 
-def comparing(rng: np.random.Generator, scene: Scene, kind: Places) -> Lesson:
-    """Two to five objects in random order, then which of those lies furthest to one side, as in ``SIDES``.
-
-    What else is in the picture may lie further out, so it takes the place of every described object to answer. A side
-    that several of them share is not asked for; where every side is shared, it is a question for a relation.
-    """
-    count = len(scene.objects)
-    described = rng.permutation(count)[: int(rng.integers(2, min(5, count) + 1))].tolist()
-    known = [(side, index) for side in SIDES if (index := furthest(scene, described, side)) is not None]
-    if not known:
-        return relation_question(rng, scene, kind)
-    side, target = known[int(rng.integers(len(known)))]
-    ground = grounding(rng, len(described), kind)
-    opening = f" {OPENING}" if ground.foretold and random_placement(rng) == "user_turn" else OPENING
-    sentence = caption(scene, described, [False] * len(described), ground.namings, opening)
-    asked = (*sentence, Piece(f", the object {side} is a"))
-    instruction = Piece(DESCRIBE_WITH_PLACES if ground.foretold else DESCRIBE)
-    name = scene.objects[target].name
-    if opening != OPENING:
-        return Lesson(scene, (instruction, *asked), (Piece(name, learned=True),))
-    if ground.foretold or random_placement(rng) == "prefill":
-        return Lesson(scene, (instruction,), (*asked, Piece(f" {name}", learned=True)))
-    return Lesson(scene, asked, (Piece(name, learned=True),))
-
-
-def furthest(scene: Scene, among: Sequence[int], side: Relation) -> int | None:
-    """The one object of ``among`` (indices) that lies furthest to a side; None where several share that row or column.
-
-    Raises FinstError where an object lies in no cell.
-    """
-    rows, cols = STEPS[side]
-    reach = []
-    for index in among:
-        cell = scene.objects[index].cell
-        if cell is None:
-            raise FinstError(f"object {index} lies in no cell: expected a scene on a grid")
-        reach.append(rows * cell[0] + cols * cell[1])
-    return among[reach.index(max(reach))] if reach.count(max(reach)) == 1 else None
-
-
 def any_question(rng: np.random.Generator, scene: Scene, kind: Places) -> Lesson:
     """What is made of a scene that is too small for a caption: an object to point to, or a colour."""
     return pointing(rng, scene, kind) if rng.random() < 0.5 else colour_question(rng, scene, kind)
@@ -251,7 +207,6 @@ FAMILIES: dict[str, Family] = {
     "pointing": pointing,
     "colour_question": colour_question,
     "relation_question": relation_question,
-    "comparing": comparing,
 }
 
 

@@ -75,12 +75,6 @@ def factorial_mix(leave_one_out: LeaveOneOut, places: Places) -> Mix:
     return {**{lesson_name(family, places): share for family, share in families.items()}, "enumeration": 0.12}
 
 
-def comparing_mix(places: Places) -> Mix:
-    """The captions and questions of ``factorial_mix`` without leave-one-out, and a fifth of comparisons beside them."""
-    others = factorial_mix("never", places)
-    return {name: 0.8 * share for name, share in others.items()} | {lesson_name("comparing", places): 0.2}
-
-
 def factorial_name(leave_one_out: LeaveOneOut, places: Places) -> str:
     """``never-mixed``."""
     return f"{leave_one_out}-{places}"
@@ -94,7 +88,6 @@ MIXES: dict[str, Mix] = {
         for leave_one_out in CAPTIONS
         for places in get_args(Places)
     },
-    **{f"comparing-{places}": comparing_mix(places) for places in get_args(Places)},
     "proceeding": {
         "proceed": 0.30,
         "successor": 0.05,

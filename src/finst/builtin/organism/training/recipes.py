@@ -31,7 +31,7 @@ def _of_the_study(mix: Mix) -> Recipe:
     )
 
 
-_STUDIED = ("binding", "counting", *(name for name in MIXES if name.split("-")[0] in (*CAPTIONS, "comparing")))
+_STUDIED = ("binding", "counting", *(name for name in MIXES if name.split("-")[0] in CAPTIONS))
 
 RECIPES: dict[str, Recipe] = {
     name: _of_the_study(mix) if name in _STUDIED else Recipe(mix) for name, mix in MIXES.items()
