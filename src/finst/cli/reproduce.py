@@ -21,6 +21,7 @@ from finst.plans.page import PAGE, reproduction_page
 from finst.plans.plan import Plan
 from finst.plans.record import Reproduction, StepRecord, known_record
 from finst.plans.reproduce import is_finished, reproduce
+from finst.plans.subjects import refuse_twice
 from finst.rehearsal.estimate import StepEstimate
 from finst.rehearsal.known import key_of, known
 from finst.report.tables import aligned
@@ -87,8 +88,7 @@ def report(options: Report) -> Path:
     Raises FinstError for a folder that holds no reproduction, for one given twice, and for ``out`` with one folder.
     """
     folders = options.folders
-    if len({folder.resolve() for folder in folders}) < len(folders):
-        raise FinstError("a folder was given twice: expected different reproductions")
+    refuse_twice(folders)
     records = [known_record(folder) for folder in folders]
     if len(folders) == 1:
         if options.out is not None:

@@ -12,6 +12,7 @@ from typing import Any
 from finst.plans.claims import CLAIMS, RULE
 from finst.plans.page import PAGE, claim_entry, finished_runs, headline
 from finst.plans.record import Reproduction
+from finst.plans.subjects import labels
 from finst.report.page import published, render
 from finst.report.wording import listed
 
@@ -22,7 +23,7 @@ def side_by_side(folders: Sequence[Path], records: Sequence[Reproduction], page:
     Raises FinstError for a finished step whose run is damaged.
     """
     columns = [_column(folder, record, page.absolute().parent) for folder, record in zip(folders, records, strict=True)]
-    for column, label in zip(columns, _labels(folders, records), strict=True):
+    for column, label in zip(columns, labels([record.model for record in records], folders), strict=True):
         column["label"] = label
     values = published()["claims"]
     rows = [
@@ -51,12 +52,3 @@ def _column(folder: Path, record: Reproduction, base: Path) -> dict[str, Any]:
         "weights": record.weights,
         "link": f"{beside}/{PAGE}",
     }
-
-
-def _labels(folders: Sequence[Path], records: Sequence[Reproduction]) -> list[str]:
-    """The models' names; with the folders' names where two have the same."""
-    names = [record.model for record in records]
-    return [
-        name if names.count(name) == 1 else f"{name} ({folder.name})"
-        for name, folder in zip(names, folders, strict=True)
-    ]

@@ -9,6 +9,7 @@ from pathlib import Path
 from finst.plans.score import Number, Score
 from finst.plans.score_keys import KEYS
 from finst.plans.score_words import cell_text, count_found, count_tested, markdown
+from finst.plans.subjects import labels
 from finst.report.comparison import Difference
 from finst.report.tables import aligned
 from finst.report.wording import counted, listed
@@ -39,12 +40,7 @@ class Scoreboard:
     @classmethod
     def of(cls, folders: Sequence[Path], scores: Sequence[Score]) -> Scoreboard:
         """Names are those of the models, with their folders where models have one name."""
-        models = [Path(score.model).name for score in scores]
-        labels = [
-            f"{model} ({folder})" if models.count(model) > 1 else model
-            for model, folder in zip(models, folders, strict=True)
-        ]
-        return cls(tuple(labels), tuple(scores))
+        return cls(labels([score.model for score in scores], folders), tuple(scores))
 
     @property
     def rows(self) -> tuple[BoardRow, ...]:

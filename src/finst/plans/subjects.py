@@ -38,7 +38,7 @@ def reproductions(words: Sequence[str]) -> tuple[Path, ...]:
         word for word, folder in zip(words, folders, strict=True) if word in BUILTIN or not holds_reproduction(folder)
     ]
     if not others:
-        _refuse_twice(folders)
+        refuse_twice(folders)
         return tuple(folders)
     if len(words) > 1:
         what = "is a model" if others[0] in BUILTIN else "holds no reproduction"
@@ -49,7 +49,16 @@ def reproductions(words: Sequence[str]) -> tuple[Path, ...]:
     return ()
 
 
-def _refuse_twice(folders: Sequence[Path]) -> None:
+def labels(models: Sequence[str], folders: Sequence[Path]) -> tuple[str, ...]:
+    """Short names of the models, with their folders where several have one name."""
+    names = [Path(model).name for model in models]
+    return tuple(
+        f"{name} ({folder})" if names.count(name) > 1 else name for name, folder in zip(names, folders, strict=True)
+    )
+
+
+def refuse_twice(folders: Sequence[Path]) -> None:
+    """Raises FinstError for a folder that is given twice."""
     twice = [path for path, count in Counter(folder.resolve() for folder in folders).items() if count > 1]
     if twice:
         raise FinstError(f"{twice[0]} is given twice: expected different folders")
