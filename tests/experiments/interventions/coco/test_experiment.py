@@ -201,7 +201,7 @@ def test_the_first_slots_selection_makes_a_model_with_an_order_repeat(upper_firs
     [
         ({"pictures": 3}, "pictures is 3"),
         ({"splits": 0}, "splits is 0"),
-        ({"ks": (10_000,)}, "ks holds 10000: .* has 80 heads"),
+        ({"ks": (10_000,)}, "ks holds 10000: .* has 48 heads"),
         ({"photos": "no/where"}, "no/where is no folder: expected 'drawn'"),
         ({"placement": "user_turn"}, "expected placement prefill"),
     ],
