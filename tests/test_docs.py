@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -90,3 +91,12 @@ def test_links_within_the_repository_lead_somewhere(document: Path) -> None:
     targets = re.findall(r"\]\(([^)\s]+)\)", document.read_text())
     local = [target.partition("#")[0] for target in targets if not re.match(r"[a-z]+:|#", target)]
     assert [target for target in local if not (document.parent / target).exists()] == []
+
+
+def test_tables_of_effects_are_those_of_the_numbers_beside_them() -> None:
+    text = (ROOT / "docs" / "interventions.md").read_text()
+    tables = re.findall(r"<!-- effects (\S+) -->\n\n(.*?)\n\n<!-- end -->", text, re.DOTALL)
+    assert tables
+    for model, table in tables:
+        command = [sys.executable, ROOT / "docs" / "figures" / "effects.py", model]
+        assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == f"{table}\n"
