@@ -11,10 +11,10 @@ from finst.cli.options import Score
 from finst.cli.plans import chosen_plan, default_folder
 from finst.plans.plan import Plan, read_plan
 from finst.plans.reproduce import reproduce
-from finst.plans.score import PAGE, score_of, steps_to_run, write_score
-from finst.plans.score_page import score_page, scores_page
-from finst.plans.score_words import markdown_of, text_of
-from finst.plans.scoreboard import Scoreboard
+from finst.plans.scores.board import Scoreboard
+from finst.plans.scores.page import score_page, scores_page
+from finst.plans.scores.score import PAGE, score_of, steps_to_run, write_score
+from finst.plans.scores.words import markdown_of, text_of
 from finst.plans.subjects import holds_reproduction, reproductions
 from finst.runs.archive import write_atomically
 from finst.vlm.spec import ModelSpec

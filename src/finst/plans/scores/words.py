@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 
-from finst.plans.score import Number, Score
-from finst.plans.score_keys import KEYS, PARTS, Unit
+from finst.plans.scores.keys import KEYS, PARTS, Unit
+from finst.plans.scores.score import Number, Score
 from finst.report.tables import aligned
 from finst.report.wording import counted, listed, number, probability, share
 

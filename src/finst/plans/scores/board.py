@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from finst.plans.score import Number, Score
-from finst.plans.score_keys import KEYS
-from finst.plans.score_words import cell_text, count_found, count_tested, markdown
+from finst.plans.scores.keys import KEYS
+from finst.plans.scores.score import Number, Score
+from finst.plans.scores.words import cell_text, count_found, count_tested, markdown
 from finst.plans.subjects import labels
 from finst.report.comparison import Difference
 from finst.report.tables import aligned

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from finst.plans.score import Number, Score
-from finst.plans.score_keys import KEYS, KeyFamily
-from finst.plans.score_words import (
+from finst.plans.scores.board import Scoreboard
+from finst.plans.scores.keys import KEYS, KeyFamily
+from finst.plans.scores.score import Number, Score
+from finst.plans.scores.words import (
     against_text,
     cell_text,
     headline,
@@ -14,7 +15,6 @@ from finst.plans.score_words import (
     sample_text,
     value_text,
 )
-from finst.plans.scoreboard import Scoreboard
 from finst.report.page import render
 from finst.report.status import CLASSES
 
@@ -35,7 +35,7 @@ def score_page(score: Score) -> str:
     names = [name for name, at in score.keys.items() if at.value is not None]
     return render(
         "score.html.j2",
-        "finst.plans",
+        "finst.plans.scores",
         score=score,
         headline=headline(score),
         groups=[
@@ -51,7 +51,7 @@ def scores_page(board: Scoreboard) -> str:
     rows = {row.key: row.numbers for row in board.rows}
     return render(
         "scores.html.j2",
-        "finst.plans",
+        "finst.plans.scores",
         board=board,
         groups=[
             (title, _families(group), [(name, [_cell(at) for at in rows[name]]) for name in group])

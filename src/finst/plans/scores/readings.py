@@ -22,7 +22,7 @@ from finst.experiments.interventions.effect_rows import Controls, EffectRow
 from finst.experiments.interventions.photoreal.report import by_place
 from finst.experiments.representations.report.peaks import peak_of, trials_in
 from finst.plans.claims import OUTCOMES, effects_of, outcome_of
-from finst.plans.score_keys import LEVEL
+from finst.plans.scores.keys import LEVEL
 from finst.report.comparison import Side
 from finst.report.status import Status
 

@@ -15,16 +15,16 @@ from finst.experiments.api import Run, load
 from finst.plans.claims import effects_of
 from finst.plans.plan import parse_plan
 from finst.plans.record import FORMAT, Reproduction, StepRecord, write_record
-from finst.plans.score import Number, Score, score_of, settings_hash, steps_to_run, write_score
-from finst.plans.score_keys import FAMILIES, KEYS, SCORED
-from finst.plans.score_page import score_page, scores_page
-from finst.plans.score_readings import Reading, readings
-from finst.plans.score_words import headline, markdown_of, text_of, value_text
-from finst.plans.scoreboard import Scoreboard
+from finst.plans.scores.board import Scoreboard
+from finst.plans.scores.keys import FAMILIES, KEYS, SCORED
+from finst.plans.scores.page import score_page, scores_page
+from finst.plans.scores.readings import Reading, readings
+from finst.plans.scores.score import Number, Score, score_of, settings_hash, steps_to_run, write_score
+from finst.plans.scores.words import headline, markdown_of, text_of, value_text
 from finst.scenes.side_by_side_pairs import ROWS
 from tests.runs.old_runs import unpacked
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 FAILED = "ZeroDivisionError: by zero"
 
 
@@ -70,7 +70,7 @@ def runs(whole: Path) -> dict[str, Run]:
 
 
 def test_no_key_is_ever_renamed_dropped_or_given_another_unit() -> None:
-    listed = (Path(__file__).parent / "score_keys.txt").read_text().splitlines()
+    listed = (Path(__file__).parent / "keys.txt").read_text().splitlines()
     assert [f"{name} {family.experiment} {family.unit}" for name, family in KEYS.items()] == listed
 
 
@@ -185,7 +185,7 @@ def test_the_file_is_strict_json_with_all_keys(score: Score, tmp_path: Path) -> 
 
 
 def test_intervals_of_another_level_are_left_out(whole: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("finst.plans.score_readings.LEVEL", 0.9)
+    monkeypatch.setattr("finst.plans.scores.readings.LEVEL", 0.9)
     score = score_of(whole)
     assert all(at.value is None for at in score.keys.values())
     assert score.keys["key-swap.after"].reason == "its intervals are at 0.95, not 0.9"

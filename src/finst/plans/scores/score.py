@@ -15,8 +15,8 @@ from finst.errors import FinstError
 from finst.experiments.api import Run, load
 from finst.plans.plan import MODEL_FIELDS, Plan, Step
 from finst.plans.record import Reproduction, StepRecord, known_record
-from finst.plans.score_keys import KEYS, SCORED, KeyFamily, Unit
-from finst.plans.score_readings import Reading, readings, wrong_level
+from finst.plans.scores.keys import KEYS, SCORED, KeyFamily, Unit
+from finst.plans.scores.readings import Reading, readings, wrong_level
 from finst.report.status import Status
 from finst.report.wording import listed
 from finst.runs.archive import write_atomically
