@@ -139,7 +139,7 @@ def strongest(row: Row, column: str) -> str:
     if row[f"{column} logits"] is None:
         return UNKNOWN
     mark = "\\*" if row[f"{column} above"] else ""
-    return f"{row[f'{column} logits']:.2f}{mark} {_interval(row[f'{column} low'], row[f'{column} high'])}"
+    return f"{_number(row[f'{column} logits'])}{mark} {_interval(row[f'{column} low'], row[f'{column} high'])}"
 
 
 def summed(row: Row, column: str) -> str:
@@ -181,7 +181,7 @@ def _interval(low: float | None, high: float | None) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{round(value, 2) + 0.0:.2f}"
+    return f"{value:.1g}" if 0 < abs(value) < 0.005 else f"{value:.2f}"
 
 
 def _mix(row: Row) -> str:
