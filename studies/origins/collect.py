@@ -1,4 +1,7 @@
-"""All results as tables and figures. ``python -m studies.origins.collect results.jsonl ... --out FOLDER``."""
+"""All results as tables and figures.
+
+``python -m studies.origins.collect studies/origins/results.jsonl --out docs/figures/origins --note docs/origins.md``
+"""
 
 from __future__ import annotations
 
@@ -9,96 +12,68 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from finst.analysis.proportions import wilson
-from studies.origins.contrasts import CONTRASTS, cells_of, contrast, mean_of
-from studies.origins.figures import causes_figure, trajectory_figure
+from studies.origins.contrasts import comparison
+from studies.origins.evidence import sentences
+from studies.origins.figures import causes_figure, causes_rows
+from studies.origins.lineages import arrivals, selection_first
+from studies.origins.note import filled
 from studies.origins.rows import Row, read, row_of, trajectory_of
-
-OUTCOMES = {
-    "retrieval, logits": "prefill id_retrieval logits",
-    "selection, logits": "prefill id_selection logits",
-    "features, logits": "prefill feature_retrieval logits",
-    "features' median layer": "prefill feature_retrieval median_layer",
-    "retrieval steered": "steering id_retrieval after",
-    "its control": "steering id_retrieval control_own",
-    "selection steered": "steering id_selection after",
-    "next in reading order": "next in reading order",
-    "description, 2-4": "description, 2-4 objects",
-    "low entropy, 5-9": "description, 5-9 objects, low entropy",
-    "high entropy, 5-9": "description, 5-9 objects, high entropy",
-    "questions": "questions",
-    "lists": "lists",
-}
-"""Columns of the table of groups: the strongest head of each stage with the sentence in the assistant's turn, shares
-of pictures in which the other thing is named, and shares of lessons."""
-
-COMPARED = ("retrieval, logits", "selection, logits", "features, logits", "retrieval steered", "low entropy, 5-9")
-"""Outcomes that factors are compared by."""
-
-
-def table(rows: Sequence[Row]) -> str:
-    """A row a group: how many seeds bind, and means over seeds with 95 % intervals; Markdown."""
-    head = ["group", "bind", *OUTCOMES]
-    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    for group in dict.fromkeys(row["group"] for row in rows):
-        part = [row for row in rows if row["group"] == group]
-        judged = [row["binds"] for row in part if row["binds"] is not None]
-        low, high = wilson(sum(judged), len(judged)) if judged else (0.0, 1.0)
-        cells = [group, f"{sum(judged)} of {len(judged)} [{low:.2f}, {high:.2f}]"]
-        for column in OUTCOMES.values():
-            values = [float(row[column]) for row in part if row.get(column) is not None]
-            cells.append(mean_of(values).text if values else "-")
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def comparison(rows: Sequence[Row]) -> str:
-    """A row a contrast of the factorial, a column an outcome; Markdown. Empty while cells are missing everywhere."""
-    lines = []
-    for name, weight in CONTRASTS.items():
-        estimates = [contrast(cells_of(rows, OUTCOMES[outcome]), weight) for outcome in COMPARED]
-        if any(estimates):
-            lines.append(f"| {name} | {' | '.join(estimate.text if estimate else '-' for estimate in estimates)} |")
-    head = [f"| contrast | {' | '.join(COMPARED)} |", f"|{'---|' * (len(COMPARED) + 1)}"]
-    return "\n".join([*head, *lines]) if lines else ""
+from studies.origins.tables import details, overview, steering_of_long
+from studies.origins.trajectories import when_figure, when_rows
 
 
 def csv_of(rows: Sequence[Row]) -> str:
-    """One line a row, all columns."""
+    """One line a row, all columns; numbers with four decimals."""
     columns = list(dict.fromkeys(column for row in rows for column in row))
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, columns, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(
+        {column: round(value, 4) if isinstance(value, float) else value for column, value in row.items()}
+        for row in rows
+    )
     return buffer.getvalue()
 
 
-def collect(files: Sequence[Path], out: Path) -> str:
-    """Writes ``trainings.csv``, ``tables.md`` and figures, and ``checkpoints.csv`` where there are any; the tables."""
+def collect(files: Sequence[Path], out: Path, note: Path | None = None) -> str:
+    """Writes ``trainings.csv``, ``trainings.md``, and the figures with their numbers as far as there are any.
+
+    Fills the blocks of ``note``, if there is one. Returns how many trainings are in which state, and the sentences.
+    Raises FinstError if the note lacks a block; nothing is written then.
+    """
     lines = read(files)
-    rows = sorted((row_of(line) for line in lines), key=lambda row: (row["group"], row["seed"]))
+    rows = [row_of(line) for line in lines]
     path = [row for line in lines for row in trajectory_of(line)]
-    out.mkdir(parents=True, exist_ok=True)
-    states = ", ".join(f"{count} {state}" for state, count in Counter(row["status"] for row in rows).items())
     known = [row for row in rows if row["binds"] is not None]
-    text = "\n\n".join(part for part in (states, table(known), comparison(known)) if part) + "\n"
+    found = sentences(known)
+    renewed = None
+    if note is not None:
+        blocks = {"answer": " ".join(found), "trainings": overview(known), "steering": steering_of_long(known)}
+        blocks |= {"order": selection_first(path), "arrivals": arrivals(path)}
+        renewed = filled(note.read_text(), blocks)
+    out.mkdir(parents=True, exist_ok=True)
     (out / "trainings.csv").write_text(csv_of(rows))
-    (out / "tables.md").write_text(text)
+    (out / "trainings.md").write_text("\n".join(part for part in (details(known), comparison(known)) if part))
     if known:
         (out / "causes.png").write_bytes(causes_figure(known))
+        (out / "causes.csv").write_text(csv_of(causes_rows(known)))
     if path:
-        (out / "checkpoints.csv").write_text(csv_of(path))
-        (out / "trajectories.png").write_bytes(trajectory_figure(path))
-    return text
+        (out / "when.png").write_bytes(when_figure(path))
+        (out / "when.csv").write_text(csv_of(when_rows(path)))
+    if note is not None and renewed is not None:
+        note.write_text(renewed)
+    states = ", ".join(f"{count} {state}" for state, count in Counter(row["status"] for row in rows).items())
+    return "\n\n".join([states, *found]) + "\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Collects results."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("results", type=Path, nargs="+", help="results.jsonl of one or several studies")
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="folder for tables and figures")
+    parser.add_argument("--note", type=Path, help="Markdown whose blocks are filled with the numbers")
     options = parser.parse_args(arguments)
-    print(collect(options.results, options.out))
+    print(collect(options.results, options.out, options.note), end="")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Which factor does what: means with intervals over seeds, and contrasts of the factorial's cells."""
+"""Which factor does what: contrasts of the factorial's cells, with intervals over seeds."""
 
 from __future__ import annotations
 
@@ -12,6 +12,16 @@ from scipy import stats
 
 from studies.origins.plan import LAYERS, LEAVE_ONE_OUT, PLACES
 from studies.origins.rows import Row
+from studies.origins.tables import markdown
+
+COMPARED: Mapping[str, str] = {
+    "retrieval, logits": "prefill id_retrieval logits",
+    "selection, logits": "prefill id_selection logits",
+    "features, logits": "prefill feature_retrieval logits",
+    "retrieval steered": "steering id_retrieval after",
+    "low entropy, 5-9": "description, 5-9 objects, low entropy",
+}
+"""Outcomes that factors are compared by, and their columns."""
 
 Cell = tuple[str, str, int]
 """Leave-one-out, places, layers."""
@@ -19,7 +29,7 @@ Cell = tuple[str, str, int]
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean, or a difference of means, with its 95 % interval by Student's t; no interval of a single number."""
+    """A difference of means with its 95 % interval by Student's t; no interval where every cell has one training."""
 
     value: float
     low: float
@@ -32,15 +42,6 @@ class Estimate:
         """``7.52 [6.10, 8.94]``."""
         ends = "" if np.isnan(self.low) else f" [{self.low:.2f}, {self.high:.2f}]"
         return f"{self.value:.2f}{ends}"
-
-
-def mean_of(values: Sequence[float]) -> Estimate:
-    """Over seeds."""
-    n, mean = len(values), float(np.mean(values)) if values else float("nan")
-    if n < 2:
-        return Estimate(mean, float("nan"), float("nan"), n)
-    reach = float(stats.t.ppf(0.975, n - 1)) * float(np.std(values, ddof=1)) / n**0.5
-    return Estimate(mean, mean - reach, mean + reach, n)
 
 
 def cells_of(rows: Sequence[Row], outcome: str) -> dict[Cell, list[float]]:
@@ -102,3 +103,13 @@ def contrast(cells: Mapping[Cell, Sequence[float]], weight: Callable[[Cell], flo
     error = (pooled * sum((share / scale) ** 2 / len(cells[cell]) for cell, share in wanted.items())) ** 0.5
     reach = float(stats.t.ppf(0.975, freedom)) * error
     return Estimate(value, value - reach, value + reach, n)
+
+
+def comparison(rows: Sequence[Row]) -> str:
+    """A row a contrast of the factorial, a column an outcome; Markdown. Empty while cells are missing everywhere."""
+    body: list[list[str]] = []
+    for name, weight in CONTRASTS.items():
+        estimates = [contrast(cells_of(rows, column), weight) for column in COMPARED.values()]
+        if any(estimates):
+            body.append([name, *(estimate.text if estimate else "-" for estimate in estimates)])
+    return markdown(["contrast", *COMPARED], body) if body else ""

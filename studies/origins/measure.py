@@ -17,14 +17,8 @@ from finst.builtin.organism.families import architecture_of
 from finst.errors import FinstError
 from finst.experiments.cma.head_maps import HeadMaps
 from finst.experiments.registry import experiment_of
-from finst.options import Placement
 from finst.vlm.open import VLM, open_vlm
-
-STAGES = ("id_retrieval", "id_selection", "feature_retrieval")
-PLACEMENTS: tuple[Placement, ...] = ("prefill", "user_turn")
-
-PEAKS = (("commas", "position"), ("last", "position"), ("last", "features"))
-"""(tokens, what they are similar in): the three curves of Fig 1c."""
+from studies.origins.names import PEAKS, PLACEMENTS, STAGES
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from studies.origins.names import RESULTS, STAGES
+
 FILES, LARGEST, TOTAL = 8, 16 * 2**20, 63 * 2**20
 """At most so many files, of so many bytes, and of so many bytes together."""
 
@@ -20,9 +22,9 @@ SHIPPED = ("never-mixed-6", "binding-llava", "counting")
 def pack(study: Path, place: Path, groups: Sequence[str] = SHIPPED) -> list[Path]:
     """Writes lines, logs and as many models as there is room for into ``place``; the files."""
     place.mkdir(parents=True, exist_ok=True)
-    results = study / "results.jsonl"
+    results = study / RESULTS
     lines = [json.loads(line) for line in results.read_text().splitlines()] if results.is_file() else []
-    written = [place / "results.jsonl", place / "logs.tar.gz"]
+    written = [place / RESULTS, place / "logs.tar.gz"]
     written[0].write_text("".join(json.dumps(line) + "\n" for line in lines))
     logs = sorted(study.glob("*/*.log"))
     written[1].write_bytes(_archive(study, logs))
@@ -68,8 +70,7 @@ def score(line: dict[str, Any]) -> float:
         return float("-inf")
     if line["training"]["mix"].startswith(("binding", "never")):
         maps = [part for part in final["mediation"].values() if isinstance(part, dict)]
-        stages = ("id_retrieval", "id_selection", "feature_retrieval")
-        return min((part[stage]["logits"] for part in maps for stage in stages), default=float("-inf"))
+        return min((part[stage]["logits"] for part in maps for stage in STAGES), default=float("-inf"))
     right, count = (sum(values) for values in zip(*final["accuracy"].values(), strict=True))
     return right / count
 

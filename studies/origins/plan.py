@@ -62,6 +62,14 @@ def factors(seeds: Sequence[int] = (0, 1, 2)) -> list[Training]:
     return [cell(*levels, seed) for seed in seeds for levels in product(LEAVE_ONE_OUT, PLACES, LAYERS)]
 
 
+def long(seeds: Sequence[int] = (0, 1)) -> list[Training]:
+    """The binding recipe with four legs, and with three in LLaVA-1.5's architecture: 12,700 steps a leg."""
+    return [
+        *(Training("four", "binding", seed, layers=6, legs=4, steps=50_800, checkpoints=14) for seed in seeds),
+        Training("llava", "binding", 0, family="llava", layers=6, legs=3, steps=38_100, checkpoints=6),
+    ]
+
+
 def smoke() -> list[Training]:
     """A model of two layers and two steps, with a checkpoint: for two cores and a few seconds."""
     return [Training("never-mixed-2", "never-mixed", 0, layers=2, steps=2, legs=1, tokens=300, checkpoints=1)]
@@ -80,17 +88,21 @@ def written(trainings: Sequence[Training]) -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Prints a plan."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("plan", choices=["organisms", "factors", "smoke"])
+    parser.add_argument("plan", choices=["organisms", "factors", "long", "smoke"])
     parser.add_argument("--binding", type=int, default=3, help="seeds of the binding recipe (organisms)")
     parser.add_argument("--llava", type=int, default=2, help="seeds of it in LLaVA-1.5's architecture")
     parser.add_argument("--counting", type=int, default=2, help="seeds of the counting recipe")
     parser.add_argument("--one-leg", type=int, default=0, help="seeds of the binding recipe without a restart")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds of every cell (factors)")
+    parser.add_argument(
+        "--seeds", type=int, nargs="+", default=[0, 1, 2], help="seeds of every cell (factors), and of four legs (long)"
+    )
     options = parser.parse_args(arguments)
     if options.plan == "organisms":
         planned = organisms(options.binding, options.llava, options.counting, options.one_leg)
+    elif options.plan == "smoke":
+        planned = smoke()
     else:
-        planned = factors(options.seeds) if options.plan == "factors" else smoke()
+        planned = (factors if options.plan == "factors" else long)(options.seeds)
     print(written(planned), end="")
 
 

@@ -16,12 +16,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal
 
+from studies.origins.names import RESULTS
 from studies.origins.pack import pack
 from studies.origins.plan import Training, read
 from studies.origins.work import MEASURED
-
-RESULTS = "results.jsonl"
-"""One line a training, in the order in which they were done."""
 
 LAST_S = 25.0
 """Kept free before the end, to stop what is running and to pack."""

@@ -1,15 +1,17 @@
 """The study of origins end to end: a tiny model trained, measured and collected on a CPU."""
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
 
-from studies.origins.collect import collect, comparison, csv_of, table
-from studies.origins.contrasts import cells_of, contrast, mean_of
-from studies.origins.measure import STAGES
+from studies.origins.collect import collect, csv_of
+from studies.origins.compact import compact, main
+from studies.origins.contrasts import cells_of, comparison, contrast
+from studies.origins.names import STAGES
 from studies.origins.plan import factors, smoke
-from studies.origins.rows import binds, read, row_of, trajectory_of
+from studies.origins.rows import binds, read, row_of, some_above, trajectory_of
 from studies.origins.run import MEASURED
 from studies.origins.work import measured, trained
 
@@ -21,8 +23,7 @@ def tiny_line(tmp_path_factory):
     trained(training, folder, workers=0, device="cpu")
     measured(training, folder, device="cpu", tiny=True)
     known = json.loads((folder / MEASURED).read_text())
-    plain = {"group": training.group, "mix": training.mix, "family": training.family, "seed": training.seed}
-    return {"name": training.name, "training": plain, "status": "measured", **known}
+    return {"name": training.name, "training": asdict(training), "status": "measured", **known}
 
 
 def test_everything_is_measured_of_a_model_and_of_its_checkpoint(tiny_line):
@@ -51,9 +52,23 @@ def test_one_command_makes_tables_and_figures(tiny_line, tmp_path):
     file.write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert [line["status"] for line in read([file])] == ["no time to train", "measured"]
     text = collect([file], tmp_path / "out")
-    assert "| never-mixed-2 | 0 of 1 [0.00, 0.79] |" in text
-    names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {"trainings.csv", "tables.md", "checkpoints.csv", "causes.png", "trajectories.png"}
+    assert text.startswith("1 no time to train, 1 measured")
+    pictures = {"causes.png", "causes.csv", "when.png", "when.csv"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"trainings.csv", "trainings.md", *pictures}
+
+
+def test_a_compact_line_gives_the_same_row_and_is_small(tiny_line, tmp_path):
+    small = compact(tiny_line)
+    assert row_of(small) == row_of(tiny_line)
+    assert compact(small) == small
+    assert len(json.dumps(small["checkpoints"])) < len(json.dumps(tiny_line["checkpoints"])) / 2
+    (before,), (after,) = trajectory_of(tiny_line), trajectory_of(small)
+    shown = [name for name in after if after[name] is not None]
+    assert {name: after[name] for name in shown} == {name: before[name] for name in shown}
+    assert {"prefill id_retrieval low", "next, low entropy", "steering id_selection control_own"} <= set(shown)
+    (tmp_path / "results.jsonl").write_text(json.dumps(tiny_line) + "\n")
+    main([str(tmp_path / "results.jsonl"), "--out", str(tmp_path / "small.jsonl")])
+    assert read([tmp_path / "small.jsonl"]) == [small]
 
 
 def rows_like(effect, seeds=3):
@@ -96,8 +111,6 @@ def test_a_contrast_needs_all_of_its_cells():
     assert abs(estimate.value) < 0.2
     assert np.isnan(estimate.low)
     assert contrast({}, lambda cell: 1.0) is None
-    assert mean_of([1.0, 2.0, 3.0]).text == "2.00 [-0.48, 4.48]"
-    assert mean_of([1.0]).text == "1.00"
 
 
 def test_a_model_binds_when_every_stage_is_there_in_order_in_both_placements():
@@ -109,7 +122,14 @@ def test_a_model_binds_when_every_stage_is_there_in_order_in_both_placements():
     assert not binds({"prefill": good, "user_turn": "no usable pairs"})
 
 
-def test_tables_have_a_row_a_group():
-    rows = rows_like(lambda training: 0.0, seeds=2)
-    assert len(table(rows).splitlines()) == 2 + 12
-    assert csv_of([{"a": 1}, {"b": 2}]) == "a,b\n1,\n,2\n"
+def test_the_weaker_rule_takes_any_head_above_the_noise():
+    stages = {stage: {"above": False, "heads_above": 1} for stage in STAGES}
+    good = {**stages, "order": [{"holds": True}, {"holds": True}]}
+    assert not binds({"prefill": good, "user_turn": good})
+    assert binds({"prefill": good, "user_turn": good}, some_above)
+    none = {**good, "id_selection": {"above": False, "heads_above": 0}}
+    assert not binds({"prefill": good, "user_turn": none}, some_above)
+
+
+def test_a_csv_has_all_columns():
+    assert csv_of([{"a": 1}, {"b": 0.123456}]) == "a,b\n1,\n,0.1235\n"

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from studies.origins import pack as packing
-from studies.origins.plan import Training, factors, main, organisms, read, smoke, written
+from studies.origins.plan import Training, factors, long, main, organisms, read, smoke, written
 from studies.origins.run import Machine, Study, finished, results, run
 
 FAKE = """
@@ -48,7 +48,7 @@ def states(study):
 
 
 def test_plans_survive_json_and_name_every_training_once(capsys):
-    for plan in (organisms(one_leg=1), factors(), smoke()):
+    for plan in (organisms(one_leg=1), factors(), long(), smoke()):
         assert read(written(plan)) == plan
         assert len({training.name for training in plan}) == len(plan)
     assert len(factors()) == 36
@@ -58,6 +58,8 @@ def test_plans_survive_json_and_name_every_training_once(capsys):
     }
     main(["organisms", "--binding", "1", "--llava", "0", "--counting", "0"])
     assert [training.name for training in read(capsys.readouterr().out)] == ["never-mixed-6-s0"]
+    main(["long", "--seeds", "1"])
+    assert [training.name for training in read(capsys.readouterr().out)] == ["four-s1", "llava-s0"]
 
 
 def test_cores_are_shared_out():
