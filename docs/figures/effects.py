@@ -33,7 +33,8 @@ def cells(row: Mapping[str, str]) -> tuple[str, ...]:
 
 def controls(row: Mapping[str, str], kind: str) -> str:
     """The control that does most."""
-    return f"{percent(row[kind])} ({row[f'{kind}_name']})" if row[kind] else "none chosen"
+    name, _, draw = row[f"{kind}_name"].rpartition(" ")
+    return f"{percent(row[kind])} ({name if draw.isdecimal() else row[f'{kind}_name']})" if row[kind] else "none"
 
 
 def tested(row: Mapping[str, str]) -> Iterator[str]:

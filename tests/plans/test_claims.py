@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from finst.analysis.paired import paired_interval
 from finst.analysis.proportions import mcnemar, wilson
 from finst.experiments.api import Run, load
+from finst.experiments.interventions.counting.experiment import sizes as sizes_of_counting
+from finst.experiments.interventions.counting.spec import CountingSpec
 from finst.experiments.interventions.effect_rows import Controls, EffectRow, Share
-from finst.plans.claims import CLAIMS, IGNORABLE_SHARE, judged, outcome_of
+from finst.plans.claims import CLAIMS, IGNORABLE_SHARE, ablated_size, judged, outcome_of
 from finst.plans.page import headline, reproduction_page
 from finst.plans.plan import SHIPPED, shipped_plan
 from finst.plans.record import FORMAT, Reproduction, StepRecord
@@ -105,6 +107,13 @@ def test_the_outcome_of_plain_cases() -> None:
     harm = replace(row_of(48, 48, 0, 48, 48), beyond=True)
     assert outcome_of(harm, alpha=0.05, harms=True) == "holds"
     assert outcome_of(row_of(200, 200, 0, 0, 200), alpha=0.05, harms=True) == "fails"
+
+
+@given(heads=st.integers(10, 3000), ks=st.lists(st.integers(1, 5), max_size=3, unique=True))
+def test_counting_is_judged_with_the_papers_share_of_heads_or_the_most_of_ones_own(heads: int, ks: list[int]) -> None:
+    sizes = sizes_of_counting(CountingSpec(ks=tuple(sorted(ks))), heads)
+    place = ablated_size(len(sizes), ks, CountingSpec.shares)
+    assert sizes[place] == (max(ks) if ks else max(1, round(heads / 10)))
 
 
 def test_the_headline_counts_in_words() -> None:

@@ -31,10 +31,15 @@ OUTCOMES: Mapping[Status, Outcome] = {
 IGNORABLE_SHARE = 0.1
 """Gains of up to this share of trials would not matter: an intervention "fails" where larger ones are excluded."""
 
+ABLATED_SHARE = 0.1
+"""Of all heads, ablated in Fig 46: 250 of 2,560."""
+
 RULE = (
     "An intervention holds if its effect is beyond no edit and beyond every control, at the same setting and at the "
     "control’s own best one; it fails if the intervals exclude a gain of more than "
     f"{IGNORABLE_SHARE:.0%} of the trials, or if a control does significantly more; otherwise it is undecided. "
+    f"Counting is judged with {ABLATED_SHARE:.0%} of all heads ablated, as in the paper, or with the most of sizes of "
+    "one’s own. "
     "It is not testable if so few trials could change that no p could be significant. "
     "Everything else holds if it is significant with an interval above zero, and fails if the interval excludes "
     "whatever would matter; a large p by itself decides nothing."
@@ -94,6 +99,20 @@ def _effect(number: int, run: Run, *, harms: bool = False) -> Judged:
         f"{probability(row.p, 'no edit')}; {row.controls_text}"
     )
     return Judged(outcome_of(row, alpha=float(run.summary.attrs["alpha"]), harms=harms), numbers)
+
+
+def _ablated(run: Run) -> Judged:
+    attrs = run.summary.attrs
+    return _effect(ablated_size(len(effects_of(run)), attrs["ks"], attrs["shares"]), run, harms=True)
+
+
+def ablated_size(sizes: int, ks: Sequence[int], shares: Sequence[float]) -> int:
+    """Place among the ``sizes`` of ``counting`` of the one that it is judged on, by ``RULE``.
+
+    ``ks`` and ``shares`` are the run's settings. Of shares, small ones may coincide, so places count from the end.
+    """
+    larger = 0 if ks else sum(share > ABLATED_SHARE for share in shares)
+    return max(0, sizes - 1 - larger)
 
 
 def effects_of(run: Run) -> Sequence[EffectRow]:
@@ -241,7 +260,7 @@ CLAIMS: tuple[Claim, ...] = (
         "Without the strongest heads pictures are counted wrongly",
         "Fig 46",
         "counting",
-        partial(_effect, 0, harms=True),
+        _ablated,
     ),
 )  # fmt: skip
 """In the order of the paper's figures."""
