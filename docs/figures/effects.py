@@ -24,7 +24,8 @@ def cells(row: Mapping[str, str]) -> tuple[str, ...]:
     """The texts of ``COLUMNS``."""
     after = f"{percent(row['after'])} [{percent(row['after_low'])}, {percent(row['after_high'])}]"
     return (
-        *(row["experiment"], row["measured"], row["setting"], row["n"], percent(row["before"])),
+        *(row["experiment"], row["measured"].replace(": the described thing is named again", "")),
+        *(row["setting"], row["n"], percent(row["before"])),
         f"**{after}**" if row["beyond"] == "True" else after,
         *(controls(row, kind) for kind in ("control", "own")),
         ", ".join(tested(row)),
