@@ -19,7 +19,7 @@ def reported(total: int, done: int, terminal: bool = False) -> str:
         assert isinstance(reporter, Reporter)
         for index in range(done, total):
             reporter.begin(f"unit {index}")
-            reporter.advance()
+            reporter.advance(f"unit {index}")
     return file.getvalue()
 
 

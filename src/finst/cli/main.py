@@ -272,7 +272,8 @@ def _dispatch(arguments: list[str]) -> int:
 def _check_quickly(options: Any, shapes: bool) -> None:
     """Raises FinstError for what can be refused before anything heavy is imported.
 
-    That is a name that no model can have, a number that no run can have, and a folder that holds no run.
+    That is a name that no model can have, a number that no run can have, an executor that cannot be, and a folder that
+    holds no run.
     """
     spec = getattr(options, "spec", options)
     model = getattr(spec, "model", None)
@@ -280,6 +281,9 @@ def _check_quickly(options: Any, shapes: bool) -> None:
         located("finst.vlm.names:check_name")(model)
     check = getattr(spec, "check", None) or partial(located("finst.vlm.spec:check_numbers"), spec)
     check()
+    execution = getattr(options, "execution", None)
+    if execution is not None:
+        execution.check(spec.device)
     for folder in (*getattr(spec, "runs", ()), getattr(spec, "run", None), getattr(spec, "cma", None)):
         if isinstance(folder, Path):
             check_run(folder)
