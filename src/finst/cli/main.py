@@ -184,6 +184,7 @@ COMMANDS = (
     ),
     _benchmark("sweep", "BenchSweep", "times the engine beside a plain hook loop and nnsight"),
     _benchmark("paper", "BenchPaper", "times causal mediation at the paper's scale"),
+    _benchmark("executors", "BenchExecutors", "times causal mediation by several workers beside one"),
     _benchmark("precision", "BenchPrecision", "compares number formats with float32 by the scores they give"),
     _benchmark("rsa", "BenchRSA", "times representational similarity analysis of random activations"),
     _benchmark("grid", "BenchGrid", "times grids of K and dose beside one unedited pass"),

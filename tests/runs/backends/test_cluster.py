@@ -54,7 +54,7 @@ class FewRay:
         return True
 
     @staticmethod
-    def cluster_resources() -> dict[str, float]:
+    def available_resources() -> dict[str, float]:
         return {"CPU": 3.0}
 
 
@@ -66,7 +66,7 @@ def test_there_is_a_worker_a_core(
 
 
 def test_more_workers_than_the_cluster_has_cores_are_refused(vlm: VLM, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(FinstError, match="workers is 4, and the Ray cluster has 3 CPUs: expected 1 to 3"):
+    with pytest.raises(FinstError, match="workers is 4, and the Ray cluster has 3 free CPUs: expected 1 to 3"):
         small_cluster(monkeypatch, 4).devices(ModelSpec(device="cpu"), vlm)
 
 

@@ -73,6 +73,7 @@ class Cluster:
         self._address, self._workers = address, workers
         self._ray: Any = import_module("ray")
         self._connected = False
+        self._free: dict[str, int] = {}
 
     def _connect(self) -> None:
         """Raises FinstError where no cluster answers."""
@@ -89,17 +90,21 @@ class Cluster:
         self._connected = True
 
     def devices(self, spec: ModelSpec, vlm: VLM) -> tuple[str, ...]:
-        """One for each GPU of the cluster (each core, where the model of this process is on the CPU), or as chosen.
+        """One for each free GPU of the cluster (or core, where this process has its model on the CPU), or as chosen.
 
         Raises FinstError where the cluster has fewer.
         """
         kind = vlm.device.type
         self._connect()
-        there = int(self._ray.cluster_resources().get("GPU" if kind == "cuda" else "CPU", 0))
+        if kind not in self._free:  # later, the workers themselves are what is not free
+            self._free[kind] = int(self._ray.available_resources().get("GPU" if kind == "cuda" else "CPU", 0))
+        there = self._free[kind]
         workers = self._workers or there
         if not 1 <= workers <= there:
             what = "GPUs" if kind == "cuda" else "CPUs"
-            raise FinstError(f"workers is {workers}, and the Ray cluster has {there} {what}: expected 1 to {there}")
+            raise FinstError(
+                f"workers is {workers}, and the Ray cluster has {there} free {what}: expected 1 to {there}"
+            )
         return (kind,) * workers
 
     def start(self, device: str) -> ActorWorker:
@@ -121,3 +126,4 @@ class Cluster:
         if self._connected:
             self._ray.shutdown()
             self._connected = False
+            self._free.clear()
