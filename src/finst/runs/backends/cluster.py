@@ -90,7 +90,7 @@ class Cluster:
         self._connected = True
 
     def devices(self, spec: ModelSpec, vlm: VLM) -> tuple[str, ...]:
-        """One for each free GPU of the cluster (or core, where this process has its model on the CPU), or as chosen.
+        """One for each free GPU of the cluster, or free core where the model here is on the CPU; or as chosen.
 
         Raises FinstError where the cluster has fewer.
         """
