@@ -31,6 +31,7 @@ def data(out: Path) -> dict[str, bytes]:
     return {str(file.relative_to(out)): file.read_bytes() for file in sorted(out.rglob("*.zip"))}
 
 
+@pytest.mark.timeout(600)
 def test_a_killed_actor_changes_no_byte_and_the_cluster_serves_two_runs(vlm: VLM, tmp_path: Path) -> None:
     """On a cluster of its own, with two cores, in a process of its own."""
     (tmp_path / "pids").mkdir()
