@@ -28,6 +28,7 @@ from .prompts import Prompt as Prompt
 from .prompts import colour_retrieval as colour_retrieval
 from .prompts import scene_description as scene_description
 from .prompts import spatial_relation as spatial_relation
+from .runs.backends.open_backend import backend as backend
 from .runs.experiment import Experiment as Experiment
 from .runs.experiment import Report as Report
 from .runs.experiment import Unit as Unit

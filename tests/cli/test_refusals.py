@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from finst.cli import commands, effects
 from finst.errors import FinstError
@@ -171,7 +172,7 @@ def test_other_names_of_formats_are_taken_as_option_and_as_factor_alike(
 ) -> None:
     full = {"bf16": "bfloat16", "BF16": "bfloat16", "half": "float16", "fp64": "float64"}[name]
     seen: list[str] = []
-    monkeypatch.setattr(commands, "_run", lambda _, spec, out: seen.append(spec.dtype))
+    monkeypatch.setattr(commands, "_run", lambda _, spec, out, **__: seen.append(spec.dtype))
     for arguments in (("--dtype", name), (f"--dtype={name}",), ("--factor", f"dtype={name}")):
         assert finst("run", "cma", tiny, *arguments, "--out", tmp_path / "run").status == 0
     assert seen == [full] * 3
@@ -199,6 +200,10 @@ QUICK = [
     ["score", "organisn"],
     ["score", "organism", "planted"],
     ["score", "organism", "--fast", "--full"],
+    ["run", "cma", "organism", "--executor", "slurm"],
+    ["run", "interventions", "organism", "--workers", "0"],
+    ["run", "cma", "organism", "--executor", "processes", "--device", "cuda:all"],
+    ["reproduce", "organism", "--executor", "here", "--workers", "2"],
 ]
 
 
@@ -213,6 +218,46 @@ for arguments in {QUICK}:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["seen: 2"] * len(QUICK)
     assert len(done.stderr.splitlines()) == len(QUICK)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--executor", "slurm"), "unknown executor 'slurm': expected one of here, processes, ray, ray:ADDRESS"),
+        (("--workers", "0"), "workers is 0: expected 1 to 1,024"),
+        (("--executor", "here", "--workers", "2"), "here, which is one process"),
+        (("--factor", "device=cuda:all", "--workers", "2"), "is one model on all GPUs"),
+    ],
+)
+@pytest.mark.parametrize("command", [("run", "cma"), ("run", "interventions"), ("reproduce",)])
+def test_executors_that_cannot_be_are_refused(
+    finst: Finst, tiny: Path, tmp_path: Path, command: tuple[str, ...], arguments: tuple[str, ...], message: str
+) -> None:
+    if command != ("run", "cma") and "--factor" in arguments:
+        arguments = ("--device", "cuda:all", "--workers", "2")
+    assert message in finst(*command, tiny, *arguments, "--out", tmp_path / "run").message
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a machine without a GPU")
+def test_more_workers_than_gpus_are_refused_before_weights_load(
+    finst: Finst, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executor, "open_vlm", lambda *_, **__: pytest.fail("weights were loaded"))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    message = finst("run", "cma", tiny, "--workers", 3, "--out", tmp_path / "run").message
+    assert "workers is 3, and there are 2 visible GPUs: expected at most 2" in message
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_executor_is_what_measures(
+    finst: Finst, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(commands, "_run", lambda *_, backend: seen.append(backend.name))
+    for arguments in ((), ("--executor", "processes"), ("--workers", 2), ("--executor", "here")):
+        assert finst("run", "cma", tiny, "--device", "cpu", *arguments, "--out", tmp_path / "run").status == 0
+    assert seen == ["here", "processes", "processes", "here"]
 
 
 def finst_process(*arguments: str, **environment: str | None) -> subprocess.CompletedProcess[str]:

@@ -36,7 +36,7 @@ def work(view: PlanView) -> None:
         pass
     with view.measuring(4, 1) as units:
         units.begin("pairs 0-4")
-        units.advance()
+        units.advance("pairs 0-4")
     view.ended("cma", "failed")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 
 from finst.errors import FinstError
 from finst.runs.manifest import FORMAT, OLDER, Manifest, ModelRecord, Session
+from finst.runs.spec import to_json
 
 SESSION = Session("2026-01-01T00:00:00+00:00", "0.1.0", None, {"torch": "2.13.0"}, {"gpu": "none"})
 MODEL = ModelRecord("organism", None, "f" * 64, "float32", "cpu")
@@ -29,6 +31,12 @@ def test_a_unit_adds_its_time_and_the_memory_of_the_last_session() -> None:
     assert MANIFEST.unit_seconds == {}
 
 
+def test_of_several_workers_the_largest_peak_is_kept() -> None:
+    peaks = [MANIFEST.measured("00000", 1.0, 5).measured("00001", 1.0, peak).sessions[-1].peak_memory
+             for peak in (3, 7, None)]  # fmt: skip
+    assert peaks == [5, 7, 5]
+
+
 def test_the_first_end_of_a_run_stays() -> None:
     done = MANIFEST.done("2026-01-01T01:00:00+00:00")
     assert (done.status, done.finished) == ("finished", "2026-01-01T01:00:00+00:00")
@@ -37,9 +45,13 @@ def test_the_first_end_of_a_run_stays() -> None:
 
 @pytest.mark.parametrize("version", [*OLDER, FORMAT])
 def test_older_formats_are_read(tmp_path: Path, version: int) -> None:
+    record = {**to_json(MANIFEST), "format": version}
+    for session in record["sessions"]:
+        for field in ("executor", "workers") if version < 4 else ():
+            del session[field]
+    checksum = {"checksum": sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()} if version > 2 else {}
     path = tmp_path / "manifest.json"
-    MANIFEST.write(path)
-    path.write_text(json.dumps({**json.loads(path.read_text()), "format": version}))
+    path.write_text(json.dumps({**record, **checksum}))
     assert Manifest.read(path) == MANIFEST
 
 

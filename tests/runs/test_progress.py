@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from finst.runs import progress as progress_module
-from finst.runs.progress import Reporter, print_line, progress, waiting
+from finst.runs.progress import Reporter, in_work, print_line, progress, waiting
 
 
 def reported(total: int, done: int, terminal: bool = False) -> str:
@@ -19,7 +19,7 @@ def reported(total: int, done: int, terminal: bool = False) -> str:
         assert isinstance(reporter, Reporter)
         for index in range(done, total):
             reporter.begin(f"unit {index}")
-            reporter.advance()
+            reporter.advance(f"unit {index}")
     return file.getvalue()
 
 
@@ -40,6 +40,22 @@ def test_a_resumed_run_starts_with_what_was_measured() -> None:
 
 def test_a_terminal_gets_a_bar() -> None:
     assert "3/3" in reported(3, 1, terminal=True)
+
+
+def test_several_units_may_be_in_work_at_a_time() -> None:
+    file = io.StringIO()
+    with progress(Console(file=file, width=100), 2) as reporter:
+        for unit in ("a", "b"):
+            reporter.begin(unit)
+        for unit in ("b", "a"):
+            reporter.advance(unit)
+    assert file.getvalue().splitlines() == ["1 of 2 units measured (b)", "2 of 2 units measured (a)"]
+    screen = io.StringIO()
+    with progress(Console(file=screen, width=100, force_terminal=True), 3) as reporter:
+        for unit in ("a", "b", "c"):
+            reporter.begin(unit)
+    assert "a and 2 others" in screen.getvalue()
+    assert [in_work(names) for names in ([], ["a"], ["a", "b"])] == ["", "a", "a and 1 other"]
 
 
 def test_lines_are_printed_without_markup() -> None:

@@ -90,7 +90,7 @@ def test_a_folder_of_the_first_format_is_read_and_resumed(tmp_path: Path) -> Non
     folder = RunFolder.claim(tmp_path, "cma", SPEC)
     assert folder.manifest.sessions == (SESSION,)
     assert len(folder.begin(MODEL, 2, SESSION).sessions) == 2
-    assert json.loads(path.read_text())["format"] == FORMAT == 3
+    assert json.loads(path.read_text())["format"] == FORMAT == 4
 
 
 def test_another_spec_is_refused(tmp_path: Path) -> None:

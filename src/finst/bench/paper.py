@@ -34,13 +34,14 @@ def measured(subject: Subject, spec: BenchPaper, console: Console) -> dict[str, 
     with progress(console, len(starts)) as bar:
         for start in starts:
             stop = min(start + spec.inputs, spec.pairs)
-            bar.begin(f"pairs {start}-{stop - 1}")
+            name = f"pairs {start}-{stop - 1}"
+            bar.begin(name)
             pairs = [subject.pair(index) for index in range(start, stop)]
             (_, elapsed), peak = weighed(partial(timed, partial(maps, subject, pairs, conditions), device), device)
             seconds.append(elapsed)
             peaks.append(peak)
             floors.append(floor_of(costs, pairs, conditions))
-            bar.advance()
+            bar.advance(name)
     total: Floor = reduce(add, floors)
     heads = subject.vlm.n_layers * subject.vlm.n_heads
     return {

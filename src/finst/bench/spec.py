@@ -104,3 +104,19 @@ class BenchAttribution(ModelSpec):
     """Where the unfinished sentence is: at the start of the assistant's turn, or in the user's turn."""
     bootstraps: int = 2_000
     """Resamples of pairs behind each confidence interval."""
+
+
+@dataclass(frozen=True)
+class BenchExecutors(ModelSpec):
+    """The units of causal mediation by several workers, beside the same units by one worker."""
+
+    workers: int = 2
+    """Processes that measure at the same time: one a GPU, or each in one thread on the CPU."""
+    pairs: int = 20
+    """Pairs of causal mediation, whether or not the model answers them correctly."""
+    pairs_per_unit: int = 1
+    """Pairs that a worker measures before it takes the next ones."""
+    repeats: int = 5
+    """Times that both measure all pairs, in turn; medians are reported."""
+    seed: int = 0
+    """Fixes scenes."""

@@ -34,6 +34,8 @@ from finst.experiments.reproduction.study import explain
 from finst.runs import executor
 from finst.runs import export as exporting
 from finst.runs.archive import write_atomically
+from finst.runs.backends.backend import Backend
+from finst.runs.backends.open_backend import open_backend
 from finst.runs.factors import with_factors
 from finst.runs.finished import finished_run
 from finst.runs.progress import print_line, progress, waiting
@@ -50,7 +52,9 @@ def demo(_: str, chosen: options.Demo) -> None:
 
 def run_experiment(name: str, chosen: options.RunExperiment[Any]) -> None:
     """``finst run NAME``."""
-    _run(name, with_factors(chosen.spec, chosen.factor), chosen.out or Path("runs") / name)
+    spec = with_factors(chosen.spec, chosen.factor)
+    with open_backend(chosen.execution, spec.device) as backend:
+        _run(name, spec, chosen.out or Path("runs") / name, backend=backend)
 
 
 def _run(name: str, spec: Any, out: Path, **available: Any) -> None:
@@ -61,7 +65,12 @@ def _run(name: str, spec: Any, out: Path, **available: Any) -> None:
 
 
 def run_interventions(_: str, chosen: options.RunInterventions) -> None:
-    """``finst run interventions``: the model is opened, and its weights are hashed, once for all of them."""
+    """``finst run interventions``: a process opens the model, and hashes its weights, once for all of them."""
+    with open_backend(chosen.execution, chosen.spec.device) as backend:
+        _run_interventions(chosen, backend)
+
+
+def _run_interventions(chosen: options.RunInterventions, backend: Backend) -> None:
     spec, console, made = chosen.spec, Console(stderr=True), chosen.out / "cma"
     reader = open_reader(spec.model, revision=spec.revision)
     with waiting(console, "planning all interventions"):
@@ -78,10 +87,10 @@ def run_interventions(_: str, chosen: options.RunInterventions) -> None:
         vlm = open_vlm(reader, dtype=spec.dtype, device=spec.device)
         if spec.cma is not None:
             check_maps(head_maps(spec.cma), vlm)
-    maps = head_maps(spec.cma or mediated(spec, made, vlm, console))
+    maps = head_maps(spec.cma or mediated(spec, made, vlm, console, backend))
     specs, refused = plan.specs, plan.refused
     for name, settings in specs.items():
-        _run(name, settings, chosen.out / name, vlm=vlm, console=console, inputs=maps)
+        _run(name, settings, chosen.out / name, vlm=vlm, console=console, inputs=maps, backend=backend)
     page, table, data = (chosen.out / f"interventions.{end}" for end in ("html", "csv", "json"))
     text = effects_table.write(options.Effects(tuple(chosen.out / name for name in specs), page, table, data))
     print("\n".join(["", text, *(f"not run: {name}: {why}" for name, why in refused.items())]))
@@ -134,7 +143,7 @@ def render(_: str, chosen: options.Render) -> None:
         for name in missing:
             reporter.begin(name)
             work.render(name)
-            reporter.advance()
+            reporter.advance(name)
     work.finish()
     print_line(console, f"rendered: {chosen.out}")
 

@@ -184,6 +184,7 @@ COMMANDS = (
     ),
     _benchmark("sweep", "BenchSweep", "times the engine beside a plain hook loop and nnsight"),
     _benchmark("paper", "BenchPaper", "times causal mediation at the paper's scale"),
+    _benchmark("executors", "BenchExecutors", "times causal mediation by several workers beside one"),
     _benchmark("precision", "BenchPrecision", "compares number formats with float32 by the scores they give"),
     _benchmark("rsa", "BenchRSA", "times representational similarity analysis of random activations"),
     _benchmark("grid", "BenchGrid", "times grids of K and dose beside one unedited pass"),
@@ -272,7 +273,8 @@ def _dispatch(arguments: list[str]) -> int:
 def _check_quickly(options: Any, shapes: bool) -> None:
     """Raises FinstError for what can be refused before anything heavy is imported.
 
-    That is a name that no model can have, a number that no run can have, and a folder that holds no run.
+    That is a name that no model can have, a number that no run can have, an executor that cannot be, and a folder that
+    holds no run.
     """
     spec = getattr(options, "spec", options)
     model = getattr(spec, "model", None)
@@ -280,6 +282,9 @@ def _check_quickly(options: Any, shapes: bool) -> None:
         located("finst.vlm.names:check_name")(model)
     check = getattr(spec, "check", None) or partial(located("finst.vlm.spec:check_numbers"), spec)
     check()
+    execution = getattr(options, "execution", None)
+    if execution is not None:
+        execution.check(spec.device)
     for folder in (*getattr(spec, "runs", ()), getattr(spec, "run", None), getattr(spec, "cma", None)):
         if isinstance(folder, Path):
             check_run(folder)

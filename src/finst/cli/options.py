@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Generic, Literal, TypeVar
 
@@ -13,12 +13,16 @@ from finst.experiments.interventions.spec import InterventionSpec
 from finst.experiments.reproduction.spec import DiscrepancySpec
 from finst.options import Dtype, Entropy, Placement
 from finst.plans.subjects import reproductions
+from finst.runs.backends.execution import Execution
 from finst.scenes.renders.spec import RenderSpec
 
 SpecT = TypeVar("SpecT")
 
 Factors = Annotated[tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME=VALUE")]
 """``--factor NAME=VALUE``, any number of times."""
+
+Executing = Annotated[Execution, tyro.conf.arg(name="")]
+"""``--executor`` and ``--workers``."""
 
 ModelName = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")]
 """The first word after a command."""
@@ -42,6 +46,7 @@ class RunExperiment(Generic[SpecT]):
     given several times."""
     out: Path | None = None
     """Folder of the run: a new one, or that of the same run, which is then resumed. runs/NAME if None."""
+    execution: Executing = field(default_factory=Execution)
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,7 @@ class RunInterventions:
     --factor rescue.trials=[12,2]. May be given several times."""
     out: Path = Path("runs/interventions")
     """Folder with one run per intervention, in a folder of its name; a second call resumes it."""
+    execution: Executing = field(default_factory=Execution)
 
 
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
@@ -95,13 +101,14 @@ class PlanChoice:
 class Reproduce(PlanChoice):
     """Every experiment of the paper with MODEL, from one plan, and one page of what holds.
 
-    The model is opened once. A second call resumes; after a change of the plan only what changed is run again. An
-    experiment that MODEL cannot run, or that fails, is recorded with its reason and the rest runs. Exit status 1: at
-    least one is not finished.
+    Every process opens the model once. A second call resumes; after a change of the plan only what changed is run
+    again. An experiment that MODEL cannot run, or that fails, is recorded with its reason and the rest runs. Exit
+    status 1: at least one is not finished.
     """
 
     out: Path | None = None
     """Folder: a new one, or that of the same model, which is then resumed. runs/reproduce-MODEL if None."""
+    execution: Executing = field(default_factory=Execution)
 
 
 @dataclass(frozen=True)

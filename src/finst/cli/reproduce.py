@@ -26,6 +26,7 @@ from finst.rehearsal.estimate import StepEstimate
 from finst.rehearsal.known import key_of, known
 from finst.report.tables import aligned
 from finst.runs.archive import write_atomically
+from finst.runs.backends.open_backend import open_backend
 from finst.runs.finished import manifest_of
 from finst.runs.progress import print_line
 from finst.runs.spec import to_json
@@ -50,14 +51,16 @@ class Reproduced:
 def run(options: Reproduce, console: Console) -> Reproduced:
     """Runs the chosen plan, and writes one table of all finished interventions and one page of the paper's claims.
 
-    Raises FinstError for more than one plan, and whatever ``finst.plans.reproduce.reproduce`` refuses.
+    Raises FinstError for more than one plan, an executor that cannot be, and whatever
+    ``finst.plans.reproduce.reproduce`` refuses.
     """
     plan = chosen_plan(options)
     model = ModelSpec(options.model, options.revision, options.dtype, options.device)
     folder = options.out or default_folder(options.model)
     estimates = _said_before(options, plan, model, folder, console)
     expected = {name: step.total.value for name, step in estimates.items()}
-    record = reproduce(plan, model, folder, only=options.only, console=console, expected=expected)
+    with open_backend(options.execution, options.device) as backend:
+        record = reproduce(plan, model, folder, only=options.only, console=console, expected=expected, backend=backend)
     write_pages(folder, record)
     return Reproduced(folder, record)
 

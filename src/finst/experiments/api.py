@@ -17,6 +17,7 @@ from finst.experiments.registry import experiment_of
 from finst.report.figures import NamedFigure
 from finst.report.findings import Findings
 from finst.runs import executor
+from finst.runs.backends.backend import Backend
 from finst.runs.experiment import Experiment
 from finst.runs.finished import FinishedRun, finished_run
 from finst.runs.manifest import Manifest
@@ -98,12 +99,15 @@ def run(
     out: str | Path | None = None,
     vlm: VLM | None = None,
     console: Console | None = None,
+    backend: Backend | None = None,
     **settings: Any,
 ) -> Run:
     """Runs an experiment into the folder ``out`` (``runs/NAME`` if None), or resumes it there, and loads the result.
 
     ``experiment`` is a name of the registry or a class of one's own. ``settings`` are fields of its spec by name, such
     as ``model="organism", pairs=50``. An open ``vlm`` is used as it is, in place of the settings that say which model.
+    ``backend`` measures the units, by default in this process (see ``finst.backend``); no result depends on it.
+
     Raises FinstError, before any weight loads where that can be known, for an unknown experiment, an unknown setting or
     one of the wrong type, a ``vlm`` beside other settings of the model, and whatever the experiment refuses.
     """
@@ -111,7 +115,7 @@ def run(
     given = {name: _setting(name, value) for name, value in settings.items()}
     spec = from_json(chosen.spec, {**_model_of(vlm, settings), **given})
     folder = Path(out) if out is not None else Path("runs") / chosen.name
-    return Run(chosen, executor.run(chosen, spec, folder, console=console, vlm=vlm))
+    return Run(chosen, executor.run(chosen, spec, folder, console=console, vlm=vlm, backend=backend))
 
 
 def _instance(experiment: Experiment[Any] | type[Experiment[Any]]) -> Experiment[Any]:

@@ -1,4 +1,4 @@
-"""Runs a plan: every experiment into a folder of its own, in one process, with the model opened once."""
+"""Runs a plan: every experiment into a folder of its own, with the model opened once by every process."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from finst.plans.record import FORMAT, Reproduction, Status, StepRecord, key_of,
 from finst.plans.view import PlanView, plan_view
 from finst.runs import executor
 from finst.runs.archive import write_atomically
+from finst.runs.backends.backend import Backend
 from finst.runs.finished import manifest_of
 from finst.runs.progress import print_line
 from finst.runs.spec import to_json
@@ -41,6 +42,7 @@ class _Work:
     console: Console
     view: PlanView
     experiments: Callable[[str], Any]
+    backend: Backend | None
 
 
 def reproduce(
@@ -53,6 +55,7 @@ def reproduce(
     vlm: VLM | None = None,
     experiments: Callable[[str], Any] = experiment_of,
     expected: Mapping[str, float] = MappingProxyType({}),
+    backend: Backend | None = None,
 ) -> Reproduction:
     """Runs the steps of ``plan`` with this model into folders of their names under ``out``.
 
@@ -60,7 +63,8 @@ def reproduce(
     run, or that fails, is recorded with its reason and the rest runs. A second call resumes: finished steps with
     unchanged settings, weights and heads are not run again, and runs of others are moved to the folder ``earlier``.
     ``vlm`` is the model if it is already open. ``experiments`` gives the experiment of a name. ``expected`` has the
-    seconds that a rehearsal expects of steps, for the progress. Raises FinstError, before any weight loads, for an
+    seconds that a rehearsal expects of steps, for the progress. ``backend`` measures the units of all steps, by default
+    in this process; the caller closes it. Raises FinstError, before any weight loads, for an
     unknown model or step, a plan of which the model can run nothing, and a folder that holds anything else.
     KeyboardInterrupt passes, and what is measured is kept.
     """
@@ -85,7 +89,7 @@ def reproduce(
         write_record(out, record)
         statuses = {step.name: record.step(step.name).status for step in chosen}
         with plan_view(console, statuses, expected) as view:
-            work = _Work(vlm, out, console, view, experiments)
+            work = _Work(vlm, out, console, view, experiments, backend)
             for step in chosen:
                 view.begin(step.name)
                 record = _run_step(work, step, specs[step.name], record)
@@ -165,7 +169,8 @@ def _run_step(work: _Work, step: Step, spec: Any, record: Reproduction) -> Repro
     try:
         inputs = None if step.heads is None else head_maps(work.out / step.heads)
         experiment, shown = work.experiments(step.experiment), {"console": work.console, "watcher": work.view}
-        executor.run(experiment, spec, work.out / step.name, vlm=work.vlm, inputs=inputs, **shown)
+        out = work.out / step.name
+        executor.run(experiment, spec, out, vlm=work.vlm, inputs=inputs, backend=work.backend, **shown)
     except FinstError as error:
         reason = str(error)
     except Exception as error:  # one step must not cost the others

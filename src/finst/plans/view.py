@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from finst.report.wording import counted, duration
-from finst.runs.progress import OnConsole, Reporter, Watcher, print_line
+from finst.runs.progress import OnConsole, Reporter, Watcher, in_work, print_line
 
 OPEN = ("waiting", "running")
 """Statuses of steps that are still to be worked on."""
@@ -173,11 +173,14 @@ class _Table(_Steps):
 
 class _Units:
     def __init__(self, table: _Table) -> None:
-        self.table = table
+        self.table, self.names = table, dict[str, None]()
 
     def begin(self, name: str) -> None:
-        self.table.what = name
+        self.names[name] = None
+        self.table.what = in_work([*self.names])
 
-    def advance(self) -> None:
+    def advance(self, name: str) -> None:
+        self.names.pop(name, None)
+        self.table.what = in_work([*self.names]) or name
         step = self.table.steps[self.table.current]
         self.table.change(step.name, done=step.done + 1)

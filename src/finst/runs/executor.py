@@ -1,21 +1,21 @@
-"""Runs an experiment in this process: unit by unit into a run folder, then summary, figures and report."""
+"""Runs an experiment: a backend measures its units, and this process writes them, then summary, figures and report."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import xarray as xr
 from rich.console import Console
 
-from finst.engine.memory import gauge
-from finst.errors import FinstError, NotFiniteError, out_of_memory
+from finst.errors import FinstError, out_of_memory
+from finst.runs.backends.backend import Backend, Begun, Dropped, Measured, Progress, UnitLostError, Work
+from finst.runs.backends.here import Here
 from finst.runs.experiment import Experiment, Unit
 from finst.runs.finished import FinishedRun
-from finst.runs.manifest import ModelRecord
+from finst.runs.manifest import ModelRecord, Session
 from finst.runs.measured import check_measured
 from finst.runs.progress import OnConsole, Watcher, print_line
 from finst.runs.provenance import now, session
@@ -38,20 +38,22 @@ def run(
     vlm: VLM | None = None,
     inputs: Any = None,
     watcher: Watcher | None = None,
+    backend: Backend | None = None,
 ) -> FinishedRun:
     """Measures the missing units of the run in the folder ``out``, then writes summary, figures and report there.
 
     ``vlm`` is the spec's model if it is already open. ``inputs`` is what this run needs from other runs if the caller
-    has it (see ``Experiment.inputs``). ``watcher`` shows the progress, by default on the console. A run that was killed
-    at any moment resumes and ends with the same bytes of data. Raises FinstError for bad input (before any weight
-    loads, where that is possible), when the folder holds anything but this run, and when another process works on it. A
-    KeyboardInterrupt states how many units are kept.
+    has it (see ``Experiment.inputs``). ``watcher`` shows the progress, by default on the console. ``backend`` measures
+    the units, by default in this process; the caller closes it. A run that was killed at any moment resumes, with any
+    backend, and ends with the same bytes of data. Raises FinstError for bad input (before any weight loads, where that
+    is possible), when the folder holds anything but this run, and when another process works on it. A KeyboardInterrupt
+    states how many units are kept.
     """
     spec.check()
     folder = RunFolder.claim(out, experiment.name, to_json(spec))
     reader = vlm.reader if vlm else open_reader(spec.model, revision=spec.revision)
     console = console or Console(stderr=True)
-    watcher = watcher or OnConsole(console)
+    watcher, backend = watcher or OnConsole(console), backend or Here()
     units = planned(experiment, spec, reader, out, console, inputs_given=inputs is not None, watcher=watcher)
     print_line(console, f"{experiment.name} of {reader.id}: {len(units)} units into {out}")
     for note in notes(reader):
@@ -60,17 +62,20 @@ def run(
         vlm = vlm or open_vlm(reader, dtype=spec.dtype, device=spec.device)
         model = ModelRecord(vlm.reader.id, vlm.reader.revision, vlm.weights_hash, spec.dtype, vlm.place)
         folder.check_session(model, len(units))
-    missing = [index for index in range(len(units)) if not folder.has_unit(index)]
+        missing = [index for index in range(len(units)) if not folder.has_unit(index)]
+        workers = backend.devices(spec, vlm) if missing else ()
     if missing and inputs is None:
-        inputs = experiment.inputs(vlm, spec, out, console)
+        inputs = experiment.inputs(vlm, spec, out, console, backend)
     with folder.held(), _report_what_is_kept(folder, len(units)):
         prepared = None
         if missing:
             with watcher.waiting(f"preparing {experiment.name}"):
                 prepared = experiment.prepare(vlm, spec, inputs)
-        _begin(folder, model, len(units), console)
+        _begin(folder, model, len(units), replace(session(), executor=backend.name, workers=workers), console)
         if missing:
-            _measure(experiment, spec, vlm, prepared, folder, units, missing, watcher)
+            work = Work(experiment, spec, units, prepared)
+            with closing(backend.measure(work, vlm, missing)) as progress:
+                _write(folder, units, len(missing), progress, watcher, console)
         elif units:
             print_line(console, f"{len(units)} of {len(units)} units were measured before")
         with watcher.waiting(f"statistics and report of {experiment.name}"):
@@ -104,15 +109,20 @@ def planned(
         return experiment.plan(spec)
 
 
-def _begin(folder: RunFolder, model: ModelRecord, units: int, console: Console) -> None:
-    """Opens the record. Prints a note when versions or machine have changed: numbers may then round differently."""
-    *_, before, here = (None, *folder.begin(model, units, session()).sessions)
+def _begin(folder: RunFolder, model: ModelRecord, units: int, now: Session, console: Console) -> None:
+    """Opens the record. Prints a note when versions, machine or executor changed: numbers may round differently."""
+    *_, before, here = (None, *folder.begin(model, units, now).sessions)
     if before is None:
         return
-    changed = differences({**before.versions, **before.machine}, {**here.versions, **here.machine})
+    changed = differences(_that_rounds(before), _that_rounds(here))
     if changed:
         listed = "; ".join(changed)
         print_line(console, f"note: unlike the session before, so numbers may round differently from here on: {listed}")
+
+
+def _that_rounds(session: Session) -> dict[str, str]:
+    """What rounding may depend on."""
+    return {**session.versions, **session.machine, "executor": session.executor}
 
 
 @contextmanager
@@ -121,6 +131,8 @@ def _report_what_is_kept(folder: RunFolder, units: int) -> Iterator[None]:
         yield
     except KeyboardInterrupt as interrupt:
         raise KeyboardInterrupt(_kept(folder, units)) from interrupt
+    except UnitLostError as cause:
+        raise UnitLostError(f"{cause}; {_kept(folder, units)}") from cause
     except (MemoryError, RuntimeError) as cause:
         if not out_of_memory(cause):
             raise
@@ -135,34 +147,26 @@ def _kept(folder: RunFolder, units: int) -> str:
     return f"{kept} of {units} units are kept in {folder.path}, and the same command resumes from there"
 
 
-def _measure(
-    experiment: Experiment[SpecT],
-    spec: SpecT,
-    vlm: VLM,
-    prepared: Any,
+def _write(
     folder: RunFolder,
     units: Sequence[Unit],
-    missing: Sequence[int],
+    missing: int,
+    progress: Iterator[Progress],
     watcher: Watcher,
+    console: Console,
 ) -> None:
-    peak_memory = gauge(vlm.device)
-    with watcher.measuring(len(units), len(units) - len(missing)) as bar:
-        for index in missing:
-            bar.begin(units[index].name)
-            started = time.perf_counter()
-            data = _measured(experiment, vlm, spec, units[index], prepared)
-            folder.write_unit(index, data, time.perf_counter() - started, peak_memory())
-            bar.advance()
-
-
-def _measured(experiment: Experiment[SpecT], vlm: VLM, spec: SpecT, unit: Unit, prepared: Any) -> xr.Dataset:
-    """The data of one unit. Raises NotFiniteError naming the unit where numbers are not finite."""
-    try:
-        data = experiment.measure(vlm, spec, unit, prepared)
-    except NotFiniteError as error:
-        raise NotFiniteError(f"{unit.name}: {error}") from error
-    check_measured(data, unit.name)
-    return data
+    """Stores the units as they come, in any order."""
+    with watcher.measuring(len(units), len(units) - missing) as bar:
+        for step in progress:
+            name = units[step.index].name
+            match step:
+                case Begun():
+                    bar.begin(name)
+                case Dropped(_, how):
+                    print_line(console, f"note: a worker ended ({how}) while it measured {name}: another one does it")
+                case Measured():
+                    folder.write_unit(step.index, step.data, step.seconds, step.peak_memory)
+                    bar.advance(name)
 
 
 def _finish(experiment: Experiment[SpecT], spec: SpecT, reader: Reader, folder: RunFolder, units: int) -> FinishedRun:

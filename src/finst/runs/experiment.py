@@ -76,8 +76,11 @@ class Experiment(ABC, Generic[SpecT]):
         ``out`` is the folder of this run.
         """
 
-    def inputs(self, vlm: VLM, spec: SpecT, out: Path, console: Console) -> Any:
-        """What this run needs from other runs, which are made first if they are missing; None for nothing."""
+    def inputs(self, vlm: VLM, spec: SpecT, out: Path, console: Console, backend: Any = None) -> Any:
+        """What this run needs from other runs, which are made first if they are missing; None for nothing.
+
+        ``backend`` measures their units, as in ``finst.runs.executor.run``.
+        """
         return None
 
     def recorded_inputs(self, spec: SpecT, folder: Path) -> Any:

@@ -13,14 +13,18 @@ from finst.errors import FinstError, cannot
 from finst.runs.archive import write_atomically
 from finst.runs.spec import from_json, to_json
 
-FORMAT = 3
+FORMAT = 4
 """Version of the file format, raised whenever an older finst could not read what a newer one writes.
 
-2: sessions have ``peak_memory``. 3: the file has a ``checksum`` of its other fields.
+2: sessions have ``peak_memory``. 3: the file has a ``checksum`` of its other fields. 4: sessions have ``executor`` and
+``workers``.
 """
 
-OLDER = (1, 2)
+OLDER = (1, 2, 3)
 """Formats that are also read: they lack only what may be absent."""
+
+_UNCHECKED = (1, 2)
+"""Formats without a checksum."""
 
 
 @dataclass(frozen=True)
@@ -44,12 +48,20 @@ class Session:
     versions: dict[str, str]
     machine: dict[str, str]
     peak_memory: int | None = None
-    """Peak GPU memory while units were measured, in bytes above the weights; None on the CPU and before any unit."""
+    """Peak GPU memory while units were measured, in bytes above the weights; None on the CPU and before any unit. Of
+    several workers it is that of the one that used most."""
+    executor: str = "here"
+    """Who measured units: see ``finst.runs.backends``."""
+    workers: tuple[str, ...] = ()
+    """The device of each worker; empty in sessions of an older finst."""
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """The record of one run. Times are UTC, ISO 8601; ``unit_seconds`` maps a unit's name to its wall time."""
+    """The record of one run. Times are UTC, ISO 8601; ``unit_seconds`` maps a unit's name to its wall time.
+
+    Units of several workers are measured at the same time, so their times add up to more than the run took.
+    """
 
     format: int
     experiment: str
@@ -63,12 +75,16 @@ class Manifest:
     unit_seconds: dict[str, float] = field(default_factory=dict)
 
     def measured(self, unit: str, seconds: float, peak_memory: int | None) -> Manifest:
-        """The same run with one more unit of so many ``seconds``, and the last session's peak memory in bytes."""
+        """The same run with one more unit of so many ``seconds``.
+
+        ``peak_memory`` is that of the unit's worker so far, in bytes; the last session keeps the largest.
+        """
         *before, last = self.sessions
+        peaks = [peak for peak in (last.peak_memory, peak_memory) if peak is not None]
         return replace(
             self,
             unit_seconds={**self.unit_seconds, unit: round(seconds, 3)},
-            sessions=(*before, replace(last, peak_memory=peak_memory)),
+            sessions=(*before, replace(last, peak_memory=max(peaks, default=None))),
         )
 
     def done(self, at: str) -> Manifest:
@@ -102,7 +118,7 @@ class Manifest:
             manifest = from_json(cls, {**data, "format": FORMAT})
         except FinstError as cause:
             raise _damaged(path, cause) from cause
-        if version not in OLDER and checksum != _checksum(data):
+        if version not in _UNCHECKED and checksum != _checksum(data):
             raise _damaged(path, "it was changed after finst wrote it: its contents do not fit its checksum")
         if manifest.units < 0 or (manifest.status == "finished" and not manifest.sessions):
             raise _damaged(path, f"{manifest.units} units, {len(manifest.sessions)} sessions")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -12,6 +12,8 @@ from typing import Protocol, runtime_checkable
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from finst.report.wording import counted
 
 
 def print_line(console: Console, text: str) -> None:
@@ -50,15 +52,22 @@ def _say_now_and_then(console: Console, what: str, ended: threading.Event) -> No
 
 @runtime_checkable
 class Reporter(Protocol):
-    """Receives the progress of the units."""
+    """Receives the progress of the units, of which several may be in work at a time."""
 
     def begin(self, name: str) -> None:
-        """The unit of this name has started."""
+        """The unit of this name has started, perhaps again."""
         ...
 
-    def advance(self) -> None:
-        """The unit is finished."""
+    def advance(self, name: str) -> None:
+        """The unit of this name is finished."""
         ...
+
+
+def in_work(names: Sequence[str]) -> str:
+    """The units that are measured at the moment, in a few words."""
+    if len(names) < 2:
+        return "".join(names)
+    return f"{names[0]} and {counted(len(names) - 1, 'other')}"
 
 
 @contextmanager
@@ -111,12 +120,20 @@ class _Bar:
     def __init__(self, bar: Progress, total: int, done: int) -> None:
         self.bar = bar
         self.task = bar.add_task("measuring", total=total, completed=done)
+        self.names: dict[str, None] = {}
 
     def begin(self, name: str) -> None:
-        self.bar.update(self.task, description=escape(name))
+        self.names[name] = None
+        self._describe()
 
-    def advance(self) -> None:
+    def advance(self, name: str) -> None:
+        self.names.pop(name, None)
         self.bar.advance(self.task)
+        self._describe()
+
+    def _describe(self) -> None:
+        if self.names:
+            self.bar.update(self.task, description=escape(in_work([*self.names])))
 
 
 class _Lines:
@@ -126,9 +143,9 @@ class _Lines:
             print_line(console, f"{done} of {total} units were measured before")
 
     def begin(self, name: str) -> None:
-        self.name = name
+        """A log has lines of finished units only."""
 
-    def advance(self) -> None:
+    def advance(self, name: str) -> None:
         self.done += 1
         if self.done == self.total or self.done % max(1, self.total // 10) == 0:
-            print_line(self.console, f"{self.done} of {self.total} units measured ({self.name})")
+            print_line(self.console, f"{self.done} of {self.total} units measured ({name})")

@@ -22,6 +22,7 @@ from finst.experiments.interventions.shown_pictures import READING
 from finst.experiments.interventions.spec import InterventionSpec
 from finst.experiments.interventions.unit_data import trial_dataset
 from finst.experiments.units import joined, spec_attrs, units_of
+from finst.runs.backends.backend import Backend
 from finst.runs.executor import run
 from finst.runs.experiment import Experiment, Report, Unit
 from finst.runs.size import CONTEXT_BYTES, Size, check_size
@@ -97,9 +98,9 @@ class Intervention(Experiment[SpecT]):
         else:
             check_shape(head_maps(spec.cma), spec.cma, reader)
 
-    def inputs(self, vlm: VLM, spec: SpecT, out: Path, console: Console) -> HeadMaps:
+    def inputs(self, vlm: VLM, spec: SpecT, out: Path, console: Console, backend: Backend | None = None) -> HeadMaps:
         """The maps of the spec's run of causal mediation, or of one that is made now, in the folder ``OUT-cma``."""
-        return head_maps(spec.cma or mediated(spec, mediation_folder(out), vlm, console))
+        return head_maps(spec.cma or mediated(spec, mediation_folder(out), vlm, console, backend))
 
     def recorded_inputs(self, spec: SpecT, folder: Path) -> HeadMaps:
         """The maps of the spec's run, or of the one that was made for this run (``FOLDER-cma``, or ``cma`` beside it).
@@ -158,9 +159,9 @@ def mediation_folder(out: Path) -> Path:
     return named.with_name(f"{named.name}-cma")
 
 
-def mediated(spec: InterventionSpec, folder: Path, vlm: VLM, console: Console) -> Path:
+def mediated(spec: InterventionSpec, folder: Path, vlm: VLM, console: Console, backend: Backend | None = None) -> Path:
     """Runs causal mediation of an intervention's model into ``folder``, or resumes it."""
-    return run(CMA(), _mediation_of(spec), folder, console=console, vlm=vlm).folder
+    return run(CMA(), _mediation_of(spec), folder, console=console, vlm=vlm, backend=backend).folder
 
 
 def check_mediated(spec: InterventionSpec, folder: Path, reader: Reader) -> None:
