@@ -65,7 +65,7 @@ print(finst.__version__, vlm.n_layers, vlm.n_heads)
     outside = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     run = partial(subprocess.run, capture_output=True, text=True, check=True, cwd=tmp_path, env=outside)
     opened = run([python, "-c", code])
-    assert opened.stdout.split() == [finst.__version__, "10", "8"]
+    assert opened.stdout.split() == [finst.__version__, "6", "8"]
     small = ["--pairs", "2", "--permutations", "20", "--bootstraps", "20", "--out", "run"]
     run([Path(paths["scripts"]) / "finst", "run", "cma", "organism", *small])
     assert "<svg" in (tmp_path / "run" / "report.html").read_text()

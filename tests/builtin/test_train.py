@@ -120,8 +120,8 @@ def test_training_refuses_what_it_cannot_do(tmp_path):
         train(TrainSpec(tmp_path / "new", family="clip"))
     with pytest.raises(FinstError, match=r"of family 'qwen2_vl': expected 'llava'"):
         train(TrainSpec(tmp_path / "new", family="llava", start=shipped))
-    with pytest.raises(FinstError, match=r"of 10 layers: expected 6"):
-        train(TrainSpec(tmp_path / "new", layers=6, start=shipped))
+    with pytest.raises(FinstError, match=r"of 6 layers: expected 10"):
+        train(TrainSpec(tmp_path / "new", layers=10, start=shipped))
     with pytest.raises(FinstError, match=r"legs is 0: expected at least 1"):
         train(TrainSpec(tmp_path / "new", legs=0))
     with pytest.raises(FinstError, match=r"nearly_full is -0\.1: expected a share from 0 to 1"):

@@ -29,7 +29,6 @@ from finst.experiments.cma.stored import stored_mediation
 from finst.runs.archive import pack, unpack
 from finst.runs.executor import run
 from finst.runs.experiment import Unit
-from finst.runs.manifest import OLDER
 from finst.vlm.open import VLM
 from tests.tiny import Body, checkpoint
 
@@ -102,7 +101,7 @@ def manifest_with(folder: Path, **changes: Any) -> Path:
     for unit in (folder / "units").iterdir():
         unit.write_bytes(pack(unpack(unit)))
     file = folder / "manifest.json"
-    data = {**json.loads(file.read_text()), "format": OLDER[-1]}
+    data = {**json.loads(file.read_text()), "format": 2}
     del data["checksum"]
     for name, value in changes.items():
         part, _, field = name.partition("__")

@@ -70,7 +70,7 @@ def test_ablations_during_decoding(nine: Scene, dtype: str) -> None:
     """Three rows: no edit; the last layer's heads ablated at the last prompt token; and at all later tokens too."""
     vlm, context, steps = organism(dtype), encoded(enumeration(nine, range(9)), nine), 10
     recording = record(vlm, [context])
-    once = rows_from([(Edit(9, tuple(range(vlm.n_heads)), (recording.length - 1,), op="zero"),)])
+    once = rows_from([(Edit(5, tuple(range(vlm.n_heads)), (recording.length - 1,), op="zero"),)])
     rows = unedited() + once + sustained(once, recording.length, range(steps - 1))
     generated = generate(vlm, recording, rows, steps)
     assert_same(generated, hooks.generate(vlm, context, rows, steps), 1e-9 if dtype == "float64" else 1e-4)

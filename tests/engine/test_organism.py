@@ -85,7 +85,7 @@ def test_every_site_from_the_swapped_context(dtype: str, reference: ModuleType) 
     rows = []
     for site in SITES:
         heads = () if site not in HEAD_SITES else (0, case.vlm.n_kv_heads - 1)
-        for layer, positions in ((1, tokens.object_patches(0)), (4, tokens.described(0)), (9, (tokens.last,))):
+        for layer, positions in ((1, tokens.object_patches(0)), (3, tokens.described(0)), (5, (tokens.last,))):
             value = source[site][0, layer, list(positions)]
             rows.append((Edit(layer, heads, positions, value[:, list(heads)] if heads else value, site),))
     rows.append(tuple(edit for row in rows for edit in row))
