@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from finst.report.wording import format_p
+from finst.report.wording import format_p, share
 
 COLUMNS = ("experiment", "hit", "setting", "n", "before", "after", "controls, same", "controls, own best", "p")
 EFFECTS = Path(__file__).with_name("effects.csv")
@@ -44,9 +44,9 @@ def tested(row: Mapping[str, str]) -> Iterator[str]:
         yield format_p(float(row[name])) if row[name] else "–"  # noqa: RUF001
 
 
-def percent(share: str) -> str:
-    """With one digit after the point."""
-    return f"{100 * float(share):.1f}"
+def percent(text: str) -> str:
+    """A share in %, without the sign that the column has."""
+    return share(float(text)).removesuffix("%")
 
 
 if __name__ == "__main__":

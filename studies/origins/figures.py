@@ -28,7 +28,6 @@ CAPTIONS: Mapping[str, str] = {
     "binding": "last object never named",
     "some": "last object sometimes named",
     "counting": "last object always named",
-    "comparing": "comparisons, last object never named",
 }
 """Whether captions come to the last object, by how a mix's name begins."""
 

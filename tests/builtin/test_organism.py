@@ -1,7 +1,6 @@
 """The organisms' fast training path against the models' own, and the shipped weights."""
 
 import json
-import math
 import shutil
 from dataclasses import replace
 from functools import cache
@@ -12,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors import safe_open
 from transformers import AutoModelForImageTextToText, AutoTokenizer
 
+from finst.analysis.proportions import wilson
 from finst.builtin.organism import card
 from finst.builtin.organism.architecture import patch_grid
 from finst.builtin.organism.card import write_card
 from finst.builtin.organism.examine import ReportCard, Result, exact_match
-from finst.builtin.organism.families import ARCHITECTURES, architecture_of
+from finst.builtin.organism.families import ARCHITECTURES
 from finst.builtin.organism.lessons.descriptions import describe
 from finst.builtin.organism.lessons.lesson import from_prompt
 from finst.builtin.organism.lessons.mixes import MIXES, training_lesson
@@ -233,20 +232,28 @@ def test_the_shipped_organisms_describe_scenes(architecture, grid):
     lessons = [describe(rng, training_scene(rng, grid)) for _ in range(40)]
     batch = collate(lessons, Writer(architecture))
     said = exact_match(model, Forward(architecture, model), Painter(architecture, "cpu"), batch)
+    low, high = wilson(int(said.sum()), len(lessons), confidence=0.999)
+    expected = np.mean([described_on_the_card(architecture, len(lesson.scene.objects)) for lesson in lessons])
+    assert low <= expected <= high
     assert said.float().mean() >= 0.8
 
 
-@pytest.mark.parametrize("name", SHIPPED)
-def test_the_shipped_cards_are_written_from_the_records_beside_them(name, tmp_path):
-    folder, copy = SHIPPED[name], tmp_path / "copy"
+def described_on_the_card(architecture, count):
+    """Share of descriptions of so many objects that are right on new scenes."""
+    lines = json.loads((weights_of(architecture) / "report_card.json").read_text())
+    shares = [line["accuracy"] for line in lines if line["task"].startswith(f"description, {count} objects")]
+    assert len(shares) == 2  # of low and of high entropy
+    return np.mean(shares)
+
+
+@of_each_family
+def test_the_shipped_cards_are_written_from_the_records_beside_them(architecture, tmp_path):
+    folder, copy = weights_of(architecture), tmp_path / "copy"
     shutil.copytree(folder, copy)
     lines = [Result(**line) for line in json.loads((folder / "report_card.json").read_text())]
-    with safe_open(folder / "model.safetensors", framework="pt") as weights:
-        parameters = sum(math.prod(weights.get_slice(tensor).get_shape()) for tensor in weights.keys())  # noqa: SIM118 - it is no dict
-    family = json.loads((folder / "config.json").read_text())["model_type"]
-    write_card(architecture_of(family), copy, lines, parameters, name)
-    for file in ("README.md", "report_card.json"):
-        assert (copy / file).read_bytes() == (folder / file).read_bytes()
+    write_card(architecture, copy, lines, sum(weight.numel() for weight in shipped(architecture)[0].parameters()))
+    for name in ("README.md", "report_card.json"):
+        assert (copy / name).read_bytes() == (folder / name).read_bytes()
 
 
 def test_the_shipped_weights_stay_small_together():
@@ -310,8 +317,8 @@ def test_card_pools_the_lines_of_a_task(architecture, tmp_path):
         Result(f"description, {n} objects, low entropy, prefill", "new scenes", 100, right, 0, 1)
         for n, right in ((2, 1.0), (3, 0.9))
     ]
-    write_card(architecture, tmp_path, lines, 11_000_000, "a-name")
+    write_card(architecture, tmp_path, lines, 11_000_000)
     text = (tmp_path / "README.md").read_text()
     assert "| description, 2-9 objects, prefill | 95.0 [91.0, 97.3], n = 200 | none | none |" in text
-    assert "# a-name\n" in text
+    assert f"# {architecture.organism}\n" in text
     assert f"{architecture.title}'s architecture" in text

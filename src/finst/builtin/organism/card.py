@@ -57,15 +57,11 @@ def _canvases(architecture: Architecture) -> str:
     return f"{', '.join(f'{width}x{height}' for width, height in others)} and {last[0]}x{last[1]}"
 
 
-def write_card(architecture: Architecture, folder: Path, results: Sequence[Result], parameters: int, name: str) -> None:
-    """Writes the report card and README.md beside the weights and the training record in ``folder``.
-
-    ``name`` is the model's.
-    """
+def write_card(architecture: Architecture, folder: Path, results: Sequence[Result], parameters: int) -> None:
+    """Writes the report card and README.md beside the weights and the training record in ``folder``."""
     lines = [asdict(result) for result in results]
     (folder / REPORT_CARD).write_text("[\n" + ",\n".join(json.dumps(line) for line in lines) + "\n]\n")
     text = jinja2.Template(TEMPLATE.read_text(), keep_trailing_newline=True, undefined=jinja2.StrictUndefined).render(
-        name=name,
         architecture=architecture,
         canvases=_canvases(architecture),
         millions=f"{parameters / 1e6:.1f}",

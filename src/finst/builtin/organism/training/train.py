@@ -82,7 +82,7 @@ def train(spec: TrainSpec) -> Path:
     if spec.examined:
         model.bfloat16()
         results = examine(architecture, model.float().eval(), n=spec.examined, workers=spec.workers)
-        write_card(architecture, spec.out, results, sum(p.numel() for p in model.parameters()), architecture.organism)
+        write_card(architecture, spec.out, results, sum(p.numel() for p in model.parameters()))
     return spec.out
 
 
