@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from finst.experiments.cma.heads_page import HEADS_PAGE
+from finst.experiments.cma.explorer.page import HEADS_PAGE
 from tests.cli.conftest import Finst
 from tests.runs.old_runs import unpacked
 

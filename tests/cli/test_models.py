@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from finst.bench.floor import Peaks
+from finst.bench.limits.floor import Peaks
 from finst.cli import check as checking
 from finst.cli.main import COMMANDS
 from finst.cli.models import models, table

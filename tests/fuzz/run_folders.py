@@ -22,7 +22,7 @@ import xarray as xr
 from rich.console import Console
 
 from finst.cli.options import Verify
-from finst.cli.remeasure import verify_units
+from finst.cli.verification.remeasure import verify_units
 from finst.errors import FinstError
 from finst.experiments.api import load
 from finst.report.figures import NamedFigure

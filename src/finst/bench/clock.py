@@ -11,7 +11,7 @@ from typing import TypeVar
 import torch
 from torch.nn import functional
 
-from finst.bench.floor import Peaks
+from finst.bench.limits.floor import Peaks
 from finst.engine.memory import gauge
 
 ResultT = TypeVar("ResultT")

@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from finst.bench.clock import timed, weighed
-from finst.bench.costs import Floor, floor_of, floor_report, measured_costs
+from finst.bench.limits.costs import Floor, floor_of, floor_report, measured_costs
 from finst.bench.maps import maps
 from finst.bench.spec import BenchPaper
 from finst.bench.subject import Subject, conditions_of, described, open_subject, weights_bytes

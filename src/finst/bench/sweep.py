@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from finst.bench.clock import timed, weighed
-from finst.bench.costs import floor_of, floor_report, measured_costs
+from finst.bench.limits.costs import floor_of, floor_report, measured_costs
 from finst.bench.maps import Logits, chosen_rows, looped, maps, slow_engines
 from finst.bench.spec import BenchSweep
 from finst.bench.subject import Subject, conditions_of, described, open_subject, weights_bytes

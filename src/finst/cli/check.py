@@ -11,8 +11,8 @@ from transformers import AutoModelForImageTextToText
 
 from finst.bench.clock import device_name, measured_peaks
 from finst.bench.contexts import SUFFIX, synthetic_contexts
-from finst.bench.costs import Costs, decoder_size, floor_of, tower
-from finst.bench.floor import Peaks
+from finst.bench.limits.costs import Costs, decoder_size, floor_of, tower
+from finst.bench.limits.floor import Peaks
 from finst.bench.subject import Pair
 from finst.cli.machines import machine
 from finst.cli.options import Check

@@ -22,7 +22,7 @@ from finst.cli import options
 from finst.cli import rehearse as rehearsing
 from finst.cli import reproduce as reproduction
 from finst.cli import score as scoring
-from finst.cli import verify as verification
+from finst.cli.verification import verify as verification
 from finst.errors import FinstError
 from finst.experiments.api import Run
 from finst.experiments.cma.spec import CMASpec

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from finst.cli.options import Heads
-from finst.experiments.cma.heads_page import HEADS_PAGE
-from finst.experiments.cma.heads_run import heads_page_of
+from finst.experiments.cma.explorer.page import HEADS_PAGE
+from finst.experiments.cma.explorer.run import heads_page_of
 from finst.runs.archive import write_atomically
 from finst.runs.finished import finished_run
 

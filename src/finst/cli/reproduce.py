@@ -14,7 +14,7 @@ from finst.cli.plans import chosen_plan, default_folder
 from finst.cli.rehearse import forecast, rehearsal_command
 from finst.errors import FinstError
 from finst.experiments.api import load
-from finst.experiments.cma.heads_page import HEADS_PAGE
+from finst.experiments.cma.explorer.page import HEADS_PAGE
 from finst.plans.heads import reproduction_heads
 from finst.plans.models import side_by_side
 from finst.plans.page import PAGE, reproduction_page

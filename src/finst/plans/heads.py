@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from finst.experiments.api import Run
+from finst.experiments.cma.explorer.page import Edited
+from finst.experiments.cma.explorer.run import heads_page_of
 from finst.experiments.cma.head_maps import HeadMaps
-from finst.experiments.cma.heads_page import Edited
-from finst.experiments.cma.heads_run import heads_page_of
 from finst.experiments.interventions.protocol import Intervention
 from finst.experiments.interventions.top_sets import top_sets
 from finst.plans.page import finished_runs, first_run

@@ -11,14 +11,14 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from finst.bench.contexts import synthetic_contexts
-from finst.bench.costs import Costs, Tower, decoder_size, map_floor, starts_of, tower
-from finst.bench.floor import DecoderSize, Peaks, layer_flops, recording_work, walk_work
+from finst.bench.limits.costs import Costs, Tower, decoder_size, map_floor, starts_of, tower
+from finst.bench.limits.floor import DecoderSize, Peaks, layer_flops, recording_work, walk_work
 from finst.bench.random_vlm import random_vlm
 from finst.engine.readout import decoder_inputs
 from finst.vlm.encode import Encoded
 from finst.vlm.open import VLM
 from finst.vlm.published import SHAPES
-from tests.bench.test_floor import SIZE, as_lists
+from tests.bench.limits.test_floor import SIZE, as_lists
 from tests.bench.tiny import TINY
 
 

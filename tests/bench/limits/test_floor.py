@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from finst.bench.floor import (
+from finst.bench.limits.floor import (
     DecoderSize,
     Peaks,
     Starts,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from finst.cli.agreement import ACROSS_DEVICES, TOLERANCE, check_weights, recorded_reader, tolerance_of
 from finst.cli.options import Verify
+from finst.cli.verification.agreement import ACROSS_DEVICES, TOLERANCE, check_weights, recorded_reader, tolerance_of
 from finst.errors import FinstError
 from finst.runs.manifest import ModelRecord
 from finst.vlm.open import open_vlm

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from finst.cli import agreement, remeasure
 from finst.cli.options import Verify
-from finst.cli.remeasure import UnitVerification, differences_of, recorded_device
-from finst.cli.verify import verify
+from finst.cli.verification import agreement, remeasure
+from finst.cli.verification.remeasure import UnitVerification, differences_of, recorded_device
+from finst.cli.verification.verify import verify
 from finst.errors import FinstError
 from finst.experiments.representations.accuracy import Accuracy
 from finst.runs.archive import pack, unpack

@@ -16,11 +16,11 @@ import xarray as xr
 from rich.console import Console
 
 from finst.analysis import mediation
-from finst.cli import agreement, replay
 from finst.cli.main import main
 from finst.cli.options import Verify
-from finst.cli.replay import CellVerification
-from finst.cli.verify import verify
+from finst.cli.verification import agreement, replay
+from finst.cli.verification.replay import CellVerification
+from finst.cli.verification.verify import verify
 from finst.engine.sites import SITES
 from finst.errors import FinstError
 from finst.experiments.cma.experiment import CMA

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from finst.cli import remeasure, replay
 from finst.cli.options import Verify
-from finst.cli.verify import verify
+from finst.cli.verification import remeasure, replay
+from finst.cli.verification.verify import verify
 from finst.errors import FinstError
 from tests.cli.conftest import Finst
 from tests.runs.old_runs import unpacked

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from finst.experiments.api import load
+from finst.experiments.cma.explorer.page import TopSet
 from finst.experiments.cma.head_maps import HeadMaps
-from finst.experiments.cma.heads_page import TopSet
 from finst.experiments.interventions.protocol import Intervention
 from finst.experiments.interventions.top_sets import ALL_STAGES, top_sets
 from tests.runs.old_runs import unpacked

@@ -13,7 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from finst.bench.clock import measured_peaks
-from finst.bench.floor import (
+from finst.bench.limits.floor import (
     DecoderSize,
     Peaks,
     Starts,

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 import xarray as xr
 
-from finst.cli.agreement import PRECISE, TOLERANCE, Outcome, check_weights, recorded_reader, tolerance_of
 from finst.cli.options import Verify
+from finst.cli.verification.agreement import PRECISE, TOLERANCE, Outcome, check_weights, recorded_reader, tolerance_of
 from finst.errors import FinstError
 from finst.experiments.interventions.shown_pictures import READING
 from finst.runs.experiment import Experiment

@@ -17,8 +17,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from finst.analysis import mediation
-from finst.cli.agreement import PRECISE, Outcome, check_weights, recorded_reader, tolerance_of
 from finst.cli.options import Verify
+from finst.cli.verification.agreement import PRECISE, Outcome, check_weights, recorded_reader, tolerance_of
 from finst.engine import hooks
 from finst.engine import nnsight as nnsight_engine
 from finst.engine.counterfactuals import counterfactuals

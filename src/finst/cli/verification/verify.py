@@ -7,8 +7,8 @@ any other experiment are measured again by the experiment itself.
 from __future__ import annotations
 
 from finst.cli.options import Verify
-from finst.cli.remeasure import UnitVerification, verify_units
-from finst.cli.replay import CellVerification, verify_cells
+from finst.cli.verification.remeasure import UnitVerification, verify_units
+from finst.cli.verification.replay import CellVerification, verify_cells
 from finst.errors import FinstError
 from finst.experiments.cma.experiment import CMA
 from finst.experiments.registry import experiment_of

@@ -10,8 +10,8 @@ import numpy as np
 import xarray as xr
 
 from finst.analysis.headsets import Head
+from finst.experiments.cma.explorer.page import TopSet
 from finst.experiments.cma.head_maps import HeadMaps
-from finst.experiments.cma.heads_page import TopSet
 from finst.experiments.interventions.protocol import Intervention
 from finst.report.wording import NAMES
 

@@ -18,7 +18,7 @@ from finst.report.wording import format_p, interval, number, percent
 from tests import browser
 from tests.browser import Page
 from tests.experiments import synthetic
-from tests.experiments.cma.test_heads_page import page, summary
+from tests.experiments.cma.explorer.test_page import page, summary
 
 pytestmark = pytest.mark.skipif(browser.PROGRAM is None, reason="there is no Chromium here")
 

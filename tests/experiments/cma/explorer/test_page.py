@@ -18,8 +18,8 @@ import xarray as xr
 from finst.analysis.mediation import STAGES
 from finst.errors import FinstError
 from finst.experiments.cma.example import pair_example
-from finst.experiments.cma.heads_page import Edited, TopSet, facts, heads_page, pair_texts, ranks, stage_scores
-from finst.experiments.cma.heads_run import heads_page_of
+from finst.experiments.cma.explorer.page import Edited, TopSet, facts, heads_page, pair_texts, ranks, stage_scores
+from finst.experiments.cma.explorer.run import heads_page_of
 from finst.experiments.cma.spec import CMASpec
 from finst.experiments.cma.top_heads import top_heads
 from finst.report.head_charts import STATISTICS
@@ -181,7 +181,7 @@ def test_a_model_that_is_gone_costs_the_example_and_nothing_else(
     def gone(*_: object, **__: object) -> None:
         raise FinstError("the folder is gone")
 
-    monkeypatch.setattr("finst.experiments.cma.heads_run.open_reader", gone)
+    monkeypatch.setattr("finst.experiments.cma.explorer.run.open_reader", gone)
     html = heads_page_of(finished_run(unpacked("cma", tmp_path)), "report.html")
     assert "The example pair cannot be drawn here: the folder is gone." in html
     assert columns(html, "scores")["id_retrieval"].size == 6 * 8 * 4

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from finst.errors import FinstError
 from finst.experiments.cma.example import pair_example
-from finst.experiments.cma.heads_page import Edited, heads_page
+from finst.experiments.cma.explorer.page import Edited, heads_page
 from finst.experiments.cma.page import PairExample
 from finst.experiments.cma.spec import CMASpec
 from finst.runs.finished import FinishedRun
